@@ -1,0 +1,14 @@
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+
+quickstart: .venv/ready ; $(BIN)/python scripts/quickstart.py
+test: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python -m pytest $(ARGS)
+check: .venv/ready ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+bench: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/bench.py
+.venv/ready: pyproject.toml scripts/environment.py ; $(PYTHON) scripts/environment.py
+
+.PHONY: quickstart test check bench

@@ -1,0 +1,472 @@
+"""The VM Backup REST API: its calls, its envelope, its sessions, and what to retry.
+
+The only module that knows the API's names, and the only one that imports requests. The grades
+(documented, seen, unknown) tell how sure a fact about the API is: the vendor's documentation, what
+public clients of the API send and read, or neither.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import random
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.cookiejar import DefaultCookiePolicy
+from types import TracebackType
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+from .errors import (
+    BusyError,
+    InvalidTokenError,
+    LoginError,
+    LostAnswerError,
+    NoAnswerError,
+    RefusedError,
+    SettingsError,
+    UnreachableError,
+    VmBackupError,
+)
+from .models import BackupLocation, Kind, VirtualMachine, normalize_guid
+from .redaction import add_secret, redact
+from .settings import Settings, both_ways_to_set, environment_variable
+
+# The dynamic provider host handles four resources at once, each on a thread of its own.
+_THREADS = 4
+_IDLE_SECONDS = 2.0
+_BUSY_POLL_SECONDS = 2.0
+_LONGEST_ANSWER_BYTES = 64 * 2**20
+_LONGEST_QUOTE = 500
+_BUSY = "AnotherConsoleIsRegistered"  # seen
+_SESSION_IS_OVER = "Invalid Token"  # seen
+
+
+def pauses(first_seconds: float = 0.5, count: int = 2) -> Iterator[float]:
+    """How long to wait before each retry: twice as long each time.
+
+    Spread by chance, so that threads that failed together do not come back together.
+    """
+    for attempt in range(count):
+        yield first_seconds * 2**attempt * random.uniform(0.5, 1.5)
+
+
+class Client:
+    """One VM Backup API, for any number of threads.
+
+    The session is started by the first call that needs one, shared by all threads, renewed when
+    the server has forgotten it, and ended after two seconds without a call, by :meth:`close`, or
+    when the process exits. A session given by ``vmbackup:sessionToken`` is neither started nor
+    ended.
+
+    All methods may raise SettingsError (no credentials), LoginError, BusyError, RefusedError,
+    UnreachableError and LostAnswerError. Reads are tried three times; a write is sent once, since
+    only a look at the server can tell whether a lost one arrived.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._http = _http_session(settings)
+        self._condition = threading.Condition()
+        self._token: str | None = None
+        self._calls_under_way = 0
+        self._last_call_at = 0.0
+        self._start_failure: VmBackupError | None = None
+        self._start_failed_at = 0.0
+        for secret in (settings.password, settings.session_token):
+            if secret:
+                add_secret(secret)
+        atexit.register(self.close)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session, if this client started one, and close the connections."""
+        atexit.unregister(self.close)
+        with self._condition:
+            self._end_session()
+        self._http.close()
+
+    # Backup locations and their assignments (documented)
+
+    def assign(self, vm_ref: str, backup_location_id: str) -> None:
+        """Assign a VM to a backup location."""
+        self._call("POST", "vms/backuplocations", _guids(vm_ref, backup_location_id))
+
+    def unassign(self, vm_ref: str, backup_location_id: str) -> None:
+        """Take back the assignment of a VM to a backup location."""
+        self._call("DELETE", "vms/backuplocations", _guids(vm_ref, backup_location_id))
+
+    def backup_locations(self, kind: Kind) -> list[BackupLocation]:
+        """All primary or all offsite backup locations."""
+        return _read_locations(self._get("backuplocations", *_flags(kind)), kind)
+
+    def vm_backup_locations(self, vm_ref: str, kind: Kind | None = None) -> list[BackupLocation]:
+        """The backup locations that a VM is assigned to: all, or those of one kind."""
+        segments = _guids(vm_ref) + (_flags(kind) if kind else ())
+        return _read_locations(self._get("vms/backuplocations", *segments), kind)
+
+    # Virtual machines (seen)
+
+    def virtual_machines(self) -> list[VirtualMachine]:
+        """All VMs that VM Backup sees, configured or not."""
+        answer = self._get("vms/list")
+        return [
+            VirtualMachine(
+                ref=_read_guid(item, "AltaroVirtualMachineRef"),
+                name=_read_text(item, "VirtualMachineName"),
+                configured=_read_flag(item, "Configured"),
+            )
+            for item in _read_items(answer, "VirtualMachines")
+            # A VM that VM Backup does not manage may have no ref of its own (unknown).
+            if item.get("AltaroVirtualMachineRef")
+        ]
+
+    # Calls within a session
+
+    def _get(self, resource: str, *segments: str) -> Mapping[str, Any]:
+        for pause in pauses():
+            try:
+                return self._call("GET", resource, segments)
+            except NoAnswerError:
+                time.sleep(pause)
+        return self._call("GET", resource, segments)
+
+    def _call(self, method: str, resource: str, segments: tuple[str, ...]) -> Mapping[str, Any]:
+        try:
+            with self._session() as token:
+                return self._exchange(method, "/".join((resource, token, *segments)))
+        except InvalidTokenError:
+            if self._settings.session_token:
+                raise SettingsError(
+                    "The session of vmbackup:sessionToken has ended: start another one and set "
+                    f"{environment_variable('sessionToken')} to its token, or leave it out and "
+                    "give a user name and a password."
+                ) from None
+        # The server did nothing but look at the token, so nothing is sent twice.
+        with self._condition:
+            if self._token == token:
+                self._token = None
+        with self._session() as token:
+            return self._exchange(method, "/".join((resource, token, *segments)))
+
+    # Sessions (seen)
+
+    @contextmanager
+    def _session(self) -> Iterator[str]:
+        asked_at = time.monotonic()
+        with self._condition:
+            token = self._settings.session_token or self._token
+            if token is None:
+                token = self._token = self._start_session(asked_at)
+                threading.Thread(target=self._end_when_idle, args=(token,), daemon=True).start()
+            self._calls_under_way += 1
+        try:
+            yield token
+        finally:
+            with self._condition:
+                self._calls_under_way -= 1
+                self._last_call_at = time.monotonic()
+
+    def _start_session(self, asked_at: float) -> str:
+        failure = self._start_failure
+        if failure and (isinstance(failure, LoginError) or self._start_failed_at > asked_at):
+            # A refused password is not sent again: Windows locks accounts after a few. And
+            # threads that waited for this very attempt share its end.
+            raise type(failure)(str(failure))
+        try:
+            return self._start_session_when_free()
+        except VmBackupError as error:
+            self._start_failure, self._start_failed_at = error, time.monotonic()
+            raise
+
+    def _start_session_when_free(self) -> str:
+        settings = self._settings
+        for key, value in (("username", settings.username), ("password", settings.password)):
+            if not value:
+                raise SettingsError(f"No {key} for VM Backup is known: {both_ways_to_set(key)}.")
+        body = {
+            "ServerAddress": settings.server_address,
+            "ServerPort": str(settings.server_port),
+            "Username": settings.username,
+            "Password": settings.password,
+            "Domain": settings.domain,
+        }
+        give_up_at = time.monotonic() + settings.session_wait_seconds
+        retry_pauses = pauses()
+        while True:
+            try:
+                answer = self._exchange("POST", "sessions/start", body)
+                break
+            except NoAnswerError:
+                pause = next(retry_pauses, None)
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            except RefusedError as refusal:
+                if _BUSY not in str(refusal):
+                    raise LoginError(
+                        f"VM Backup refused the login of {_account(settings)} to "
+                        f"{settings.server_address}:{settings.server_port}: {refusal} Check "
+                        "vmbackup:username, password, domain, serverAddress and serverPort; "
+                        "`pulumi refresh` and `pulumi destroy` use the configuration of the last "
+                        "`up` unless they are given `--run-program`."
+                    ) from None
+                if time.monotonic() + _BUSY_POLL_SECONDS > give_up_at:
+                    raise BusyError(
+                        f"VM Backup accepted no session within {settings.session_wait_seconds:g} "
+                        f"seconds: {refusal} Close the VM Backup Management Console, or wait "
+                        "longer with vmbackup:sessionWaitSeconds."
+                    ) from None
+                time.sleep(_BUSY_POLL_SECONDS)
+        token = answer.get("Data")
+        if not isinstance(token, str) or not _is_guid(token):
+            raise LostAnswerError("VM Backup started a session but sent no session token.")
+        add_secret(token)
+        return token
+
+    def _end_when_idle(self, token: str) -> None:
+        with self._condition:
+            while self._token == token:
+                now = time.monotonic()
+                idle_since = now if self._calls_under_way else self._last_call_at
+                if now < idle_since + _IDLE_SECONDS:
+                    self._condition.wait(idle_since + _IDLE_SECONDS - now)
+                else:
+                    self._end_session()
+
+    def _end_session(self) -> None:
+        token, self._token = self._token, None
+        if token is None:
+            return
+        # Only this session: `sessions/end` without a token ends other tools' as well (seen).
+        # Where this fails, the server ends the session itself after five idle minutes (seen).
+        with suppress(RefusedError, NoAnswerError):
+            self._exchange("POST", f"sessions/end/{token}")
+
+    # One HTTP exchange
+
+    def _exchange(
+        self, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> Mapping[str, Any]:
+        try:
+            return self._read_envelope(*self._send(method, path, body))
+        except requests.RequestException as error:
+            failure = self._explain(error)
+        # Outside of the except block: what requests raised holds the URL, and so the token.
+        raise failure
+
+    def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> tuple[int, bytes]:
+        timeout = self._settings.timeout_seconds
+        answer_until = time.monotonic() + timeout
+        with self._http.request(
+            method,
+            f"{self._settings.base_url}/{path}",
+            json=body,
+            timeout=timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            content = bytearray()
+            for chunk in response.iter_content(65536):
+                content += chunk
+                if len(content) > _LONGEST_ANSWER_BYTES:
+                    raise LostAnswerError(
+                        f"The answer of {self._settings.base_url} is longer than "
+                        f"{_LONGEST_ANSWER_BYTES // 2**20} MiB, so it was not read."
+                    )
+                if time.monotonic() > answer_until:
+                    raise requests.ReadTimeout
+            return response.status_code, bytes(content)
+
+    def _read_envelope(self, status: int, content: bytes) -> Mapping[str, Any]:
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict) or not isinstance(answer.get("Success"), bool):
+            raise LostAnswerError(self._explain_foreign_answer(status, content))
+        if answer["Success"] and status < 300:
+            return answer
+        words = [
+            redact(str(answer[key]))[:_LONGEST_QUOTE]
+            for key in ("ErrorCode", "ErrorMessage", "ErrorAdditionalDetails")
+            if answer.get(key)
+        ]
+        says = f"“{' / '.join(words)}”" if words else f"no reason (HTTP {status})"
+        error = (
+            InvalidTokenError if any(_SESSION_IS_OVER in word for word in words) else RefusedError
+        )
+        raise error(f"the server says {says}.")
+
+    def _explain_foreign_answer(self, status: int, content: bytes) -> str:
+        base_url = self._settings.base_url
+        if b"hostname is invalid" in content:
+            return (
+                f"{base_url} refuses the Host header (HTTP {status}): the API wants to be "
+                f"addressed as localhost; {both_ways_to_set('hostHeader')} to localhost:<port>."
+            )
+        if 300 <= status < 400:
+            return (
+                f"{base_url} answers with a redirect (HTTP {status}), which is not followed since "
+                "the address holds the session: correct vmbackup:baseUrl."
+            )
+        if status == 404:
+            return (
+                f"No VM Backup API is at {base_url} (HTTP 404): check vmbackup:apiVersion, which "
+                "chooses the address, and vmbackup:baseUrl."
+            )
+        return (
+            f"{base_url} gave an answer that is not the VM Backup API's (HTTP {status}, "
+            f"{len(content)} bytes): check vmbackup:apiVersion and vmbackup:baseUrl, or the "
+            "“VM Backup API Service” if it happened once."
+        )
+
+    def _explain(self, error: requests.RequestException) -> NoAnswerError:
+        base_url = self._settings.base_url
+        reason = getattr(error.args[0], "reason", None) if error.args else None
+        if isinstance(error, requests.exceptions.SSLError):
+            return UnreachableError(
+                f"The certificate or TLS of {base_url} is not accepted ({_tls_reason(reason)}): "
+                f"for a private or self-signed certificate, {both_ways_to_set('caFile')} to its "
+                "PEM file; check whether the address wants http instead of https."
+            )
+        if isinstance(reason, NameResolutionError):
+            return UnreachableError(
+                f"The host name of {base_url} cannot be resolved: correct vmbackup:baseUrl."
+            )
+        if isinstance(error, requests.exceptions.ProxyError):
+            return UnreachableError(
+                f"The proxy on the way to {base_url} does not answer: check HTTPS_PROXY and "
+                "NO_PROXY."
+            )
+        if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
+            return UnreachableError(
+                f"No VM Backup API answers at {base_url}: start the Windows service “VM Backup API "
+                "Service” there (before V9.1 it is off by default), and check vmbackup:apiVersion "
+                "and vmbackup:baseUrl. The API answers on the VM Backup machine only, so from "
+                "another one it needs a tunnel."
+            )
+        if isinstance(error, requests.Timeout) or "timed out" in str(error):
+            return LostAnswerError(
+                f"{base_url} did not answer within {self._settings.timeout_seconds:g} seconds: "
+                "check the “VM Backup API Service”, or wait longer with vmbackup:timeoutSeconds."
+            )
+        return LostAnswerError(
+            f"The connection to {base_url} broke before the answer was complete: check the “VM "
+            "Backup API Service”, and whether the address wants https instead of http."
+        )
+
+
+class _TrustAdapter(HTTPAdapter):
+    """Trusts what the system trusts, or one PEM file, instead of the list that requests carries.
+
+    Companies put their own authorities into the Windows store.
+    """
+
+    def __init__(self, ca_file: str | None) -> None:
+        self._ssl_context = ssl.create_default_context(cafile=ca_file)
+        # Python 3.13 began to refuse certificates that miss formal extensions, as those that
+        # Windows products make for themselves do. Trust and host name are checked all the same.
+        self._ssl_context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        super().__init__(pool_connections=1, pool_maxsize=_THREADS)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._ssl_context, **kwargs)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._ssl_context, **kwargs)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+def _http_session(settings: Settings) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # no .netrc, and no proxy but for hosts that may need one
+    if not settings.is_local:
+        session.proxies.update(requests.utils.get_environ_proxies(settings.base_url))
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers["Accept"] = "application/json"
+    if settings.host_header:
+        session.headers["Host"] = settings.host_header
+    session.mount("https://", _TrustAdapter(settings.ca_file))
+    session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=_THREADS))
+    return session
+
+
+def _account(settings: Settings) -> str:
+    return f"{settings.domain}\\{settings.username}" if settings.domain else f"{settings.username}"
+
+
+def _tls_reason(reason: BaseException | None) -> str:
+    cause = reason.args[0] if reason and reason.args else reason
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    return getattr(cause, "reason", None) or "TLS failed"
+
+
+def _guids(*values: str) -> tuple[str, ...]:
+    return tuple(map(normalize_guid, values))
+
+
+def _flags(kind: Kind) -> tuple[str, str]:
+    return ("1", "0") if kind == "primary" else ("0", "1")
+
+
+def _is_guid(value: object) -> bool:
+    try:
+        normalize_guid(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_items(answer: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    items = answer.get(key)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        # Never read as "none": a missing list would let assignments look removed.
+        raise LostAnswerError(f"The server's answer has no list of {key}.")
+    return items
+
+
+def _read_locations(answer: Mapping[str, Any], kind: Kind | None) -> list[BackupLocation]:
+    return [
+        BackupLocation(
+            id=_read_guid(item, "BackupLocationId"),
+            path=_read_text(item, "LocationPath"),
+            kind=kind,
+        )
+        for item in _read_items(answer, "BackupLocations")
+    ]
+
+
+def _read_guid(item: Mapping[str, Any], key: str) -> str:
+    if not _is_guid(item.get(key)):
+        raise LostAnswerError(f"The server's answer has an item whose {key} is not a GUID.")
+    return normalize_guid(item[key])
+
+
+def _read_text(item: Mapping[str, Any], key: str) -> str | None:
+    value = item.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _read_flag(item: Mapping[str, Any], key: str) -> bool | None:
+    value = item.get(key)
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,219 @@
+"""Assign, find and un-assign one VM and one backup location, safely.
+
+What any Pulumi surface calls; plain Python that knows nothing of Pulumi. The rules:
+
+* Only a definite listing says that an assignment is not there. A refusal, a lost answer or an
+  answer that cannot be read never does.
+* A write is sent once. If its outcome is not known, the VM's locations are listed, and what they
+  say decides.
+* A pair that this process assigned is not un-assigned by it: Pulumi turns a renamed resource into
+  a create and a delete of the same pair, and the VM must keep its backup.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from .client import Client, pauses
+from .errors import NoAnswerError, RefusedError, VmBackupError
+from .models import KINDS, Assignment, BackupLocation
+
+
+class AssignmentLifecycle:
+    """Assigns VMs to backup locations through one client; for any number of threads.
+
+    Args:
+        client: the API.
+        settle_seconds: how long a fresh assignment may be missing from what the API lists.
+    """
+
+    def __init__(self, client: Client, *, settle_seconds: float) -> None:
+        self._client = client
+        self._settle_seconds = settle_seconds
+        self._assigned_here: set[tuple[str, str]] = set()
+        self._listings: dict[str, list[BackupLocation] | None] = {}
+        self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._names = _Names(client)
+
+    def assign(self, vm_ref: str, backup_location_id: str) -> Assignment:
+        """Assign a VM to a backup location; an assignment that stands already is adopted.
+
+        Costs one POST. Only when that is refused or its answer is lost, the VM's locations are
+        listed.
+
+        Raises:
+            VmBackupError: the VM is not assigned, or that could not be found out.
+        """
+        with _explained(f"assign VM {vm_ref} to backup location {backup_location_id}"):
+            self._write(self._client.assign, vm_ref, backup_location_id, assigned=True)
+        self._assigned_here.add((vm_ref, backup_location_id))
+        return self._names.complete(Assignment(vm_ref, backup_location_id))
+
+    def find(self, known: Assignment, *, age_seconds: float | None = None) -> Assignment | None:
+        """Look an assignment up on the server; a VM's locations are listed once per process.
+
+        Args:
+            known: the assignment, with the names that are known of it.
+            age_seconds: how long ago it was made, if known.
+
+        Returns:
+            The assignment with its location's present path, or None when it is definitely gone.
+
+        Raises:
+            VmBackupError: the server gave no definite answer.
+        """
+        with _explained(
+            f"read whether VM {known.vm_ref} is assigned to backup location "
+            f"{known.backup_location_id}"
+        ):
+            locations = self._listed_once(known.vm_ref)
+        location = _location(locations, known.backup_location_id)
+        if location:
+            path = location.path or known.location_path
+            return self._names.complete(replace(known, location_path=path))
+        is_fresh = age_seconds is not None and 0 <= age_seconds < self._settle_seconds
+        if is_fresh and locations is not None:
+            return known  # listings may lag behind assignments for some seconds (unknown)
+        return None
+
+    def unassign(self, vm_ref: str, backup_location_id: str) -> None:
+        """Take an assignment back; one that is not there any more is fine.
+
+        Costs one DELETE. Only when that is refused or its answer is lost, the VM's locations are
+        listed. Does nothing for a pair that this process has assigned.
+
+        Raises:
+            VmBackupError: the VM is still assigned, or that could not be found out.
+        """
+        if (vm_ref, backup_location_id) in self._assigned_here:
+            return
+        with _explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
+            self._write(self._client.unassign, vm_ref, backup_location_id, assigned=False)
+
+    def _write(
+        self,
+        write: Callable[[str, str], None],
+        vm_ref: str,
+        backup_location_id: str,
+        *,
+        assigned: bool,
+    ) -> None:
+        """Send a write until the pair is known to be assigned, or known not to be."""
+        self._listings.pop(vm_ref, None)
+        for pause in (*pauses(), None):
+            try:
+                write(vm_ref, backup_location_id)
+            except (RefusedError, NoAnswerError) as error:
+                failure = error
+            else:
+                return
+            try:
+                locations = self._list(vm_ref)
+            except VmBackupError:
+                raise failure from None
+            if bool(_location(locations, backup_location_id)) is assigned:
+                return
+            if isinstance(failure, RefusedError):
+                advice = _advice_for_assigning(locations) if assigned else ""
+                raise RefusedError(f"{failure}{advice}")
+            if pause is None:
+                raise failure
+            time.sleep(pause)
+
+    def _listed_once(self, vm_ref: str) -> list[BackupLocation] | None:
+        with self._listing_locks[vm_ref]:
+            if vm_ref not in self._listings:
+                self._listings[vm_ref] = self._list(vm_ref)
+            return self._listings[vm_ref]
+
+    def _list(self, vm_ref: str) -> list[BackupLocation] | None:
+        """The VM's locations, or None when VM Backup definitely does not manage the VM."""
+        try:
+            return self._client.vm_backup_locations(vm_ref)
+        except RefusedError:
+            # How an unknown VM is refused is unknown, so only the list of VMs can tell.
+            for vm in self._client.virtual_machines():
+                if vm.ref == vm_ref and vm.configured is not False:
+                    raise
+            return None
+
+
+class _Names:
+    """What people call the VMs and locations: three GETs in a process.
+
+    Names are a courtesy: when they cannot be learnt they stay unknown, and nothing fails.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._asked = False
+        self._vm_names: dict[str, str | None] = {}
+        self._locations: dict[str, BackupLocation] = {}
+
+    def complete(self, assignment: Assignment) -> Assignment:
+        """The assignment, with what is still unknown of it filled in where possible."""
+        if assignment.vm_name and assignment.location_path and assignment.kind:
+            return assignment
+        with self._lock:
+            if not self._asked:
+                self._asked = True
+                self._ask()
+        location = self._locations.get(assignment.backup_location_id)
+        return replace(
+            assignment,
+            vm_name=assignment.vm_name or self._vm_names.get(assignment.vm_ref),
+            location_path=assignment.location_path or (location.path if location else None),
+            kind=assignment.kind or (location.kind if location else None),
+        )
+
+    def _ask(self) -> None:
+        for ask in (self._ask_vm_names, self._ask_locations):
+            try:
+                ask()
+            except RefusedError:
+                continue
+            except VmBackupError:
+                break  # a server that does not answer is not asked again
+
+    def _ask_vm_names(self) -> None:
+        self._vm_names = {vm.ref: vm.name for vm in self._client.virtual_machines()}
+
+    def _ask_locations(self) -> None:
+        primary, offsite = map(self._client.backup_locations, KINDS)
+        self._locations = {location.id: location for location in primary + offsite}
+        for location in primary:
+            if self._locations[location.id].kind != location.kind:  # listed as both: unknown
+                self._locations[location.id] = replace(location, kind=None)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except VmBackupError as error:
+        raise type(error)(f"Could not {what}: {error}") from None
+
+
+def _location(
+    locations: list[BackupLocation] | None, backup_location_id: str
+) -> BackupLocation | None:
+    return next((each for each in locations or () if each.id == backup_location_id), None)
+
+
+def _advice_for_assigning(locations: list[BackupLocation] | None) -> str:
+    if locations is None:
+        return " VM Backup manages no VM of this ref: check vm_ref, and add the VM to VM Backup."
+    if not locations:
+        return " Check that backup_location_id is a location of this server."
+    present = ", ".join(location.path or location.id for location in locations)
+    return (
+        f" The VM keeps its present location ({present}). Check that backup_location_id is a "
+        "location of this server; if the server allows one primary location only, un-assign the "
+        "old one first with ResourceOptions(delete_before_replace=True)."
+    )

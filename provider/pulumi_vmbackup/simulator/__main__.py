@@ -1,0 +1,133 @@
+"""``python -m pulumi_vmbackup.simulator``: a stand-in VM Backup API for a machine that has none."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import ssl
+import sys
+import threading
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from ..errors import VmBackupError
+from .api import BASE_PATHS, Behavior, Simulator
+from .inventory import Inventory
+from .server import serve
+
+_ODD_CALLS = {
+    "second_post": "a POST of a pair that is assigned already",
+    "unassigned_delete": "a DELETE of a pair that is not assigned",
+    "unknown_vm": "a GET of the locations of an unknown VM",
+    "second_primary": "a POST of a second primary location of a VM",
+}
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    try:
+        inventory = _inventory(arguments)
+        context = _ssl_context(arguments)
+        simulator = Simulator(
+            inventory,
+            api_version=arguments.api_version,
+            username=arguments.username,
+            password=arguments.password,
+            session_seconds=arguments.session_seconds,
+            behavior=Behavior(**{key: getattr(arguments, key) for key in _ODD_CALLS}),
+            state_file=arguments.state,
+        )
+        with serve(
+            simulator, host=arguments.host, port=arguments.port, ssl_context=context
+        ) as base_url:
+            print(f"VM Backup API simulator at {base_url}", flush=True)
+            _wait_for_a_stop_signal()
+    except (VmBackupError, OSError) as error:
+        sys.exit(f"{_parser().prog}: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pulumi_vmbackup.simulator",
+        description="A stand-in for the VM Backup API over real HTTP, to try Pulumi programs on. "
+        "It prints its base URL, for vmbackup:baseUrl, then each call without its session token, "
+        "and stops at Ctrl-C. Without --inventory it holds eight VMs and four backup locations.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
+    parser.add_argument("--port", type=_port, default=36013, help="the port; 0 for a free one")
+    parser.add_argument(
+        "--api-version", choices=BASE_PATHS, default="9.1", help="the API whose address it has"
+    )
+    parser.add_argument("--username", default="Administrator", help="the user who may log in")
+    parser.add_argument("--password", default="simulator", help="that user's password")
+    parser.add_argument(
+        "--session-seconds",
+        type=float,
+        default=300,
+        metavar="N",
+        help="how long a session lives without a call",
+    )
+    parser.add_argument(
+        "--inventory",
+        type=Path,
+        metavar="FILE",
+        help="a JSON file with VirtualMachines, BackupLocations and Assignments",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="keep the inventory in this file, and start from it when it is there",
+    )
+    parser.add_argument("--tls-certificate", metavar="FILE", help="answer https with this PEM file")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key, when that is in another file")
+    odd_calls = parser.add_argument_group(
+        "odd calls", "What to answer where nobody knows what the real API answers."
+    )
+    choices = get_type_hints(Behavior)
+    for key, call in _ODD_CALLS.items():
+        odd_calls.add_argument(
+            f"--{key.replace('_', '-')}",
+            choices=get_args(choices[key]),
+            default=getattr(Behavior(), key),
+            help=f"what to do with {call}",
+        )
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port: use a number from 0 to 65535")
+    return port
+
+
+def _inventory(arguments: argparse.Namespace) -> Inventory:
+    if arguments.state and arguments.state.exists():
+        return Inventory.load(arguments.state)
+    if arguments.inventory:
+        return Inventory.load(arguments.inventory)
+    return Inventory.sample()
+
+
+def _ssl_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    if not arguments.tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(arguments.tls_certificate, arguments.tls_key)
+    return context
+
+
+def _wait_for_a_stop_signal() -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.wait(0.5):  # in slices: Windows delivers signals between waits only
+        pass
+
+
+if __name__ == "__main__":
+    main()

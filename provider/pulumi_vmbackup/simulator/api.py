@@ -1,0 +1,323 @@
+"""The simulated API: what each call answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule, RuleFactory, Submount
+from werkzeug.wrappers import Request, Response
+
+from ..errors import ArgumentError
+from ..models import normalize_guid
+from .inventory import Inventory
+
+log = logging.getLogger(__name__)
+
+BASE_PATHS = {"8": "/api", "9.0": "/api", "9.1": "/api/rest"}
+SERVER_PORTS = {"8": "35107", "9.0": "36014", "9.1": "36014"}
+
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_INVALID_HOST = (
+    "<!DOCTYPE HTML><html><body><h2>Bad Request - Invalid Hostname</h2><hr>"
+    "<p>HTTP Error 400. The request hostname is invalid.</p></body></html>"
+)
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """What the simulated server answers where nobody knows what the real one does.
+
+    Attributes:
+        second_post: whether a POST of a pair that is assigned already is accepted or refused.
+        unassigned_delete: whether a DELETE of a pair that is not assigned is accepted or refused.
+        unknown_vm: whether the locations of an unknown VM are refused, or an empty list.
+        second_primary: whether a second primary location of a VM is allowed, refused, or moves the
+            VM away from the first.
+    """
+
+    second_post: Literal["accept", "refuse"] = "accept"
+    unassigned_delete: Literal["accept", "refuse"] = "refuse"
+    unknown_vm: Literal["refuse", "empty"] = "refuse"
+    second_primary: Literal["allow", "refuse", "move"] = "allow"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP exchange that the server has seen; ``path`` has ``[token]`` for the token."""
+
+    method: str
+    path: str
+    status: int
+
+
+class _RefusedCallError(Exception):
+    def __init__(self, code: str, message: str, details: str | None = None) -> None:
+        super().__init__(message)
+        self.envelope = {
+            "ErrorCode": code,
+            "ErrorMessage": message,
+            "ErrorAdditionalDetails": details,
+        }
+
+
+class Simulator:
+    """A VM Backup server in memory; a WSGI application.
+
+    Args:
+        inventory: what it holds; the sample when left out.
+        api_version: ``"8"``, ``"9.0"`` or ``"9.1"``: the base path, and the server port that
+            ``sessions/start`` wants.
+        username, password: the one account that can start a session.
+        session_seconds: how long a session lives without a call.
+        behavior: what it answers to odd calls.
+        state_file: where the inventory is written after each change; None for nowhere.
+
+    Attributes:
+        calls: every call so far, oldest first.
+        tokens: every session token it has given out.
+        sessions: the tokens that are alive, and when each was used last.
+        connections: how many TCP connections :func:`serve` has accepted for it.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory | None = None,
+        *,
+        api_version: str = "9.1",
+        username: str = "Administrator",
+        password: str = "simulator",  # noqa: S107  # of a server that holds nothing
+        session_seconds: float = 300,
+        behavior: Behavior | None = None,
+        state_file: Path | None = None,
+    ) -> None:
+        self.inventory = inventory or Inventory.sample()
+        self.behavior = behavior or Behavior()
+        self.base_path = BASE_PATHS[api_version]
+        self.calls: list[Call] = []
+        self.tokens: list[str] = []
+        self.sessions: dict[str, float] = {}
+        self.connections = 0
+        self._server_port = SERVER_PORTS[api_version]
+        self._username = username
+        self._password = password
+        self._session_seconds = session_seconds
+        self._state_file = state_file
+        self._lock = threading.Lock()
+        self._urls = Map([Submount(self.base_path, self._rules())], strict_slashes=False)
+
+    def _rules(self) -> list[RuleFactory]:
+        def rule(path: str, method: str, answer: Callable[..., Mapping[str, Any]]) -> Rule:
+            return Rule(path, methods=[method], endpoint=answer)
+
+        flags = "<int:primary>/<int:offsite>"
+        of_vm = "/vms/backuplocations/<token>/<vm_ref>"
+        return [
+            rule("/protocol/version", "GET", lambda: {"Data": "1.0"}),
+            rule("/sessions/start", "POST", self._start_session),
+            rule("/sessions/end/<token>", "POST", self._end_session),
+            rule("/sessions/end", "POST", self._end_all_sessions),
+            rule("/vms/list/<token>", "GET", self._list_vms),
+            rule("/vms/list/<token>/<int:configured>", "GET", self._list_vms),
+            rule("/vms/altaro-ref/<token>/<uuid>", "GET", self._vm_by_hypervisor_uuid),
+            rule("/vms/hypervisor-uuid/<token>/<vm_ref>", "GET", self._vm_by_ref),
+            rule("/backuplocations/<token>", "GET", self._list_locations),
+            rule(f"/backuplocations/<token>/{flags}", "GET", self._list_locations),
+            rule(of_vm, "GET", self._list_vm_locations),
+            rule(f"{of_vm}/{flags}", "GET", self._list_vm_locations),
+            rule(f"{of_vm}/<location_id>", "POST", self._assign),
+            rule(f"{of_vm}/<location_id>", "DELETE", self._unassign),
+        ]
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        request = Request(environ)
+        path = _GUID.sub("[guid]", request.path)
+        # Only requests for localhost are answered (seen).
+        if request.host.partition(":")[0].lower() != "localhost":
+            response = Response(_INVALID_HOST, 400, mimetype="text/html")
+        else:
+            try:
+                answer, found = self._urls.bind_to_environ(environ).match()
+                arguments = dict(found)
+            except HTTPException as error:
+                response = Response(error.get_body(), error.code, mimetype="text/html")
+            else:
+                path = request.path.replace(arguments.get("token", "\0"), "[token]")
+                if request.method == "POST" and answer == self._start_session:
+                    arguments["body"] = request.get_json(force=True, silent=True)
+                response = self._answer(answer, arguments)
+        call = Call(request.method, path, response.status_code)
+        self.calls.append(call)
+        log.info("%s %s %s", call.method, call.path, call.status)
+        return response(environ, start_response)
+
+    def _answer(
+        self, answer: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]
+    ) -> Response:
+        envelope = {
+            "Success": True,
+            "ErrorCode": None,
+            "ErrorMessage": None,
+            "ErrorAdditionalDetails": None,
+        }
+        with self._lock:
+            try:
+                payload = answer(**arguments)
+            except _RefusedCallError as refusal:
+                payload = {"Success": False, **refusal.envelope}  # HTTP 200 all the same (seen)
+            return Response(json.dumps({**envelope, **payload}), mimetype="application/json")
+
+    # Sessions
+
+    def _start_session(self, body: object) -> Mapping[str, Any]:
+        given = body if isinstance(body, dict) else {}
+        if str(given.get("ServerPort")) != self._server_port:
+            raise _RefusedCallError("ConnectionFailed", "Unable to connect to the VM Backup server")
+        if (given.get("Username"), given.get("Password")) != (self._username, self._password):
+            raise _RefusedCallError("LoginFailed", "The user name or password is incorrect")
+        token = str(uuid.uuid4())
+        self.tokens.append(token)
+        self.sessions[token] = time.monotonic()
+        return {"Data": token}
+
+    def _end_session(self, token: str) -> Mapping[str, Any]:
+        self._use_session(token)
+        del self.sessions[token]
+        return {"ClosedSessions": [{"SessionToken": token}]}
+
+    def _end_all_sessions(self) -> Mapping[str, Any]:
+        ended = list(self.sessions)
+        self.sessions.clear()
+        return {"ClosedSessions": [{"SessionToken": token} for token in ended]}
+
+    def _use_session(self, token: str) -> None:
+        now = time.monotonic()
+        if now - self.sessions.get(token, float("-inf")) > self._session_seconds:
+            self.sessions.pop(token, None)
+            raise _RefusedCallError("InvalidToken", "Invalid Token")
+        self.sessions[token] = now
+
+    # Virtual machines
+
+    def _list_vms(self, token: str, configured: int = 0) -> Mapping[str, Any]:
+        self._use_session(token)
+        return {
+            "VirtualMachines": [
+                vm
+                for vm in self.inventory.virtual_machines.values()
+                if vm.get("Configured") or not configured
+            ]
+        }
+
+    def _vm_by_hypervisor_uuid(self, token: str, uuid: str) -> Mapping[str, Any]:
+        self._use_session(token)
+        for vm in self.inventory.virtual_machines.values():
+            if str(vm.get("HypervisorVirtualMachineUuid")).lower() == uuid.lower():
+                return {"VirtualMachineIdentificationDetails": _identification(vm)}
+        raise _RefusedCallError("InvalidParameter", "The virtual machine was not found")
+
+    def _vm_by_ref(self, token: str, vm_ref: str) -> Mapping[str, Any]:
+        self._use_session(token)
+        vm = self.inventory.virtual_machines[self._known_vm(vm_ref)]
+        return {"VirtualMachineIdentificationDetails": _identification(vm)}
+
+    def _known_vm(self, vm_ref: str) -> str:
+        ref = _guid(vm_ref)
+        if ref not in self.inventory.virtual_machines:
+            raise _RefusedCallError("InvalidParameter", "The virtual machine was not found")
+        return ref
+
+    # Backup locations and their assignments
+
+    def _list_locations(self, token: str, primary: int = 1, offsite: int = 1) -> Mapping[str, Any]:
+        self._use_session(token)
+        return self._locations(list(self.inventory.backup_locations), primary, offsite)
+
+    def _list_vm_locations(
+        self, token: str, vm_ref: str, primary: int = 1, offsite: int = 1
+    ) -> Mapping[str, Any]:
+        self._use_session(token)
+        if self.behavior.unknown_vm == "refuse":
+            self._known_vm(vm_ref)
+        return self._locations(self.inventory.locations_of(_guid(vm_ref)), primary, offsite)
+
+    def _locations(self, ids: list[str], primary: int, offsite: int) -> Mapping[str, Any]:
+        wanted = {"primary": primary, "offsite": offsite}
+        return {
+            "BackupLocations": [
+                self.inventory.backup_locations[location_id]
+                for location_id in ids
+                if wanted[self.inventory.kinds[location_id]]
+            ]
+        }
+
+    def _assign(self, token: str, vm_ref: str, location_id: str) -> Mapping[str, Any]:
+        self._use_session(token)
+        vm, location = self._known_vm(vm_ref), _guid(location_id)
+        kinds = self.inventory.kinds
+        if not self.inventory.virtual_machines[vm].get("Configured"):
+            raise _RefusedCallError("InvalidParameter", "The virtual machine is not configured")
+        if location not in kinds:
+            raise _RefusedCallError("InvalidParameter", "The backup location was not found")
+        if (vm, location) in self.inventory.assignments:
+            if self.behavior.second_post == "refuse":
+                raise _RefusedCallError(
+                    "AlreadyAssigned", "The virtual machine is assigned already"
+                )
+            return {}
+        others = [each for each in self.inventory.locations_of(vm) if kinds[each] == "primary"]
+        if kinds[location] == "primary" and others and self.behavior.second_primary != "allow":
+            if self.behavior.second_primary == "refuse":
+                raise _RefusedCallError(
+                    "PrimaryLocationExists", "The virtual machine has a location"
+                )
+            for other in others:
+                del self.inventory.assignments[vm, other]
+        self.inventory.assignments[vm, location] = None
+        self._save()
+        return {}
+
+    def _unassign(self, token: str, vm_ref: str, location_id: str) -> Mapping[str, Any]:
+        self._use_session(token)
+        pair = self._known_vm(vm_ref), _guid(location_id)
+        if pair in self.inventory.assignments:
+            del self.inventory.assignments[pair]
+            self._save()
+        elif self.behavior.unassigned_delete == "refuse":
+            raise _RefusedCallError(
+                "NotAssigned", "The virtual machine is not assigned to the location"
+            )
+        return {}
+
+    def _save(self) -> None:
+        if self._state_file:
+            self.inventory.save(self._state_file)
+
+
+def _guid(value: str) -> str:
+    try:
+        return normalize_guid(value)
+    except ArgumentError:
+        raise _RefusedCallError("InvalidParameter", "The parameter is not a GUID") from None
+
+
+def _identification(vm: Mapping[str, Any]) -> Mapping[str, Any]:
+    keys = (
+        "VirtualMachineName",
+        "HostName",
+        "AltaroVirtualMachineRef",
+        "HypervisorVirtualMachineUuid",
+        "AltaroHypervisorRef",
+    )
+    return {key: vm.get(key) for key in keys}
