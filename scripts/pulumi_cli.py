@@ -49,6 +49,28 @@ def path_with_cli() -> str:
     return os.pathsep.join((str(ENVIRONMENT), path))
 
 
+def isolated_environment(folder: Path) -> dict[str, str]:
+    """Environment variables for `pulumi` with a local backend and all its files in one folder."""
+    state = folder / "state"
+    state.mkdir(parents=True, exist_ok=True)
+    mine = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PULUMI_", "VMBACKUP_"))
+    }
+    # Pulumi talks to its own processes by gRPC, which obeys proxy variables for 127.0.0.1 too.
+    no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+    return {
+        **mine,
+        "NO_PROXY": no_proxy,
+        "PATH": path_with_cli(),
+        "PULUMI_BACKEND_URL": state.as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE": "not a secret",
+        "PULUMI_HOME": str(folder / "home"),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+
+
 def get_cli() -> None:
     print(f"There is no Pulumi CLI on PATH; getting version {VERSION} into .tools/bin:", flush=True)
     TOOLS.mkdir(parents=True, exist_ok=True)

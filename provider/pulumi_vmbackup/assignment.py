@@ -107,7 +107,7 @@ def _sentence_first(handler: _Handler) -> _Handler:
         try:
             return handler(*args, **kwargs)
         except VmBackupError as error:
-            raise error from type(error)(str(error))
+            raise error.with_traceback(None) from type(error)(str(error))
 
     return wrapper  # type: ignore[return-value]  # the signature is the handler's own
 
