@@ -40,21 +40,22 @@ from .settings import Settings, both_ways_to_set, environment_variable
 
 # The dynamic provider host handles four resources at once, each on a thread of its own.
 _THREADS = 4
-_IDLE_SECONDS = 2.0
-_BUSY_POLL_SECONDS = 2.0
+IDLE_SECONDS = 2.0
+BUSY_POLL_SECONDS = 2.0
+FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_ANSWER_BYTES = 64 * 2**20
 _LONGEST_QUOTE = 500
 _BUSY = "AnotherConsoleIsRegistered"  # seen
 _SESSION_IS_OVER = "Invalid Token"  # seen
 
 
-def pauses(first_seconds: float = 0.5, count: int = 2) -> Iterator[float]:
-    """How long to wait before each retry: twice as long each time.
+def pauses() -> Iterator[float]:
+    """How long to wait before each of two retries: the second time twice as long.
 
     Spread by chance, so that threads that failed together do not come back together.
     """
-    for attempt in range(count):
-        yield first_seconds * 2**attempt * random.uniform(0.5, 1.5)
+    for factor in (1, 2):
+        yield FIRST_PAUSE_SECONDS * factor * random.uniform(0.5, 1.5)
 
 
 class Client:
@@ -227,13 +228,13 @@ class Client:
                         "`pulumi refresh` and `pulumi destroy` use the configuration of the last "
                         "`up` unless they are given `--run-program`."
                     ) from None
-                if time.monotonic() + _BUSY_POLL_SECONDS > give_up_at:
+                if time.monotonic() + BUSY_POLL_SECONDS > give_up_at:
                     raise BusyError(
                         f"VM Backup accepted no session within {settings.session_wait_seconds:g} "
                         f"seconds: {refusal} Close the VM Backup Management Console, or wait "
                         "longer with vmbackup:sessionWaitSeconds."
                     ) from None
-                time.sleep(_BUSY_POLL_SECONDS)
+                time.sleep(BUSY_POLL_SECONDS)
         token = answer.get("Data")
         if not isinstance(token, str) or not _is_guid(token):
             raise LostAnswerError("VM Backup started a session but sent no session token.")
@@ -245,8 +246,8 @@ class Client:
             while self._token == token:
                 now = time.monotonic()
                 idle_since = now if self._calls_under_way else self._last_call_at
-                if now < idle_since + _IDLE_SECONDS:
-                    self._condition.wait(idle_since + _IDLE_SECONDS - now)
+                if now < idle_since + IDLE_SECONDS:
+                    self._condition.wait(idle_since + IDLE_SECONDS - now)
                 else:
                     self._end_session()
 

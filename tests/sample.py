@@ -1,0 +1,15 @@
+"""The simulator's sample inventory, as the tests name it."""
+
+DC01 = "2b5ebaa0-6107-4dc3-ba6a-ce6c0a78250f"  # assigned to DISK_E from the start
+SQL01 = "ba2e9cdc-0d85-48e6-8db7-a45c5a40819e"
+SQL02 = "21e6a46f-1c67-4ea9-8d24-3a163cee5e2c"
+FILE01 = "b03da701-c632-476a-9036-3c5f972651da"
+EXCH01 = "3478442b-4a8a-4593-ab40-a9b81a070205"
+TEST01 = "e553fb51-0e06-4cd4-a943-98c5e11e99fb"  # not configured in VM Backup
+NAS01 = "e52edf12-a762-4602-a6d7-bc2386321b84"  # primary
+DISK_E = "76b67451-80b6-4386-969c-803601a5ba50"  # primary
+OFFSITE01 = "558298e2-14b0-44d7-9acd-8acde5f6db1d"  # offsite
+ROTATING = "b339a476-9ddc-46f8-afb6-fbfe8de4ab47"  # offsite
+NOWHERE = "00000000-0000-4000-8000-000000000000"  # no VM and no location
+
+PASSWORD = "Pa55-of-the-simulator"

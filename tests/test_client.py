@@ -1,0 +1,708 @@
+"""client.py: calls, envelope, sessions and errors.
+
+Against `responses` for what a server may answer, and over real HTTP for connections and sessions.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import responses
+import trustme
+from responses import matchers
+from sample import DC01, DISK_E, EXCH01, NAS01, NOWHERE, OFFSITE01, PASSWORD, ROTATING, SQL01
+
+from pulumi_vmbackup import (
+    ArgumentError,
+    BackupLocation,
+    BusyError,
+    InvalidTokenError,
+    LoginError,
+    LostAnswerError,
+    RefusedError,
+    SettingsError,
+    UnreachableError,
+    VmBackupError,
+)
+from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.models import VirtualMachine
+from pulumi_vmbackup.settings import Settings
+from pulumi_vmbackup.simulator import Inventory, Simulator, serve
+
+BASE = "http://localhost:36013/api/rest"
+TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
+OTHER_TOKEN = "f76bfedc-a0e7-440c-8309-1cc0bcd920db"
+OK = {"Success": True, "ErrorCode": None, "ErrorMessage": None, "ErrorAdditionalDetails": None}
+BUSY = {**OK, "Success": False, "ErrorAdditionalDetails": "AnotherConsoleIsRegistered"}
+SESSION_IS_OVER = {**OK, "Success": False, "ErrorMessage": "Invalid Token"}
+PAIR_URL = f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}/{NAS01}"
+
+
+@pytest.fixture
+def api() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+@pytest.fixture
+def in_session() -> Iterator[Client]:
+    """A client whose session somebody else started and will end."""
+    with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
+        yield client
+
+
+LOGIN = Settings(base_url=BASE, username="backup", password=PASSWORD, domain="CONTOSO")
+
+
+@pytest.fixture
+def logging_in() -> Iterator[Client]:
+    with Client(LOGIN) as client:
+        yield client
+
+
+def starts_session(api: responses.RequestsMock, token: str = TOKEN) -> None:
+    api.post(f"{BASE}/sessions/start", json={**OK, "Data": token})
+
+
+def ends_session(api: responses.RequestsMock, token: str = TOKEN) -> None:
+    api.post(f"{BASE}/sessions/end/{token}", json=OK)
+
+
+def methods_and_paths(api: responses.RequestsMock) -> list[str]:
+    return [
+        f"{call.request.method} {str(call.request.url).removeprefix(BASE)}" for call in api.calls
+    ]
+
+
+# Calls
+
+
+def test_assign_is_one_post_of_the_pair(api: responses.RequestsMock, in_session: Client) -> None:
+    api.post(PAIR_URL, json=OK)
+    in_session.assign(SQL01, NAS01)
+    assert len(api.calls) == 1
+
+
+def test_unassign_is_one_delete_of_the_pair(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    api.delete(PAIR_URL, json=OK)
+    in_session.unassign(SQL01, NAS01)
+    assert len(api.calls) == 1
+
+
+def test_only_guids_become_parts_of_a_path(api: responses.RequestsMock, in_session: Client) -> None:
+    with pytest.raises(ArgumentError, match=r"'\.\./sessions/end' is not a GUID"):
+        in_session.unassign("../sessions/end", NAS01)
+    assert not api.calls
+
+
+def test_locations_are_read_as_values_and_unknown_fields_are_ignored(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    items: list[dict[str, Any]] = [
+        {"BackupLocationId": NAS01.upper(), "LocationPath": r"\\NAS01\VMBackups", "Size": 1},
+        {"BackupLocationId": f"{{{DISK_E}}}", "LocationPath": None},
+    ]
+    api.get(f"{BASE}/backuplocations/{TOKEN}/1/0", json={**OK, "BackupLocations": items})
+    assert in_session.backup_locations("primary") == [
+        BackupLocation(NAS01, r"\\NAS01\VMBackups", "primary"),
+        BackupLocation(DISK_E, None, "primary"),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "path"), [(None, ""), ("primary", "/1/0"), ("offsite", "/0/1")])
+def test_the_locations_of_a_vm_are_all_or_of_one_kind(
+    kind: Any, path: str, api: responses.RequestsMock, in_session: Client
+) -> None:
+    item = {"BackupLocationId": NAS01, "LocationPath": "x"}
+    api.get(
+        f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}{path}", json={**OK, "BackupLocations": [item]}
+    )
+    assert in_session.vm_backup_locations(SQL01, kind) == [BackupLocation(NAS01, "x", kind)]
+
+
+def test_virtual_machines_without_a_ref_are_left_out(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    items = [
+        {"AltaroVirtualMachineRef": SQL01.upper(), "VirtualMachineName": "SQL01"},
+        {"AltaroVirtualMachineRef": DC01, "VirtualMachineName": "", "Configured": False},
+        {"AltaroVirtualMachineRef": None, "VirtualMachineName": "unmanaged"},
+    ]
+    api.get(f"{BASE}/vms/list/{TOKEN}", json={**OK, "VirtualMachines": items})
+    assert in_session.virtual_machines() == [
+        VirtualMachine(SQL01, "SQL01", None),
+        VirtualMachine(DC01, None, False),
+    ]
+
+
+def test_each_request_says_localhost_and_follows_no_redirect_and_has_a_time_limit(
+    api: responses.RequestsMock,
+) -> None:
+    api.get(
+        f"{BASE}/backuplocations/{TOKEN}/1/0",
+        json={**OK, "BackupLocations": []},
+        match=[
+            matchers.header_matcher({"Host": "localhost:36013"}),
+            matchers.request_kwargs_matcher(
+                {"timeout": 7, "stream": True, "verify": True, "cert": None, "proxies": {}}
+            ),
+        ],
+    )
+    settings = Settings(
+        base_url=BASE, session_token=TOKEN, host_header="localhost:36013", timeout_seconds=7
+    )
+    with Client(settings) as client:
+        assert client.backup_locations("primary") == []
+
+
+# Envelope
+
+
+@pytest.mark.parametrize(
+    ("envelope", "words"),
+    [
+        (
+            {"ErrorCode": "E1", "ErrorMessage": "No such VM", "ErrorAdditionalDetails": "x"},
+            "the server says “E1 / No such VM / x”.",
+        ),
+        ({"ErrorMessage": "No such VM"}, "the server says “No such VM”."),
+        ({"ErrorCode": 7}, "the server says “7”."),
+        ({}, "the server says no reason (HTTP 200)."),
+        ({"ErrorMessage": f"{TOKEN} has no such VM"}, "the server says “[secret] has no such VM”."),
+    ],
+)
+def test_a_refusal_is_in_the_servers_own_words(
+    envelope: dict[str, object], words: str, api: responses.RequestsMock, in_session: Client
+) -> None:
+    api.post(PAIR_URL, json={"Success": False, **envelope})
+    with pytest.raises(RefusedError) as raised:
+        in_session.assign(SQL01, NAS01)
+    assert str(raised.value) == words
+    assert len(api.calls) == 1
+
+
+def test_an_endless_refusal_is_cut(api: responses.RequestsMock, in_session: Client) -> None:
+    api.post(PAIR_URL, json={"Success": False, "ErrorMessage": "x" * 10_000})
+    with pytest.raises(RefusedError) as raised:
+        in_session.assign(SQL01, NAS01)
+    assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (200, "", "not the VM Backup API's (HTTP 200, 0 bytes)"),
+        (200, "<html>Sign in</html>", "not the VM Backup API's (HTTP 200, 20 bytes)"),
+        (200, "[]", "not the VM Backup API's"),
+        (200, "{}", "not the VM Backup API's"),
+        (200, '{"Success": "true"}', "not the VM Backup API's"),
+        (200, '{"Success": tr', "not the VM Backup API's"),
+        (200, "[" * 100_000, "not the VM Backup API's"),
+        (500, "Internal Server Error", "not the VM Backup API's (HTTP 500, 21 bytes)"),
+        (404, "", f"No VM Backup API is at {BASE} (HTTP 404): check vmbackup:apiVersion"),
+        (302, "", "answers with a redirect (HTTP 302), which is not followed"),
+        (400, "The request hostname is invalid", "`pulumi config set vmbackup:hostHeader`"),
+    ],
+)
+def test_an_answer_that_is_not_the_apis_tells_what_to_check(
+    status: int, body: str, says: str, api: responses.RequestsMock, in_session: Client
+) -> None:
+    elsewhere = {"Location": f"http://evil.example/{TOKEN}"}
+    api.post(PAIR_URL, body=body, status=status, headers=elsewhere)
+    with pytest.raises(LostAnswerError) as raised:
+        in_session.assign(SQL01, NAS01)
+    assert says in str(raised.value)
+    assert TOKEN not in str(raised.value)
+    assert len(api.calls) == 1
+
+
+def test_success_with_a_failing_status_is_no_success(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    api.post(PAIR_URL, json=OK, status=500)
+    with pytest.raises(RefusedError, match=r"no reason \(HTTP 500\)"):
+        in_session.assign(SQL01, NAS01)
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        ({}, "has no list of BackupLocations"),
+        ({"BackupLocations": None}, "has no list of BackupLocations"),
+        ({"BackupLocations": {"BackupLocationId": NAS01}}, "has no list of BackupLocations"),
+        ({"BackupLocations": [NAS01]}, "has no list of BackupLocations"),
+        ({"BackupLocations": [{}]}, "an item whose BackupLocationId is not a GUID"),
+        ({"BackupLocations": [{"BackupLocationId": 1}]}, "BackupLocationId is not a GUID"),
+    ],
+)
+def test_a_listing_that_cannot_be_read_is_never_an_empty_one(
+    payload: dict[str, object], says: str, api: responses.RequestsMock, in_session: Client
+) -> None:
+    api.get(f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}", json={**OK, **payload})
+    with pytest.raises(LostAnswerError, match=says):
+        in_session.vm_backup_locations(SQL01)
+
+
+def test_a_read_is_tried_three_times_and_a_write_once(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    api.get(f"{BASE}/vms/list/{TOKEN}", status=500)
+    with pytest.raises(LostAnswerError):
+        in_session.virtual_machines()
+    assert len(api.calls) == 3
+    api.delete(PAIR_URL, status=500)
+    with pytest.raises(LostAnswerError):
+        in_session.unassign(SQL01, NAS01)
+    assert len(api.calls) == 4
+
+
+def test_a_read_survives_two_lost_answers(api: responses.RequestsMock, in_session: Client) -> None:
+    url = f"{BASE}/vms/list/{TOKEN}"
+    api.get(url, status=500)
+    api.get(url, body=requests.ConnectionError(f"reset at {url}"))
+    api.get(url, json={**OK, "VirtualMachines": []})
+    assert in_session.virtual_machines() == []
+
+
+def test_a_refused_read_is_not_repeated(api: responses.RequestsMock, in_session: Client) -> None:
+    api.get(f"{BASE}/vms/list/{TOKEN}", json={"Success": False})
+    with pytest.raises(RefusedError):
+        in_session.virtual_machines()
+    assert len(api.calls) == 1
+
+
+# Sessions
+
+
+def test_a_session_is_started_with_the_account_and_ended_by_close(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    api.post(
+        f"{BASE}/sessions/start",
+        json={**OK, "Data": TOKEN},
+        match=[
+            matchers.json_params_matcher(
+                {
+                    "ServerAddress": "LOCALHOST",
+                    "ServerPort": "36014",
+                    "Username": "backup",
+                    "Password": PASSWORD,
+                    "Domain": "CONTOSO",
+                }
+            )
+        ],
+    )
+    api.post(PAIR_URL, json=OK)
+    ends_session(api)
+    logging_in.assign(SQL01, NAS01)
+    logging_in.close()
+    assert methods_and_paths(api) == [
+        "POST /sessions/start",
+        f"POST /vms/backuplocations/{TOKEN}/{SQL01}/{NAS01}",
+        f"POST /sessions/end/{TOKEN}",
+    ]
+
+
+def test_close_without_a_call_sends_nothing(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    logging_in.close()
+    assert not api.calls
+
+
+def test_a_given_session_is_neither_started_nor_ended(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    api.get(f"{BASE}/vms/list/{TOKEN}", json={**OK, "VirtualMachines": []})
+    in_session.virtual_machines()
+    in_session.close()
+    assert methods_and_paths(api) == [f"GET /vms/list/{TOKEN}"]
+
+
+def test_a_given_session_that_is_over_tells_how_to_go_on(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    api.get(f"{BASE}/vms/list/{TOKEN}", json=SESSION_IS_OVER)
+    with pytest.raises(SettingsError, match="set VMBACKUP_SESSION_TOKEN to its token"):
+        in_session.virtual_machines()
+    assert len(api.calls) == 1
+
+
+def test_a_session_that_is_over_is_renewed_once(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    starts_session(api)
+    api.post(PAIR_URL, json=SESSION_IS_OVER)
+    starts_session(api, OTHER_TOKEN)
+    api.post(PAIR_URL.replace(TOKEN, OTHER_TOKEN), json=OK)
+    ends_session(api, OTHER_TOKEN)
+    logging_in.assign(SQL01, NAS01)
+    logging_in.close()
+
+
+def test_a_server_that_forgets_each_session_is_not_asked_for_ever(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    starts_session(api)
+    api.post(PAIR_URL, json=SESSION_IS_OVER)
+    ends_session(api)
+    with pytest.raises(InvalidTokenError, match="Invalid Token"):
+        logging_in.assign(SQL01, NAS01)
+    assert len(api.calls) == 4
+    logging_in.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            Settings(base_url=BASE),
+            "No username for VM Backup is known: set VMBACKUP_USERNAME or run "
+            "`pulumi config set vmbackup:username`.",
+        ),
+        (
+            Settings(base_url=BASE, username="backup"),
+            "No password for VM Backup is known: set VMBACKUP_PASSWORD or run "
+            "`pulumi config set --secret vmbackup:password`.",
+        ),
+    ],
+)
+def test_missing_credentials_are_named_before_anything_is_sent(
+    settings: Settings, says: str, api: responses.RequestsMock
+) -> None:
+    with Client(settings) as client, pytest.raises(SettingsError) as raised:
+        client.virtual_machines()
+    assert str(raised.value) == says
+    assert not api.calls
+
+
+def test_a_refused_login_names_the_account_and_is_not_sent_again(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    refusal = {"Success": False, "ErrorMessage": f"{PASSWORD} is wrong"}
+    api.post(f"{BASE}/sessions/start", json=refusal)
+    for _ in range(3):
+        with pytest.raises(LoginError) as raised:
+            logging_in.assign(SQL01, NAS01)
+        assert str(raised.value).startswith(
+            r"VM Backup refused the login of CONTOSO\backup to LOCALHOST:36014: the server says "
+            "“[secret] is wrong”."
+        )
+        assert "`--run-program`" in str(raised.value)
+    assert len(api.calls) == 1
+
+
+def test_a_busy_server_is_waited_for(api: responses.RequestsMock, logging_in: Client) -> None:
+    for _ in range(3):
+        api.post(f"{BASE}/sessions/start", json=BUSY)
+    starts_session(api)
+    api.post(PAIR_URL, json=OK)
+    ends_session(api)
+    logging_in.assign(SQL01, NAS01)
+    logging_in.close()
+
+
+def test_a_server_that_stays_busy_is_an_error_that_says_what_to_close(
+    api: responses.RequestsMock,
+) -> None:
+    api.post(f"{BASE}/sessions/start", json=BUSY)
+    with (
+        Client(replace(LOGIN, session_wait_seconds=0.05)) as client,
+        pytest.raises(BusyError) as raised,
+    ):
+        client.assign(SQL01, NAS01)
+    assert "within 0.05 seconds: the server says “AnotherConsoleIsRegistered”." in str(raised.value)
+    assert "Close the VM Backup Management Console" in str(raised.value)
+    assert 2 < len(api.calls) < 8
+
+
+def test_a_lost_session_start_is_tried_three_times(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    api.post(f"{BASE}/sessions/start", status=502)
+    with pytest.raises(LostAnswerError):
+        logging_in.assign(SQL01, NAS01)
+    assert len(api.calls) == 3
+
+
+def test_a_session_start_without_a_token_is_an_error(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    api.post(f"{BASE}/sessions/start", json={**OK, "Data": "../x"})
+    with pytest.raises(LostAnswerError, match="sent no session token"):
+        logging_in.assign(SQL01, NAS01)
+
+
+def test_a_session_that_cannot_be_ended_fails_nothing(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    starts_session(api)
+    api.post(PAIR_URL, json=OK)
+    api.post(f"{BASE}/sessions/end/{TOKEN}", status=500)
+    logging_in.assign(SQL01, NAS01)
+    logging_in.close()
+
+
+def test_threads_share_one_session_and_at_most_four_connections(
+    simulator: Simulator, client: Client
+) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(client.vm_backup_locations, [SQL01, DC01, EXCH01] * 20))
+    client.close()
+    assert len(simulator.calls) == 62
+    assert len(simulator.tokens) == 1
+    assert simulator.connections <= 4
+    assert not simulator.sessions
+
+
+def test_threads_that_find_the_session_over_share_the_new_one(
+    simulator: Simulator, client: Client
+) -> None:
+    client.virtual_machines()
+    simulator.sessions.clear()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(client.vm_backup_locations, [SQL01, DC01, EXCH01] * 4))
+    assert len(simulator.tokens) == 2
+
+
+def test_threads_that_waited_for_a_failing_session_start_share_its_failure(
+    simulator: Simulator, settings: Settings
+) -> None:
+    def fails(_: int) -> str:
+        with pytest.raises(LoginError) as raised:
+            client.virtual_machines()
+        return str(raised.value)
+
+    with Client(replace(settings, password="wrong")) as client, ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(fails, range(8)))) == 1
+    assert [call.path for call in simulator.calls] == ["/api/rest/sessions/start"]
+
+
+def test_an_idle_session_is_ended_and_the_next_call_starts_another(
+    simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.client.IDLE_SECONDS", 0.05)
+    with Client(settings) as client:
+        for sessions in (1, 2):
+            client.virtual_machines()
+            assert len(simulator.tokens) == sessions
+            deadline = time.monotonic() + 10
+            while simulator.sessions and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert not simulator.sessions
+
+
+# The way to the server
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])
+
+
+def failure_at(base_url: str, **settings: Any) -> VmBackupError:
+    settings = {"session_token": TOKEN, "host_header": "localhost", **settings}
+    with Client(Settings(base_url=base_url, **settings)) as client:
+        with pytest.raises(VmBackupError) as raised:
+            client.assign(SQL01, NAS01)
+    error = raised.value
+    assert error.__cause__ is None
+    assert TOKEN not in str(error)
+    context = error.__context__
+    while context:
+        assert TOKEN not in str(context)
+        context = context.__context__
+    return error
+
+
+def test_a_stopped_server_is_unreachable_and_its_service_is_named() -> None:
+    base_url = f"http://127.0.0.1:{free_port()}/api/rest"
+    error = failure_at(base_url)
+    assert isinstance(error, UnreachableError)
+    assert str(error).startswith(f"No VM Backup API answers at {base_url}: start the Windows")
+    assert "“VM Backup API Service” there (before V9.1 it is off by default)" in str(error)
+
+
+def test_a_host_name_that_nobody_knows_is_said_to_be_one() -> None:
+    error = failure_at("https://vmb01.invalid:36013/api/rest")
+    assert isinstance(error, UnreachableError)
+    assert "host name of https://vmb01.invalid:36013/api/rest cannot be resolved" in str(error)
+
+
+@pytest.fixture
+def raw_server() -> Iterator[RawServer]:
+    server = RawServer()
+    yield server
+    server.stop()
+
+
+class RawServer:
+    """Answers each connection with the bytes it is given, then closes or stalls it."""
+
+    def __init__(self) -> None:
+        self.answer = b""
+        self.stalls = False
+        self._done = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api/rest"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            with connection:
+                if self._done.is_set():
+                    return
+                connection.recv(65536)
+                connection.sendall(self.answer)
+                if self.stalls:
+                    self._done.wait(10)
+
+    def stop(self) -> None:
+        self._done.set()
+        with socket.create_connection(self._listener.getsockname()):
+            self._thread.join()
+        self._listener.close()
+
+
+def test_a_connection_that_breaks_loses_the_answer(raw_server: RawServer) -> None:
+    error = failure_at(raw_server.base_url)
+    assert isinstance(error, LostAnswerError)
+    assert "broke before the answer was complete" in str(error)
+
+
+def test_an_answer_cut_short_is_lost(raw_server: RawServer) -> None:
+    body = json.dumps(OK).encode()
+    raw_server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + body
+    error = failure_at(raw_server.base_url)
+    assert isinstance(error, LostAnswerError)
+    assert "broke before the answer was complete" in str(error)
+
+
+def test_a_server_that_stalls_is_given_up_after_the_time_limit(raw_server: RawServer) -> None:
+    raw_server.stalls = True
+    error = failure_at(raw_server.base_url, timeout_seconds=0.1)
+    assert isinstance(error, LostAnswerError)
+    assert "did not answer within 0.1 seconds" in str(error)
+
+
+def test_an_answer_without_an_end_is_not_read_into_memory(
+    raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.client._LONGEST_ANSWER_BYTES", 2**20)
+    raw_server.answer = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (2**20 + 1)
+    error = failure_at(raw_server.base_url)
+    assert isinstance(error, LostAnswerError)
+    assert "longer than 1 MiB" in str(error)
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def https_url(simulator: Simulator, authority: trustme.CA) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    with serve(simulator, ssl_context=context) as base_url:
+        yield base_url
+
+
+def test_https_with_a_private_certificate_works_with_its_ca_file(
+    simulator: Simulator, https_url: str, settings: Settings, authority: trustme.CA, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with Client(replace(settings, base_url=https_url, ca_file=str(ca_file))) as client:
+        assert [each.id for each in client.vm_backup_locations(DC01)] == [DISK_E]
+        client.assign(DC01, OFFSITE01)
+    assert (DC01, OFFSITE01) in simulator.inventory.assignments
+    assert simulator.connections == 1
+
+
+def test_a_private_certificate_is_not_trusted_without_its_ca_file(
+    simulator: Simulator, https_url: str
+) -> None:
+    error = failure_at(https_url)
+    assert isinstance(error, UnreachableError)
+    assert "is not accepted (unable to get local issuer certificate)" in str(error)
+    assert "set VMBACKUP_CA_FILE or run `pulumi config set vmbackup:caFile`" in str(error)
+    assert not simulator.calls
+
+
+def test_a_certificate_of_another_name_is_not_trusted(
+    simulator: Simulator, authority: trustme.CA, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("vmb01.contoso.com").configure_cert(context)
+    with serve(simulator, ssl_context=context) as base_url:
+        error = failure_at(base_url, ca_file=str(ca_file))
+    assert "IP address mismatch" in str(error)
+    assert not simulator.calls
+
+
+def test_plain_http_to_an_https_port_says_so(https_url: str) -> None:
+    error = failure_at(https_url.replace("https", "http"))
+    assert "whether the address wants https instead of http" in str(error)
+
+
+def test_https_to_a_plain_http_port_says_so(base_url: str) -> None:
+    error = failure_at(base_url.replace("http", "https"))
+    assert "whether the address wants http instead of https" in str(error)
+
+
+def test_no_proxy_is_used_for_this_machine(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set before the client is made, as a program's environment is.
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
+    with Client(client._settings) as another:
+        assert another.virtual_machines()
+
+
+def test_a_proxy_that_does_not_answer_is_named_for_other_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
+    error = failure_at("https://vmb01.contoso.com/api/rest")
+    assert "The proxy on the way to https://vmb01.contoso.com/api/rest does not answer" in str(
+        error
+    )
+
+
+def test_a_simulator_that_is_addressed_by_another_name_is_explained(base_url: str) -> None:
+    error = failure_at(base_url, host_header="vmb01")
+    assert "refuses the Host header (HTTP 400)" in str(error)
+
+
+def test_a_whole_round_over_http(simulator: Simulator, client: Client) -> None:
+    client.assign(SQL01, NAS01)
+    client.assign(SQL01, ROTATING)
+    assert [each.id for each in client.vm_backup_locations(SQL01)] == [NAS01, ROTATING]
+    assert [each.id for each in client.vm_backup_locations(SQL01, "offsite")] == [ROTATING]
+    client.unassign(SQL01, NAS01)
+    assert simulator.inventory.locations_of(SQL01) == [ROTATING]
+    with pytest.raises(RefusedError, match="The virtual machine was not found"):
+        client.assign(NOWHERE, NAS01)
+    assert client.backup_locations("offsite") == [
+        BackupLocation(OFFSITE01, r"\\OFFSITE01\VMBackups", "offsite"),
+        BackupLocation(ROTATING, "Rotating disks", "offsite"),
+    ]
+    assert len(client.virtual_machines()) == len(Inventory.sample().virtual_machines)

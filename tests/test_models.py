@@ -1,0 +1,43 @@
+"""models.py: the one form of a GUID."""
+
+import pytest
+
+from pulumi_vmbackup import ArgumentError
+from pulumi_vmbackup.models import normalize_guid
+
+GUID = "ba2e9cdc-0d85-48e6-8db7-a45c5a40819e"
+
+
+@pytest.mark.parametrize(
+    "written", [GUID, GUID.upper(), f"{{{GUID}}}", f"{{{GUID.upper()}}}"], ids=str
+)
+def test_a_guid_in_any_case_with_or_without_braces_becomes_plain(written: str) -> None:
+    assert normalize_guid(written) == GUID
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "SQL01",
+        GUID[:-1],
+        GUID + "0",
+        GUID + "\n",
+        f" {GUID}",
+        f"{{{GUID}",
+        f"{GUID}}}",
+        f"{{{{{GUID}}}}}",
+        GUID.replace("-", ""),
+        GUID.replace("b", "g", 1),
+        GUID.replace("1", "١"),  # a digit to Python, and none of the 16 that a GUID has
+        f"../{GUID}",
+        None,
+        7,
+        [GUID],
+    ],
+    ids=repr,
+)
+def test_anything_else_is_an_error_that_shows_it(value: object) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        normalize_guid(value)
+    assert str(raised.value).startswith(f"{value!r} is not a GUID; expected 32 hexadecimal digits")

@@ -1,0 +1,30 @@
+"""redaction.py: tokens and passwords stay out of texts and logs."""
+
+import logging
+
+import pytest
+from sample import PASSWORD, SQL01
+
+from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.redaction import add_secret, redact
+from pulumi_vmbackup.simulator import Simulator
+
+
+def test_a_secret_is_replaced_in_any_case_and_the_longest_first() -> None:
+    add_secret("c0ffee00")
+    add_secret("c0ffee00-ca.e")
+    assert redact("a C0FFEE00-CA.E and a c0ffee00") == "a [secret] and a [secret]"
+    assert redact("c0ffee00-caxe") == "[secret]-caxe"
+
+
+def test_debug_logs_hold_urls_without_the_token(
+    simulator: Simulator, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client.vm_backup_locations(SQL01)
+    client.close()
+    assert f"/vms/backuplocations/[secret]/{SQL01}" in caplog.text  # urllib3's own line
+    assert "/sessions/end/[secret]" in caplog.text
+    assert simulator.tokens
+    assert not any(token in caplog.text for token in simulator.tokens)
+    assert PASSWORD not in caplog.text

@@ -1,0 +1,244 @@
+"""settings.py: where a setting comes from, and what each wrong value says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from pulumi_vmbackup import SettingsError
+from pulumi_vmbackup.settings import (
+    SECRET_SETTINGS,
+    Settings,
+    both_ways_to_set,
+    environment_variable,
+    is_loopback,
+    read_settings,
+)
+
+TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
+
+KEYS = {
+    "apiVersion": "VMBACKUP_API_VERSION",
+    "baseUrl": "VMBACKUP_BASE_URL",
+    "sessionToken": "VMBACKUP_SESSION_TOKEN",
+    "username": "VMBACKUP_USERNAME",
+    "password": "VMBACKUP_PASSWORD",
+    "domain": "VMBACKUP_DOMAIN",
+    "serverAddress": "VMBACKUP_SERVER_ADDRESS",
+    "serverPort": "VMBACKUP_SERVER_PORT",
+    "caFile": "VMBACKUP_CA_FILE",
+    "hostHeader": "VMBACKUP_HOST_HEADER",
+    "timeoutSeconds": "VMBACKUP_TIMEOUT_SECONDS",
+    "sessionWaitSeconds": "VMBACKUP_SESSION_WAIT_SECONDS",
+    "settleSeconds": "VMBACKUP_SETTLE_SECONDS",
+}
+
+
+def read(config: dict[str, object] | None = None, /, **environment: str) -> Settings:
+    return read_settings((config or {}).get, environment)
+
+
+@pytest.fixture
+def ca_file(tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(path))
+    return path
+
+
+def test_nothing_set_gives_the_documented_defaults() -> None:
+    assert read() == Settings(
+        base_url="http://localhost:36013/api/rest",
+        session_token=None,
+        username=None,
+        password=None,
+        domain="",
+        server_address="LOCALHOST",
+        server_port=36014,
+        ca_file=None,
+        host_header="localhost:36013",
+        timeout_seconds=30,
+        session_wait_seconds=60,
+        settle_seconds=30,
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "base_url", "server_port"),
+    [
+        ("8", "http://localhost:35113/api", 35107),
+        ("9.0", "http://localhost:36015/api", 36014),
+        ("9.1", "http://localhost:36013/api/rest", 36014),
+    ],
+)
+def test_the_api_version_chooses_base_url_and_server_port(
+    version: str, base_url: str, server_port: int
+) -> None:
+    settings = read({"apiVersion": version})
+    assert (settings.base_url, settings.server_port) == (base_url, server_port)
+
+
+def test_a_number_in_yaml_is_a_version_too() -> None:
+    assert read({"apiVersion": 8}).server_port == 35107
+
+
+def test_each_setting_is_asked_for_by_its_key_and_its_variable() -> None:
+    asked: list[str] = []
+
+    def get_config(key: str) -> None:
+        asked.append(key)
+
+    read_settings(get_config, {})
+    assert sorted(asked) == sorted(KEYS)
+    assert {key: environment_variable(key) for key in KEYS} == KEYS
+
+
+def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
+    ca_file: Path,
+) -> None:
+    texts: dict[str, object] = {
+        "apiVersion": "9.0",
+        "baseUrl": "https://127.0.0.1:8443/api/",
+        "sessionToken": TOKEN,
+        "username": "backup",
+        "password": "s3cret",
+        "domain": "CONTOSO",
+        "serverAddress": "VMB01",
+        "serverPort": "40000",
+        "caFile": str(ca_file),
+        "hostHeader": "localhost:1",
+        "timeoutSeconds": "1.5",
+        "sessionWaitSeconds": "0",
+        "settleSeconds": "7",
+    }
+    expected = Settings(
+        base_url="https://127.0.0.1:8443/api",
+        session_token=TOKEN,
+        username="backup",
+        password="s3cret",
+        domain="CONTOSO",
+        server_address="VMB01",
+        server_port=40000,
+        ca_file=str(ca_file),
+        host_header="localhost:1",
+        timeout_seconds=1.5,
+        session_wait_seconds=0,
+        settle_seconds=7,
+    )
+    assert texts.keys() == KEYS.keys()
+    assert read(texts) == expected
+    assert read(**{KEYS[key]: str(text) for key, text in texts.items()}) == expected
+
+
+def test_configuration_wins_over_the_environment_and_empty_text_counts_as_unset() -> None:
+    assert read({"username": "a"}, VMBACKUP_USERNAME="b").username == "a"
+    assert read({"username": ""}, VMBACKUP_USERNAME="b").username == "b"
+    assert read({"username": ""}, VMBACKUP_USERNAME="").username is None
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host_header"),
+    [
+        ("http://127.0.0.1:36013/api/rest", "localhost:36013"),
+        ("http://[::1]:36013/api/rest", "localhost:36013"),
+        ("https://localhost/api", "localhost"),
+        ("https://vmb01.contoso.com:8443/api", None),
+    ],
+)
+def test_a_loopback_address_is_spoken_to_as_localhost(
+    base_url: str, host_header: str | None
+) -> None:
+    assert read({"baseUrl": base_url}).host_header == host_header
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("LocalHost", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("10.0.0.1", False),
+        ("localhost.contoso.com", False),
+        ("127.0.0.1.contoso.com", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_addresses_of_this_machine_are_loopback(host: str | None, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "says"),
+    [
+        ("apiVersion", "7", "is not a known API version: use 8, 9.0, 9.1"),
+        ("baseUrl", "localhost:36013", "is not a URL"),
+        ("baseUrl", "ftp://localhost/api", "is not a URL"),
+        ("baseUrl", "http://localhost:port/api", "is not a URL"),
+        ("baseUrl", "http://localhost:0/api", "is not a URL"),
+        ("baseUrl", "http://[::1/api", "is not a URL"),
+        ("baseUrl", "http:///api", "is not a URL"),
+        ("baseUrl", "http://local host/api", "is not a URL"),
+        ("baseUrl", "http://vmb01.contoso.com/api", "unencrypted to another machine: use https"),
+        ("serverPort", "https", "is not a port: use a number from 1 to 65535"),
+        ("serverPort", "0", "is not a port"),
+        ("serverPort", "65536", "is not a port"),
+        ("serverPort", "²", "is not a port"),
+        ("caFile", "no/such.pem", "is not a file (looked for "),
+        ("hostHeader", "localhost\r\nX: y", "is not a Host header"),
+        ("timeoutSeconds", "0", "is not a number of seconds: use more than 0"),
+        ("timeoutSeconds", "nan", "is not a number of seconds"),
+        ("timeoutSeconds", "inf", "is not a number of seconds"),
+        ("sessionWaitSeconds", "-1", "is not a number of seconds: use 0 or more"),
+        ("settleSeconds", "half a minute", "is not a number of seconds"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_the_value_and_its_source(
+    key: str, text: str, says: str
+) -> None:
+    for config, environment, source in (
+        ({key: text}, {}, f"vmbackup:{key} in the stack configuration"),
+        ({}, {KEYS[key]: text}, f"{KEYS[key]} in the environment"),
+    ):
+        with pytest.raises(SettingsError) as raised:
+            read_settings(config.get, environment)
+        message = str(raised.value)
+        assert message.startswith(f"The value {text!r} of {source} ")
+        assert says in message
+        assert "\n" not in message
+
+
+def test_a_file_that_holds_no_certificate_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "certificate.der"
+    file.write_bytes(b"\x30\x82\x01\x00")
+    with pytest.raises(SettingsError, match=r"certificate\.der.* holds no certificate"):
+        read({"caFile": str(file)})
+
+
+def test_wrong_secrets_are_not_repeated() -> None:
+    with pytest.raises(SettingsError) as raised:
+        read({"sessionToken": "not-a-token-but-secret"})
+    assert str(raised.value) == (
+        "The value of vmbackup:sessionToken in the stack configuration is not a session token: "
+        "sessions/start answers with a GUID."
+    )
+    with pytest.raises(SettingsError) as raised:
+        read(VMBACKUP_BASE_URL="http://backup:s3cret@localhost:36013/api")
+    assert "VMBACKUP_BASE_URL in the environment holds more than an address" in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_secrets_are_not_shown_by_repr() -> None:
+    shown = repr(read({"password": "s3cret", "sessionToken": TOKEN}))
+    assert "s3cret" not in shown
+    assert TOKEN not in shown
+
+
+def test_the_ways_to_set_a_setting_keep_secrets_encrypted() -> None:
+    assert both_ways_to_set("username") == (
+        "set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`"
+    )
+    for key in SECRET_SETTINGS:
+        assert f"`pulumi config set --secret vmbackup:{key}`" in both_ways_to_set(key)
