@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -617,10 +616,12 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def https_url(simulator: Simulator, authority: trustme.CA) -> Iterator[str]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
-    with serve(simulator, ssl_context=context) as base_url:
+def https_url(simulator: Simulator, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
+    certificate = tmp_path / "server.pem"
+    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(
+        str(certificate)
+    )
+    with serve(simulator, certificate=certificate) as base_url:
         yield base_url
 
 
@@ -651,9 +652,11 @@ def test_a_certificate_of_another_name_is_not_trusted(
 ) -> None:
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("vmb01.contoso.com").configure_cert(context)
-    with serve(simulator, ssl_context=context) as base_url:
+    certificate = tmp_path / "server.pem"
+    authority.issue_cert("vmb01.contoso.com").private_key_and_cert_chain_pem.write_to_path(
+        str(certificate)
+    )
+    with serve(simulator, certificate=certificate) as base_url:
         error = failure_at(base_url, ca_file=str(ca_file))
     assert "IP address mismatch" in str(error)
     assert not simulator.calls

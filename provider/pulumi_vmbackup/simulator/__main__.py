@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import ssl
 import sys
 import threading
 from pathlib import Path
@@ -29,7 +28,6 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     try:
         inventory = _inventory(arguments)
-        context = _ssl_context(arguments)
         simulator = Simulator(
             inventory,
             api_version=arguments.api_version,
@@ -40,7 +38,11 @@ def main() -> None:
             state_file=arguments.state,
         )
         with serve(
-            simulator, host=arguments.host, port=arguments.port, ssl_context=context
+            simulator,
+            host=arguments.host,
+            port=arguments.port,
+            certificate=arguments.tls_certificate,
+            key=arguments.tls_key,
         ) as base_url:
             print(f"VM Backup API simulator at {base_url}", flush=True)
             _wait_for_a_stop_signal()
@@ -82,8 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="keep the inventory in this file, and start from it when it is there",
     )
-    parser.add_argument("--tls-certificate", metavar="FILE", help="answer https with this PEM file")
-    parser.add_argument("--tls-key", metavar="FILE", help="its key, when that is in another file")
+    parser.add_argument(
+        "--tls-certificate", type=Path, metavar="FILE", help="answer https with this PEM file"
+    )
+    parser.add_argument(
+        "--tls-key", type=Path, metavar="FILE", help="its key, when that is in another file"
+    )
     odd_calls = parser.add_argument_group(
         "odd calls", "What to answer where nobody knows what the real API answers."
     )
@@ -111,14 +117,6 @@ def _inventory(arguments: argparse.Namespace) -> Inventory:
     if arguments.inventory:
         return Inventory.load(arguments.inventory)
     return Inventory.sample()
-
-
-def _ssl_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
-    if not arguments.tls_certificate:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(arguments.tls_certificate, arguments.tls_key)
-    return context
 
 
 def _wait_for_a_stop_signal() -> None:

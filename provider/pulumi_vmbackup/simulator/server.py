@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
+import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+from cheroot.server import HTTPConnection
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cheroot.wsgi import Server
 
 from .api import Simulator
+
+log = logging.getLogger(__name__)
+
+
+class _QuietServer(Server):
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        log.debug("%s", msg, exc_info=traceback)
 
 
 @contextmanager
@@ -20,62 +29,47 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    ssl_context: ssl.SSLContext | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
 ) -> Iterator[str]:
-    """Serve a simulator in a thread until the block ends.
+    """Serve a simulator in threads until the block ends.
 
     Args:
         simulator: what answers.
         host: the address to listen at.
         port: the TCP port; 0 for any free one.
-        ssl_context: a server's context with a certificate, to answer https.
+        certificate: a PEM file with a certificate, to answer https.
+        key: the certificate's key, when that is in another file.
 
     Yields:
         The base URL, for ``vmbackup:baseUrl``.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or the certificate cannot be used.
     """
-    open_sockets: set[socket.socket] = set()
 
-    class Handler(WSGIRequestHandler):
-        disable_nagle_algorithm = True  # head and body are two writes
-
-        def setup(self) -> None:
+    class Connection(HTTPConnection):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
             simulator.connections += 1
-            open_sockets.add(self.request)
-            super().setup()
+            super().__init__(*args, **kwargs)
 
-        def finish(self) -> None:
-            open_sockets.discard(self.request)
-            super().finish()
-
-        def log_request(self, *_args: Any) -> None:
-            """The simulator logs its calls itself, without their tokens."""
-
-    # werkzeug exits the process when it cannot bind a port, so it is bound here.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family)
-    server = make_server(
-        host,
-        port,
-        simulator,
-        threaded=True,
-        request_handler=Handler,
-        ssl_context=ssl_context,
-        fd=listener.fileno(),
-    )
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    server = _QuietServer((host, port), simulator)
+    server.ConnectionClass = Connection
+    if certificate:
+        try:
+            server.ssl_adapter = BuiltinSSLAdapter(str(certificate), str(key or certificate))
+        except OSError as error:
+            raise OSError(
+                f"The certificate {certificate} with the key {key or certificate} cannot be used: "
+                f"{error.strerror}."
+            ) from None
+    server.prepare()
+    thread = threading.Thread(target=server.serve)
     thread.start()
     try:
-        scheme = "https" if ssl_context else "http"
+        scheme = "https" if certificate else "http"
         address = f"[{host}]" if ":" in host else host
-        yield f"{scheme}://{address}:{listener.getsockname()[1]}{simulator.base_path}"
+        yield f"{scheme}://{address}:{server.bind_addr[1]}{simulator.base_path}"
     finally:
-        server.shutdown()
+        server.stop()
         thread.join()
-        server.server_close()
-        listener.close()
-        for connection in list(open_sockets):  # kept alive by clients
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
