@@ -179,6 +179,7 @@ def test_each_request_says_localhost_and_follows_no_redirect_and_has_a_time_limi
             "the server says “E1 / No such VM / x”.",
         ),
         ({"ErrorMessage": "No such VM"}, "the server says “No such VM”."),
+        ({"ErrorMessage": "No\r\n  such VM"}, "the server says “No such VM”."),
         ({"ErrorCode": 7}, "the server says “7”."),
         ({}, "the server says no reason (HTTP 200)."),
         ({"ErrorMessage": f"{TOKEN} has no such VM"}, "the server says “[secret] has no such VM”."),
@@ -429,12 +430,12 @@ def test_a_server_that_stays_busy_is_an_error_that_says_what_to_close(
     assert 2 < len(api.calls) < 8
 
 
-def test_a_lost_session_start_is_tried_three_times(
+def test_a_read_tries_a_lost_session_start_three_times(
     api: responses.RequestsMock, logging_in: Client
 ) -> None:
     api.post(f"{BASE}/sessions/start", status=502)
     with pytest.raises(LostAnswerError):
-        logging_in.assign(SQL01, NAS01)
+        logging_in.virtual_machines()
     assert len(api.calls) == 3
 
 
@@ -515,9 +516,11 @@ def free_port() -> int:
 
 def failure_at(base_url: str, **settings: Any) -> VmBackupError:
     settings = {"session_token": TOKEN, "host_header": "localhost", **settings}
-    with Client(Settings(base_url=base_url, **settings)) as client:
-        with pytest.raises(VmBackupError) as raised:
-            client.assign(SQL01, NAS01)
+    with (
+        Client(Settings(base_url=base_url, **settings)) as client,
+        pytest.raises(VmBackupError) as raised,
+    ):
+        client.assign(SQL01, NAS01)
     error = raised.value
     assert error.__cause__ is None
     assert TOKEN not in str(error)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import pulumi
 from pulumi import dynamic
@@ -19,7 +20,7 @@ from .client import Client
 from .errors import ArgumentError, VmBackupError
 from .lifecycle import AssignmentLifecycle
 from .models import Assignment, normalize_guid
-from .program import program_settings, shown_without_traceback
+from .program import ProgramError, program_settings, shown_without_traceback
 from .settings import Settings, read_settings
 
 _WHERE_TO_FIND = {
@@ -47,7 +48,8 @@ class VmBackupLocationAssignment(
         opts: the options of any Pulumi resource.
 
     Raises:
-        ProgramError: a setting of ``vmbackup:…`` or ``VMBACKUP_…`` cannot be used.
+        ProgramError: a setting of ``vmbackup:…`` or ``VMBACKUP_…`` cannot be used. A program that
+            declares the same pair twice ends with this error as well.
 
     Its id is ``<vmRef>/<backupLocationId>``.
     """
@@ -80,6 +82,7 @@ class VmBackupLocationAssignment(
     ) -> None:
         with shown_without_traceback():
             program_settings()  # so that a wrong setting fails the preview already
+        _refuse_same_pair_twice(name, vm_ref, backup_location_id)
         super().__init__(
             VmBackupLocationAssignmentProvider(),
             name,
@@ -93,6 +96,35 @@ class VmBackupLocationAssignment(
             },
             opts,
         )
+
+
+# The pairs of each running program, and the resource that declares each: programs that are run by
+# Pulumi's Automation API share a process.
+_declared_by: WeakKeyDictionary[pulumi.Resource, dict[tuple[str, ...], str]] = WeakKeyDictionary()
+
+
+def _refuse_same_pair_twice(
+    name: str, vm_ref: pulumi.Input[str], backup_location_id: pulumi.Input[str]
+) -> None:
+    """Fail the program, so a preview as well, when two of its resources are of the same pair."""
+    program = pulumi.runtime.get_root_resource()
+    if program is None:  # no program runs, as in a unit test
+        return
+    declared_by = _declared_by.setdefault(program, {})
+
+    def refuse(ids: list[Any]) -> None:
+        try:
+            pair = tuple(map(normalize_guid, ids))
+        except ArgumentError:
+            return  # check tells which property is wrong
+        if pair in declared_by:
+            raise ProgramError(
+                f"The resources {declared_by[pair]!r} and {name!r} both assign VM {pair[0]} to "
+                f"backup location {pair[1]}: remove one of them."
+            )
+        declared_by[pair] = name
+
+    pulumi.Output.all(vm_ref, backup_location_id).apply(refuse)
 
 
 def _sentence_first(handler: _Handler) -> _Handler:
@@ -138,6 +170,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         # Settings are read when they are needed: a preview needs none.
         self._config = req.config
+        self._declared: set[tuple[object, ...]] = set()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
         inputs = dict(news)
@@ -150,6 +183,9 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
                 inputs[key] = normalize_guid(value)
             except ArgumentError as error:
                 failures.append(dynamic.CheckFailure(key, f"{error} Use {where_to_find}."))
+        pair = tuple(inputs.get(key) for key in _ID_KEYS)
+        if not failures and not any(map(_is_unknown, pair)):
+            self._declared.add(pair)
         return dynamic.CheckResult(inputs, failures)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:
@@ -192,7 +228,11 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
 
     @_sentence_first
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        self._lifecycle().unassign(*_id.split("/"))
+        vm_ref, backup_location_id = _id.split("/")
+        # Pulumi turns a renamed resource into a create and a delete of the same pair, the delete
+        # maybe in a later run. A pair that the program still declares is left alone.
+        if (vm_ref, backup_location_id) not in self._declared:
+            self._lifecycle().unassign(vm_ref, backup_location_id)
 
     def _lifecycle(self) -> AssignmentLifecycle:
         settings = read_settings(lambda key: self._config.get(f"vmbackup:{key}"), os.environ)

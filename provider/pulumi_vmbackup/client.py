@@ -209,16 +209,10 @@ class Client:
             "Domain": settings.domain,
         }
         give_up_at = time.monotonic() + settings.session_wait_seconds
-        retry_pauses = pauses()
         while True:
             try:
                 answer = self._exchange("POST", "sessions/start", body)
                 break
-            except NoAnswerError:
-                pause = next(retry_pauses, None)
-                if pause is None:
-                    raise
-                time.sleep(pause)
             except RefusedError as refusal:
                 if _BUSY not in str(refusal):
                     raise LoginError(
@@ -305,7 +299,7 @@ class Client:
         if answer["Success"] and status < 300:
             return answer
         words = [
-            redact(str(answer[key]))[:_LONGEST_QUOTE]
+            redact(" ".join(str(answer[key]).split()))[:_LONGEST_QUOTE]
             for key in ("ErrorCode", "ErrorMessage", "ErrorAdditionalDetails")
             if answer.get(key)
         ]

@@ -6,8 +6,6 @@ What any Pulumi surface calls; plain Python that knows nothing of Pulumi. The ru
   answer that cannot be read never does.
 * A write is sent once. If its outcome is not known, the VM's locations are listed, and what they
   say decides.
-* A pair that this process assigned is not un-assigned by it: Pulumi turns a renamed resource into
-  a create and a delete of the same pair, and the VM must keep its backup.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from .client import Client, pauses
-from .errors import NoAnswerError, RefusedError, VmBackupError
+from .errors import LostAnswerError, RefusedError, UnreachableError, VmBackupError
 from .models import KINDS, Assignment, BackupLocation
 
 
@@ -35,7 +33,6 @@ class AssignmentLifecycle:
     def __init__(self, client: Client, *, settle_seconds: float) -> None:
         self._client = client
         self._settle_seconds = settle_seconds
-        self._assigned_here: set[tuple[str, str]] = set()
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._names = _Names(client)
@@ -51,7 +48,6 @@ class AssignmentLifecycle:
         """
         with _explained(f"assign VM {vm_ref} to backup location {backup_location_id}"):
             self._write(self._client.assign, vm_ref, backup_location_id, assigned=True)
-        self._assigned_here.add((vm_ref, backup_location_id))
         return self._names.complete(Assignment(vm_ref, backup_location_id))
 
     def find(self, known: Assignment, *, age_seconds: float | None = None) -> Assignment | None:
@@ -85,13 +81,11 @@ class AssignmentLifecycle:
         """Take an assignment back; one that is not there any more is fine.
 
         Costs one DELETE. Only when that is refused or its answer is lost, the VM's locations are
-        listed. Does nothing for a pair that this process has assigned.
+        listed.
 
         Raises:
             VmBackupError: the VM is still assigned, or that could not be found out.
         """
-        if (vm_ref, backup_location_id) in self._assigned_here:
-            return
         with _explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
             self._write(self._client.unassign, vm_ref, backup_location_id, assigned=False)
 
@@ -105,25 +99,36 @@ class AssignmentLifecycle:
     ) -> None:
         """Send a write until the pair is known to be assigned, or known not to be."""
         self._listings.pop(vm_ref, None)
-        for pause in (*pauses(), None):
+        retry_pauses = pauses()
+        while True:
+            failure: VmBackupError
             try:
-                write(vm_ref, backup_location_id)
-            except (RefusedError, NoAnswerError) as error:
+                return write(vm_ref, backup_location_id)
+            except UnreachableError as error:
+                failure = error  # nothing was sent, so there is nothing to look up
+            except (RefusedError, LostAnswerError) as error:
                 failure = error
-            else:
-                return
-            try:
-                locations = self._list(vm_ref)
-            except VmBackupError:
-                raise failure from None
-            if bool(_location(locations, backup_location_id)) is assigned:
-                return
-            if isinstance(failure, RefusedError):
-                advice = _advice_for_assigning(locations) if assigned else ""
-                raise RefusedError(f"{failure}{advice}")
+                if self._is_done(failure, vm_ref, backup_location_id, assigned=assigned):
+                    return None
+            pause = next(retry_pauses, None)
             if pause is None:
                 raise failure
             time.sleep(pause)
+
+    def _is_done(
+        self, failure: VmBackupError, vm_ref: str, backup_location_id: str, *, assigned: bool
+    ) -> bool:
+        """Whether a failed write did what it was to do all the same; raises a refusal to do it."""
+        try:
+            locations = self._list(vm_ref)
+        except VmBackupError:
+            raise failure from None
+        if bool(_location(locations, backup_location_id)) is assigned:
+            return True
+        if isinstance(failure, RefusedError):
+            advice = _advice_for_assigning(locations) if assigned else ""
+            raise RefusedError(f"{failure}{advice}")
+        return False
 
     def _listed_once(self, vm_ref: str) -> list[BackupLocation] | None:
         with self._listing_locks[vm_ref]:
