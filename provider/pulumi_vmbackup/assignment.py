@@ -117,12 +117,12 @@ def _refuse_same_pair_twice(
             pair = tuple(map(normalize_guid, ids))
         except ArgumentError:
             return  # check tells which property is wrong
-        if pair in declared_by:
+        first = declared_by.setdefault(pair, name)
+        if first != name:
             raise ProgramError(
-                f"The resources {declared_by[pair]!r} and {name!r} both assign VM {pair[0]} to "
-                f"backup location {pair[1]}: remove one of them."
+                f"The resources {first!r} and {name!r} both assign VM {pair[0]} to backup location "
+                f"{pair[1]}: remove one of them."
             )
-        declared_by[pair] = name
 
     pulumi.Output.all(vm_ref, backup_location_id).apply(refuse)
 

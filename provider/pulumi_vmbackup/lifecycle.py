@@ -215,7 +215,10 @@ def _advice_for_assigning(locations: list[BackupLocation] | None) -> str:
     if locations is None:
         return " VM Backup manages no VM of this ref: check vm_ref, and add the VM to VM Backup."
     if not locations:
-        return " Check that backup_location_id is a location of this server."
+        return (
+            " Check that the VM is configured in VM Backup, and that backup_location_id is a "
+            "location of this server."
+        )
     present = ", ".join(location.path or location.id for location in locations)
     return (
         f" The VM keeps its present location ({present}). Check that backup_location_id is a "

@@ -55,6 +55,7 @@ def serve(
 
     server = _QuietServer((host, port), simulator)
     server.ConnectionClass = Connection
+    server.expiration_interval = 0.05  # so that it ends soon after it is told to
     if certificate:
         try:
             server.ssl_adapter = BuiltinSSLAdapter(str(certificate), str(key or certificate))
