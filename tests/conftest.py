@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import pulumi
 import pytest
+from programs import Recorder
+from pulumi.runtime.mocks import set_mocks
 from sample import PASSWORD
 
 from pulumi_vmbackup import assignment, program
@@ -64,3 +67,29 @@ def settings(base_url: str) -> Settings:
 def client(settings: Settings) -> Iterator[Client]:
     with Client(settings) as client:
         yield client
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """The engine of the programs that run in this process."""
+    recorder = Recorder()
+    set_mocks(recorder)
+    yield recorder
+    pulumi.runtime.settings.reset_options()
+
+
+SetConfig = Callable[..., None]
+
+
+@pytest.fixture
+def set_config() -> Iterator[SetConfig]:
+    """Sets the stack configuration of those programs, the secret keys by their names."""
+
+    def set_config(*secret: str, **settings: str) -> None:
+        pulumi.runtime.set_all_config(
+            {f"vmbackup:{key}": text for key, text in settings.items()},
+            [f"vmbackup:{key}" for key in secret],
+        )
+
+    yield set_config
+    pulumi.runtime.set_all_config({}, [])

@@ -1,0 +1,386 @@
+"""assignment.py: the resource's arguments and its handlers, without the provider host."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+import re
+import threading
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pulumi
+import pytest
+from programs import Recorder, run_program
+from pulumi.dynamic import Config, ConfigureRequest
+from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.output import Unknown
+from pulumi.runtime import rpc
+from pulumi.runtime.mocks import MockResourceArgs
+from sample import (
+    DC01,
+    DISK_E,
+    FILE01,
+    NAS01,
+    NOWHERE,
+    OFFSITE01,
+    PASSWORD,
+    ROTATING,
+    SQL01,
+    SQL02,
+)
+
+from pulumi_vmbackup import (
+    ProgramError,
+    RefusedError,
+    SettingsError,
+    VmBackupError,
+    VmBackupLocationAssignment,
+)
+from pulumi_vmbackup.assignment import VmBackupLocationAssignmentProvider
+from pulumi_vmbackup.simulator import Behavior, Simulator
+
+# What users' state files hold, so that their resources can be read and deleted after an update of
+# this package.
+PROVIDER_IN_STATE = (
+    "gASVSAAAAAAAAACMGnB1bHVtaV92bWJhY2t1cC5hc3NpZ25tZW50lIwiVm1CYWNrdXBMb2NhdGlvbkFzc2lnbm1lbnRQ"
+    "cm92aWRlcpSTlCmBlC4="
+)
+UNKNOWN = Unknown()  # type: ignore[no-untyped-call]
+PAIR = {"vm_ref": SQL01, "backup_location_id": NAS01}
+
+
+def configured(**settings: str) -> VmBackupLocationAssignmentProvider:
+    provider = VmBackupLocationAssignmentProvider()
+    config = {f"vmbackup:{key}": value for key, value in settings.items()}
+    provider.configure(ConfigureRequest(Config(config, "backup")))
+    return provider
+
+
+@pytest.fixture
+def provider(base_url: str) -> VmBackupLocationAssignmentProvider:
+    return configured(
+        baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="0"
+    )
+
+
+@pytest.fixture
+def offline() -> VmBackupLocationAssignmentProvider:
+    """A provider without any setting: what it does sends nothing."""
+    return configured()
+
+
+def calls_of(simulator: Simulator, method: str) -> list[str]:
+    return [
+        call.path.rpartition("/[token]/")[2]
+        for call in simulator.calls
+        if call.method == method and "sessions" not in call.path
+    ]
+
+
+# State
+
+
+def test_the_provider_is_stored_by_module_and_class_name() -> None:
+    assert serialize_provider(VmBackupLocationAssignmentProvider()) == PROVIDER_IN_STATE
+    assert VmBackupLocationAssignmentProvider.serialize_as_secret_always is False
+
+
+def test_a_provider_of_an_existing_state_can_be_loaded() -> None:
+    stored = pickle.loads(base64.b64decode(PROVIDER_IN_STATE))
+    assert type(stored) is VmBackupLocationAssignmentProvider
+
+
+# Check
+
+
+@pytest.mark.parametrize("written", [SQL01, SQL01.upper(), f"{{{SQL01.upper()}}}"])
+def test_check_brings_ids_to_one_form(
+    written: str, offline: VmBackupLocationAssignmentProvider
+) -> None:
+    news = {"vm_ref": written, "backup_location_id": f"{{{NAS01}}}", "__provider": "x"}
+    given = dict(news)
+    checked = offline.check({}, news)
+    assert checked.inputs == {**PAIR, "__provider": "x"}
+    assert not checked.failures
+    assert news == given
+
+
+def test_check_names_each_wrong_property_its_value_and_what_to_use(
+    offline: VmBackupLocationAssignmentProvider,
+) -> None:
+    failures = offline.check({}, {"vm_ref": "SQL01", "backup_location_id": None}).failures
+    assert [(failure.property, failure.reason) for failure in failures] == [
+        (
+            "vm_ref",
+            "'SQL01' is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
+            "a45c5a40819e, with or without braces. Use the VM's AltaroVirtualMachineRef, as the "
+            "API's vms/list shows it.",
+        ),
+        (
+            "backup_location_id",
+            "None is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
+            "a45c5a40819e, with or without braces. Use a BackupLocationId, as "
+            "get_backup_locations() shows it.",
+        ),
+    ]
+
+
+def test_check_names_a_property_that_is_missing(
+    offline: VmBackupLocationAssignmentProvider,
+) -> None:
+    assert [failure.property for failure in offline.check({}, {}).failures] == [
+        "vm_ref",
+        "backup_location_id",
+    ]
+
+
+@pytest.mark.parametrize("unknown", [UNKNOWN, rpc.UNKNOWN], ids=["object", "older SDKs' text"])
+def test_check_lets_what_is_not_known_yet_pass(
+    unknown: object, offline: VmBackupLocationAssignmentProvider
+) -> None:
+    checked = offline.check({}, {"vm_ref": unknown, "backup_location_id": NAS01.upper()})
+    assert checked.inputs["vm_ref"] is unknown
+    assert checked.inputs["backup_location_id"] == NAS01
+    assert not checked.failures
+
+
+# Diff
+
+
+@pytest.mark.parametrize(
+    ("news", "replaces"),
+    [
+        (PAIR, []),
+        ({**PAIR, "vm_name": None, "kind": "offsite"}, []),
+        ({**PAIR, "vm_ref": SQL02}, ["vm_ref"]),
+        ({**PAIR, "backup_location_id": OFFSITE01}, ["backup_location_id"]),
+        (
+            {"vm_ref": SQL02, "backup_location_id": OFFSITE01},
+            ["vm_ref", "backup_location_id"],
+        ),
+        ({**PAIR, "vm_ref": UNKNOWN}, ["vm_ref"]),
+        ({**PAIR, "vm_ref": rpc.UNKNOWN}, ["vm_ref"]),
+    ],
+)
+def test_only_another_id_is_a_change_and_replaces_with_the_new_one_first(
+    news: dict[str, Any], replaces: list[str], offline: VmBackupLocationAssignmentProvider
+) -> None:
+    olds = {**PAIR, "vm_name": "SQL01", "location_path": "x", "kind": "primary"}
+    diff = offline.diff(f"{SQL01}/{NAS01}", olds, news)
+    assert (diff.changes, diff.replaces) == (bool(replaces), replaces)
+    assert diff.delete_before_replace is False
+
+
+# Create, read, delete
+
+
+def test_create_gives_the_id_and_what_people_call_the_pair(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    made = provider.create(dict(PAIR))
+    assert made.id == f"{SQL01}/{NAS01}"
+    assert made.outs
+    assigned_at = datetime.fromisoformat(made.outs.pop("assigned_at"))
+    assert before <= assigned_at <= datetime.now(timezone.utc)
+    assert made.outs == {
+        **PAIR,
+        "vm_name": "SQL01",
+        "location_path": r"\\NAS01\VMBackups",
+        "kind": "primary",
+    }
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
+
+
+def test_read_of_what_stands_gives_inputs_and_outputs(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    made = provider.create(dict(PAIR))
+    assert made.outs
+    simulator.inventory.backup_locations[NAS01]["LocationPath"] = r"\\NAS02\VMBackups"
+    read = provider.read(made.id, {**made.outs, "__provider": "x"})
+    assert read.id == made.id
+    assert read.inputs == PAIR
+    assert read.outs == {**made.outs, "location_path": r"\\NAS02\VMBackups"}
+
+
+def test_read_of_what_is_gone_drops_it(provider: VmBackupLocationAssignmentProvider) -> None:
+    read = provider.read(f"{SQL01}/{NAS01}", dict(PAIR))
+    assert (read.id, read.outs) == ("", {})
+
+
+def test_read_keeps_what_was_assigned_within_the_settle_seconds(base_url: str) -> None:
+    provider = configured(
+        baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="20"
+    )
+    now = datetime.now(timezone.utc)
+    for age, kept in ((5, True), (25, False)):
+        assigned_at = (now - timedelta(seconds=age)).isoformat()
+        read = provider.read(f"{SQL01}/{NAS01}", {**PAIR, "assigned_at": assigned_at})
+        assert bool(read.id) is kept
+
+
+def test_read_lists_a_vm_once_for_all_its_assignments(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    for location in (NAS01, OFFSITE01, ROTATING):
+        provider.read(f"{SQL01}/{location}", {"vm_ref": SQL01, "backup_location_id": location})
+    assert calls_of(simulator, "GET") == [SQL01]
+
+
+def test_delete_takes_the_assignment_back(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    provider.delete(f"{DC01}/{DISK_E}", {})
+    assert calls_of(simulator, "DELETE") == [f"{DC01}/{DISK_E}"]
+    assert not simulator.inventory.locations_of(DC01)
+
+
+def test_a_pair_that_the_program_still_declares_is_not_taken_back(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    provider.check({}, {"vm_ref": DC01.upper(), "backup_location_id": DISK_E})
+    provider.delete(f"{DC01}/{DISK_E}", {})
+    assert not simulator.calls
+    assert simulator.inventory.locations_of(DC01) == [DISK_E]
+
+
+def test_what_is_not_known_yet_declares_no_pair(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    provider.check({}, {"vm_ref": DC01, "backup_location_id": UNKNOWN})
+    provider.check({}, {"vm_ref": DC01, "backup_location_id": "typo"})
+    provider.delete(f"{DC01}/{DISK_E}", {})
+    assert not simulator.inventory.locations_of(DC01)
+
+
+def test_handlers_on_four_threads_share_one_session(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    other = configured(**{key.partition(":")[2]: text for key, text in config_of(provider).items()})
+    start = threading.Barrier(4)
+
+    def create(provider: VmBackupLocationAssignmentProvider, vm_ref: str) -> None:
+        start.wait(10)
+        provider.create({"vm_ref": vm_ref, "backup_location_id": OFFSITE01})
+
+    threads = [
+        threading.Thread(target=create, args=(each, vm_ref))
+        for each, vm_ref in ((provider, SQL01), (other, SQL02), (provider, DC01), (other, FILE01))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(simulator.tokens) == 1
+    assert len(calls_of(simulator, "POST")) == 4
+    assert len(calls_of(simulator, "GET")) == 3
+
+
+def config_of(provider: VmBackupLocationAssignmentProvider) -> dict[str, str]:
+    return dict(provider._config._props)
+
+
+# Errors
+
+
+def test_a_handlers_error_prints_its_sentence_first(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    simulator.behavior = Behavior(second_primary="refuse")
+    with pytest.raises(RefusedError) as raised:
+        provider.create({"vm_ref": NOWHERE, "backup_location_id": NAS01})
+    cause = raised.value.__cause__
+    assert type(cause) is RefusedError
+    assert str(cause) == str(raised.value)
+    assert cause.__traceback__ is None  # so Python prints the sentence, and then the traceback
+
+
+@pytest.mark.parametrize("handler", ["create", "read", "delete"])
+def test_each_handler_without_settings_says_what_to_set(
+    handler: str, offline: VmBackupLocationAssignmentProvider
+) -> None:
+    arguments: dict[str, tuple[Any, ...]] = {
+        "create": (dict(PAIR),),
+        "read": (f"{SQL01}/{NAS01}", dict(PAIR)),
+        "delete": (f"{SQL01}/{NAS01}", dict(PAIR)),
+    }
+    with pytest.raises(SettingsError) as raised:
+        getattr(offline, handler)(*arguments[handler])
+    assert raised.value.__cause__ is not None
+    assert (
+        "No username for VM Backup is known: set VMBACKUP_USERNAME or run `pulumi config set "
+        "vmbackup:username`." in str(raised.value)
+    )
+
+
+def test_a_wrong_setting_is_said_by_the_handler_that_needs_it() -> None:
+    provider = configured(serverPort="https")
+    assert not provider.check({}, dict(PAIR)).failures
+    with pytest.raises(SettingsError, match="vmbackup:serverPort in the stack configuration"):
+        provider.create(dict(PAIR))
+
+
+def test_no_error_holds_a_token_or_the_password(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    for vm_ref in (NOWHERE, SQL01):
+        with pytest.raises(VmBackupError) as raised:
+            provider.create({"vm_ref": vm_ref, "backup_location_id": NOWHERE})
+        assert PASSWORD not in str(raised.value)
+        assert not any(token in str(raised.value) for token in simulator.tokens)
+
+
+# The resource
+
+
+@pytest.fixture
+def registered(recorder: Recorder) -> MockResourceArgs:
+    def program() -> pulumi.Output[None]:
+        resource = VmBackupLocationAssignment(
+            "sql01", vm_ref=pulumi.Output.from_input(SQL01), backup_location_id=NAS01
+        )
+
+        def see(outputs: list[Any]) -> None:
+            assert outputs == [SQL01, NAS01, "SQL01", None]
+
+        return pulumi.Output.all(
+            resource.vm_ref, resource.backup_location_id, resource.vm_name, resource.kind
+        ).apply(see)
+
+    run_program(program)
+    return next(each for each in recorder.registered if each.name == "sql01")
+
+
+def test_the_resource_registers_its_type_its_ids_and_the_provider(
+    registered: MockResourceArgs,
+) -> None:
+    assert registered.typ == "pulumi-python:dynamic/vmbackup:VmBackupLocationAssignment"
+    assert registered.inputs == {**PAIR, "__provider": PROVIDER_IN_STATE}
+
+
+def test_a_wrong_setting_fails_the_program(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_API_VERSION", "7")
+    with pytest.raises(ProgramError, match=r"'7' of VMBACKUP_API_VERSION in the environment"):
+        VmBackupLocationAssignment("sql01", vm_ref=SQL01, backup_location_id=NAS01)
+    assert not recorder.registered
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "a")], ids=str)
+def test_two_resources_of_one_pair_fail_the_program(names: tuple[str, str]) -> None:
+    written: list[pulumi.Input[str]] = [SQL01, pulumi.Output.from_input(SQL01.upper())]
+
+    def program() -> None:
+        for name, vm_ref in zip(names, written, strict=True):
+            VmBackupLocationAssignment(name, vm_ref=vm_ref, backup_location_id=NAS01)
+
+    if names == ("a", "a"):  # a unit test that runs its program twice
+        run_program(program)
+        return
+    said = f"The resources 'a' and 'b' both assign VM {SQL01} to backup location {NAS01}: remove"
+    with pytest.raises(ProgramError, match=re.escape(said)):
+        run_program(program)
