@@ -7,7 +7,7 @@ endif
 
 quickstart: .venv/ready ; $(BIN)/python scripts/quickstart.py
 test: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python -m pytest $(ARGS)
-check: .venv/ready ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+check: .venv/ready ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy --platform win32
 bench: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/bench.py
 .venv/ready: pyproject.toml scripts/environment.py ; $(PYTHON) scripts/environment.py
 

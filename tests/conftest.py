@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pulumi
 import pytest
-from programs import Recorder
+from programs import Recorder, SetConfig
 from pulumi.runtime.mocks import set_mocks
 from sample import PASSWORD
 
@@ -76,9 +76,6 @@ def recorder() -> Iterator[Recorder]:
     set_mocks(recorder)
     yield recorder
     pulumi.runtime.settings.reset_options()
-
-
-SetConfig = Callable[..., None]
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from typing import Any
 import pulumi
 from pulumi.runtime.mocks import MockCallArgs, MockResourceArgs, Mocks
 
+SetConfig = Callable[..., None]
+
 
 class Recorder(Mocks):
     """An engine that registers whatever it is given, and keeps what that was."""

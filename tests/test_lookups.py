@@ -7,8 +7,7 @@ from typing import Any
 import pulumi
 import pytest
 import responses
-from conftest import SetConfig
-from programs import run_program
+from programs import SetConfig, run_program
 from pulumi.output import Unknown
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SetConfig
+from programs import SetConfig
 
 from pulumi_vmbackup import ProgramError, SettingsError
 from pulumi_vmbackup.program import program_settings, shown_without_traceback

@@ -23,6 +23,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
+from . import ctrl_break  # noqa: F401  # so that sessions are ended on Windows, too
 from .errors import (
     BusyError,
     InvalidTokenError,
@@ -83,7 +84,6 @@ class Client:
         for secret in (settings.password, settings.session_token):
             if secret:
                 add_secret(secret)
-        atexit.register(self.close)
 
     def __enter__(self) -> Client:
         return self
@@ -98,7 +98,6 @@ class Client:
 
     def close(self) -> None:
         """End the session, if this client started one, and close the connections."""
-        atexit.unregister(self.close)
         with self._condition:
             self._end_session()
         self._http.close()
@@ -175,6 +174,9 @@ class Client:
             token = self._settings.session_token or self._token
             if token is None:
                 token = self._token = self._start_session(asked_at)
+                # Now that there are connections: exit handlers run backwards, and urllib3's own
+                # closes them.
+                atexit.register(self.close)
                 threading.Thread(target=self._end_when_idle, args=(token,), daemon=True).start()
             self._calls_under_way += 1
         try:
@@ -249,6 +251,7 @@ class Client:
         token, self._token = self._token, None
         if token is None:
             return
+        atexit.unregister(self.close)
         # Only this session: `sessions/end` without a token ends other tools' as well (seen).
         # Where this fails, the server ends the session itself after five idle minutes (seen).
         with suppress(RefusedError, NoAnswerError):
