@@ -12,8 +12,14 @@ It needs the extra ``simulator``. It answers as far as the real API is known; wh
 :class:`Behavior` chooses.
 """
 
-from .api import Behavior, Simulator
-from .inventory import Inventory, InventoryError
-from .server import serve
+try:
+    from .api import Behavior, Simulator
+    from .inventory import Inventory, InventoryError
+    from .server import serve
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"The simulator needs packages that are not installed ({error.name}): run "
+        "`pip install 'pulumi-vmbackup[simulator]'`."
+    ) from None
 
 __all__ = ["Behavior", "Inventory", "InventoryError", "Simulator", "serve"]

@@ -20,12 +20,14 @@ _ODD_CALLS = {
     "unassigned_delete": "a DELETE of a pair that is not assigned",
     "unknown_vm": "a GET of the locations of an unknown VM",
     "second_primary": "a POST of a second primary location of a VM",
+    "second_session": "a second session while one is open",
 }
 
 
 def main() -> None:
-    arguments = _parser().parse_args()
+    arguments = _arguments()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    stop = _stop_signal()
     try:
         inventory = _inventory(arguments)
         simulator = Simulator(
@@ -44,10 +46,20 @@ def main() -> None:
             certificate=arguments.tls_certificate,
             key=arguments.tls_key,
         ) as base_url:
+            simulator.save_state()  # fails now rather than in a call
             print(f"VM Backup API simulator at {base_url}", flush=True)
-            _wait_for_a_stop_signal()
+            while not stop.wait(0.5):  # in slices: Windows delivers signals between waits only
+                pass
     except (VmBackupError, OSError) as error:
         sys.exit(f"{_parser().prog}: {error}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.tls_key and not arguments.tls_certificate:
+        parser.error("argument --tls-key: it needs --tls-certificate")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,9 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         description="A stand-in for the VM Backup API over real HTTP, to try Pulumi programs on. "
         "It prints its base URL, for vmbackup:baseUrl, then each call without its session token, "
         "and stops at Ctrl-C. Without --inventory it holds eight VMs and four backup locations.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
+    parser.add_argument("--host", type=_host, default="127.0.0.1", help="the address to listen at")
     parser.add_argument("--port", type=_port, default=36013, help="the port; 0 for a free one")
     parser.add_argument(
         "--api-version", choices=BASE_PATHS, default="9.1", help="the API whose address it has"
@@ -67,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--password", default="simulator", help="that user's password")
     parser.add_argument(
         "--session-seconds",
-        type=float,
+        type=_seconds,
         default=300,
         metavar="N",
         help="how long a session lives without a call",
@@ -104,11 +116,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def _host(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: use an address such as 127.0.0.1")
+    return text
+
+
 def _port(text: str) -> int:
-    port = int(text)
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: use a number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: use a number from 0 to 65535")
     return port
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not seconds >= 0:  # nor nan
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds: use 0 or more")
+    return seconds
 
 
 def _inventory(arguments: argparse.Namespace) -> Inventory:
@@ -119,12 +155,11 @@ def _inventory(arguments: argparse.Namespace) -> Inventory:
     return Inventory.sample()
 
 
-def _wait_for_a_stop_signal() -> None:
+def _stop_signal() -> threading.Event:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(0.5):  # in slices: Windows delivers signals between waits only
-        pass
+    return stop
 
 
 if __name__ == "__main__":

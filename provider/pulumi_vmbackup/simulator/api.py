@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request, Response
 
 from ..errors import ArgumentError
 from ..models import normalize_guid
-from .inventory import Inventory
+from .inventory import Inventory, InventoryError
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +43,15 @@ class Behavior:
         unknown_vm: whether the locations of an unknown VM are refused, or an empty list.
         second_primary: whether a second primary location of a VM is allowed, refused, or moves the
             VM away from the first.
+        second_session: whether a session that is started while another one is open is accepted, or
+            refused as while a Management Console is connected.
     """
 
     second_post: Literal["accept", "refuse"] = "accept"
     unassigned_delete: Literal["accept", "refuse"] = "refuse"
     unknown_vm: Literal["refuse", "empty"] = "refuse"
     second_primary: Literal["allow", "refuse", "move"] = "allow"
+    second_session: Literal["accept", "refuse"] = "accept"
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,18 @@ class Simulator:
         self._session_seconds = session_seconds
         self._state_file = state_file
         self._lock = threading.Lock()
-        self._urls = Map([Submount(self.base_path, self._rules())], strict_slashes=False)
+        self._urls = Map(
+            [Submount(self.base_path, self._rules())], strict_slashes=False, merge_slashes=False
+        )
+
+    def save_state(self) -> None:
+        """Write the state file, if there is one.
+
+        Raises:
+            InventoryError: it cannot be written.
+        """
+        with self._lock:
+            self._save()
 
     def _rules(self) -> list[RuleFactory]:
         def rule(path: str, method: str, answer: Callable[..., Mapping[str, Any]]) -> Rule:
@@ -155,7 +169,7 @@ class Simulator:
             else:
                 path = request.path.replace(arguments.get("token", "\0"), "[token]")
                 if request.method == "POST" and answer == self._start_session:
-                    arguments["body"] = request.get_json(force=True, silent=True)
+                    arguments["body"] = _json(request)
                 response = self._answer(answer, arguments)
         call = Call(request.method, path, response.status_code)
         self.calls.append(call)
@@ -186,6 +200,10 @@ class Simulator:
             raise _RefusedCallError("ConnectionFailed", "Unable to connect to the VM Backup server")
         if (given.get("Username"), given.get("Password")) != (self._username, self._password):
             raise _RefusedCallError("LoginFailed", "The user name or password is incorrect")
+        if self.behavior.second_session == "refuse" and any(map(self._is_open, self.sessions)):
+            raise _RefusedCallError(
+                "SessionRefused", "Another session is open", "AnotherConsoleIsRegistered"
+            )
         token = str(uuid.uuid4())
         self.tokens.append(token)
         self.sessions[token] = time.monotonic()
@@ -202,11 +220,14 @@ class Simulator:
         return {"ClosedSessions": [{"SessionToken": token} for token in ended]}
 
     def _use_session(self, token: str) -> None:
-        now = time.monotonic()
-        if now - self.sessions.get(token, float("-inf")) > self._session_seconds:
+        if not self._is_open(token):
             self.sessions.pop(token, None)
             raise _RefusedCallError("InvalidToken", "Invalid Token")
-        self.sessions[token] = now
+        self.sessions[token] = time.monotonic()
+
+    def _is_open(self, token: str) -> bool:
+        used_at = self.sessions.get(token)
+        return used_at is not None and time.monotonic() - used_at <= self._session_seconds
 
     # Virtual machines
 
@@ -222,8 +243,9 @@ class Simulator:
 
     def _vm_by_hypervisor_uuid(self, token: str, uuid: str) -> Mapping[str, Any]:
         self._use_session(token)
+        wanted = _guid(uuid)
         for vm in self.inventory.virtual_machines.values():
-            if str(vm.get("HypervisorVirtualMachineUuid")).lower() == uuid.lower():
+            if str(vm.get("HypervisorVirtualMachineUuid")).lower() == wanted:
                 return {"VirtualMachineIdentificationDetails": _identification(vm)}
         raise _RefusedCallError("InvalidParameter", "The virtual machine was not found")
 
@@ -270,7 +292,8 @@ class Simulator:
             raise _RefusedCallError("InvalidParameter", "The virtual machine is not configured")
         if location not in kinds:
             raise _RefusedCallError("InvalidParameter", "The backup location was not found")
-        if (vm, location) in self.inventory.assignments:
+        assignments = dict(self.inventory.assignments)
+        if (vm, location) in assignments:
             if self.behavior.second_post == "refuse":
                 raise _RefusedCallError(
                     "AlreadyAssigned", "The virtual machine is assigned already"
@@ -283,26 +306,44 @@ class Simulator:
                     "PrimaryLocationExists", "The virtual machine has a location"
                 )
             for other in others:
-                del self.inventory.assignments[vm, other]
-        self.inventory.assignments[vm, location] = None
-        self._save()
+                del assignments[vm, other]
+        assignments[vm, location] = None
+        self._change(assignments)
         return {}
 
     def _unassign(self, token: str, vm_ref: str, location_id: str) -> Mapping[str, Any]:
         self._use_session(token)
         pair = self._known_vm(vm_ref), _guid(location_id)
-        if pair in self.inventory.assignments:
-            del self.inventory.assignments[pair]
-            self._save()
+        assignments = dict(self.inventory.assignments)
+        if pair in assignments:
+            del assignments[pair]
+            self._change(assignments)
         elif self.behavior.unassigned_delete == "refuse":
             raise _RefusedCallError(
                 "NotAssigned", "The virtual machine is not assigned to the location"
             )
         return {}
 
+    def _change(self, assignments: dict[tuple[str, str], None]) -> None:
+        before = self.inventory.assignments
+        self.inventory.assignments = assignments
+        try:
+            self._save()
+        except InventoryError as error:
+            self.inventory.assignments = before
+            log.error("%s", error)
+            raise _RefusedCallError("InternalError", str(error)) from None
+
     def _save(self) -> None:
         if self._state_file:
             self.inventory.save(self._state_file)
+
+
+def _json(request: Request) -> object:
+    try:
+        return request.get_json(force=True, silent=True)
+    except RecursionError:  # of json itself, which nests no deeper
+        return None
 
 
 def _guid(value: str) -> str:

@@ -13,7 +13,7 @@ from ..models import normalize_guid
 
 
 class InventoryError(VmBackupError):
-    """An inventory file cannot be read, or does not hold what an inventory holds."""
+    """An inventory file cannot be read or written, or holds something else."""
 
 
 @dataclass
@@ -46,8 +46,12 @@ class Inventory:
         """
         try:
             text = path.read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InventoryError(f"The inventory file {path} cannot be read: {error}") from None
+        except OSError as error:
+            raise InventoryError(
+                f"The inventory file {path} cannot be read: {error.strerror}."
+            ) from None
+        except UnicodeDecodeError as error:
+            raise InventoryError(f"The inventory file {path} cannot be read: {error}.") from None
         return cls.parse(text, str(path))
 
     @classmethod
@@ -56,10 +60,17 @@ class Inventory:
         inventory = cls()
         try:
             data = json.loads(text)
-            for vm in data["VirtualMachines"]:
-                inventory.virtual_machines[normalize_guid(vm["AltaroVirtualMachineRef"])] = vm
-            for location in data["BackupLocations"]:
+            if not isinstance(data, dict):
+                raise ValueError("it is no JSON object")
+            for vm in _objects(data, "VirtualMachines"):
+                vm_ref = normalize_guid(vm["AltaroVirtualMachineRef"])
+                if vm_ref in inventory.virtual_machines:
+                    raise ValueError(f"the VM {vm_ref} is listed twice")
+                inventory.virtual_machines[vm_ref] = vm
+            for location in _objects(data, "BackupLocations"):
                 location_id = normalize_guid(location["BackupLocationId"])
+                if location_id in inventory.backup_locations:
+                    raise ValueError(f"the location {location_id} is listed twice")
                 kind = location["Kind"]
                 if kind not in ("primary", "offsite"):
                     raise ValueError(f"the Kind {kind!r} is neither primary nor offsite")
@@ -67,7 +78,7 @@ class Inventory:
                 inventory.backup_locations[location_id] = {
                     key: value for key, value in location.items() if key != "Kind"
                 }
-            for pair in data.get("Assignments", []):
+            for pair in _objects({"Assignments": [], **data}, "Assignments"):
                 vm_ref = normalize_guid(pair["AltaroVirtualMachineRef"])
                 location_id = normalize_guid(pair["BackupLocationId"])
                 if vm_ref not in inventory.virtual_machines:
@@ -77,8 +88,9 @@ class Inventory:
                 inventory.assignments[vm_ref, location_id] = None
         except KeyError as error:
             raise InventoryError(f"The inventory of {source} misses the field {error}.") from None
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise InventoryError(f"The inventory of {source} is not valid: {error}.") from None
+        except (ValueError, RecursionError) as error:
+            reason = str(error).rstrip(".")
+            raise InventoryError(f"The inventory of {source} is not valid: {reason}.") from None
         return inventory
 
     def dump(self) -> str:
@@ -97,11 +109,27 @@ class Inventory:
         return json.dumps(data, indent=2) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write the inventory so that a crash leaves the old file or the new one, whole."""
+        """Write the inventory so that a crash leaves the old file or the new one, whole.
+
+        Raises:
+            InventoryError: the file cannot be written.
+        """
         partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(self.dump(), "utf-8")
-        partial.replace(path)
+        try:
+            partial.write_text(self.dump(), "utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise InventoryError(
+                f"The inventory file {path} cannot be written: {error.strerror}."
+            ) from None
 
     def locations_of(self, vm_ref: str) -> list[str]:
         """The ids of the locations that a VM is assigned to."""
         return [location_id for ref, location_id in self.assignments if ref == vm_ref]
+
+
+def _objects(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    items = data[key]
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValueError(f"{key} is no list of objects")
+    return items

@@ -1,0 +1,301 @@
+"""The life of assignments, as a user of the Pulumi CLI sees it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+import requests
+from e2e.stack import MakeStack, Stack
+from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01
+
+from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
+
+PAIR = f"{SQL01}/{NAS01}"
+
+
+def pairs(simulator: Simulator, method: str) -> list[str]:
+    """The pairs, or the VMs, that the calls of a method were about."""
+    found = [
+        call.path.partition("/vms/backuplocations/[token]/")[2]
+        for call in simulator.calls
+        if call.method == method
+    ]
+    return [pair for pair in found if pair]
+
+
+def test_a_whole_life_in_which_no_secret_is_shown(stack: Stack, simulator: Simulator) -> None:
+    stack.assignments(sql01=(SQL01, NAS01), file01=(FILE01, OFFSITE01))
+    stack.pulumi("preview")
+    assert simulator.calls == []
+
+    stack.up()
+    assert sorted(pairs(simulator, "POST")) == sorted([PAIR, f"{FILE01}/{OFFSITE01}"])
+    resource = stack.resources()["sql01"]
+    assert resource["id"] == PAIR
+    assert resource["inputs"].keys() == {"__provider", "vm_ref", "backup_location_id"}
+    outputs = resource["outputs"]
+    assert outputs["vm_name"] == "SQL01"
+    assert outputs["location_path"] == r"\\NAS01\VMBackups"
+    assert outputs["kind"] == "primary"
+
+    simulator.calls.clear()
+    stack.up("--expect-no-changes")
+    assert simulator.calls == []
+
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert len(pairs(simulator, "DELETE")) == 2
+    assert list(simulator.inventory.assignments) == [(DC01, DISK_E)]  # which the stack never knew
+    assert not simulator.sessions
+
+    shown = stack.output + stack.pulumi("stack", "export", "--show-secrets")
+    assert PASSWORD not in shown
+    assert len(simulator.tokens) == 2
+    assert [token for token in simulator.tokens if token in shown] == []
+
+
+def test_sixty_assignments_cost_a_call_each_and_one_session(make_stack: MakeStack) -> None:
+    inventory = Inventory.sample()
+    vm = inventory.virtual_machines[SQL01]
+    refs = [str(uuid.uuid4()) for _ in range(60)]
+    inventory.virtual_machines = {ref: {**vm, "AltaroVirtualMachineRef": ref} for ref in refs}
+    inventory.assignments.clear()
+    for command, method, most_calls in (
+        ("up", "POST", 68),
+        ("refresh", "GET", 62),
+        ("destroy", "DELETE", 68),
+    ):
+        simulator = Simulator(inventory, password=PASSWORD)
+        with serve(simulator) as base_url:
+            if command == "up":
+                stack = make_stack(VMBACKUP_BASE_URL=base_url)
+                stack.assignments(**{f"vm{i}": (ref, OFFSITE01) for i, ref in enumerate(refs)})
+            stack.environment["VMBACKUP_BASE_URL"] = base_url
+            stack.pulumi(command, "--yes", "--skip-preview")
+        assert len(pairs(simulator, method)) == 60
+        assert len(simulator.calls) <= most_calls
+        assert len(simulator.tokens) == 1
+        assert not simulator.sessions
+        assert simulator.connections <= 12
+    assert not inventory.assignments
+
+
+def test_refresh_drops_what_somebody_removed_and_the_next_up_assigns_it_again(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(sql01=(SQL01, NAS01), file01=(FILE01, OFFSITE01))
+    stack.up()
+    simulator.inventory.assignments[SQL01, ROTATING] = None  # somebody else's
+    del simulator.inventory.assignments[SQL01, NAS01]
+
+    stack.pulumi("refresh", "--yes", "--skip-preview")
+    assert stack.resources().keys() == {"file01"}
+    stack.up()
+    assert stack.resources().keys() == {"sql01", "file01"}
+    assert sorted(simulator.inventory.locations_of(SQL01)) == sorted([NAS01, ROTATING])
+
+
+def test_what_is_assigned_already_is_adopted(stack: Stack, simulator: Simulator) -> None:
+    simulator.behavior = Behavior(second_post="refuse")
+    stack.assignments(dc01=(DC01, DISK_E))
+    stack.up()
+    assert stack.resources()["dc01"]["outputs"]["vm_name"] == "DC01"
+    assert pairs(simulator, "GET") == [DC01]
+
+
+def test_a_server_that_gives_no_answer_drops_nothing_from_the_state(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(sql01=(SQL01, NAS01))
+    stack.up()
+    outputs = stack.resources()["sql01"]["outputs"]
+    with serve(Simulator(password="changed since")) as refusing:
+        stack.environment["VMBACKUP_BASE_URL"] = refusing
+        stack.pulumi("refresh", "--yes", "--skip-preview", fails=True)
+        stack.pulumi("destroy", "--yes", "--skip-preview", fails=True)
+    stack.pulumi("refresh", "--yes", "--skip-preview", fails=True)  # nothing listens there now
+    assert stack.resources()["sql01"]["outputs"] == outputs
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
+
+
+# Replacements
+
+
+PROGRAM_THAT_DELETES_FIRST = """\
+import os
+
+import pulumi
+
+from pulumi_vmbackup import VmBackupLocationAssignment
+
+VmBackupLocationAssignment(
+    "sql01",
+    vm_ref=os.environ["VM_REF"],
+    backup_location_id=os.environ["LOCATION_ID"],
+    opts=pulumi.ResourceOptions(delete_before_replace=True),
+)
+"""
+
+
+def test_another_location_is_assigned_before_the_old_one_is_taken_back(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(sql01=(SQL01, NAS01))
+    stack.up()
+    stack.assignments(sql01=(SQL01, OFFSITE01))
+    simulator.calls.clear()
+    stack.up()
+    writes = [call.method for call in simulator.calls if "/vms/backuplocations/" in call.path]
+    assert writes == ["POST", "DELETE"]
+    assert simulator.inventory.locations_of(SQL01) == [OFFSITE01]
+
+
+def test_a_second_primary_location_that_is_refused_can_be_assigned_by_deleting_first(
+    make_stack: MakeStack, simulator: Simulator
+) -> None:
+    simulator.behavior = Behavior(second_primary="refuse")
+    stack = make_stack(VM_REF=SQL01, LOCATION_ID=NAS01)
+    stack.program(PROGRAM_THAT_DELETES_FIRST.replace("delete_before_replace=True", ""))
+    stack.up()
+    stack.environment["LOCATION_ID"] = DISK_E
+    refused = stack.up(fails=True)
+    assert "ResourceOptions(delete_before_replace=True)" in refused
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
+    stack.program(PROGRAM_THAT_DELETES_FIRST)
+    stack.up()
+    assert simulator.inventory.locations_of(SQL01) == [DISK_E]
+
+
+@pytest.mark.parametrize("written", [SQL01.upper(), f"{{{SQL01.upper()}}}"], ids=str)
+def test_an_id_in_another_form_is_no_difference(written: str, stack: Stack) -> None:
+    stack.assignments(sql01=(SQL01, NAS01))
+    stack.up()
+    stack.assignments(sql01=(written, NAS01.upper()))
+    stack.pulumi("preview", "--expect-no-changes")
+    stack.up("--expect-no-changes")
+    assert stack.resources()["sql01"]["inputs"]["vm_ref"] == SQL01
+
+
+# A refactor never un-assigns
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        {"b": (SQL01, NAS01), "a": (EXCH01, NAS01)},
+        {"c": (SQL01, NAS01), "d": (EXCH01, NAS01)},
+        {"a": (SQL01, NAS01), "b": (EXCH01, NAS01)},
+    ],
+    ids=["swapped", "renamed", "unchanged"],
+)
+@pytest.mark.parametrize(
+    "options", [[], ["--replace", "**:VmBackupLocationAssignment::*"]], ids=["", "replaced"]
+)
+def test_a_refactor_never_unassigns(
+    renamed: dict[str, tuple[str, str]], options: list[str], stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(a=(SQL01, NAS01), b=(EXCH01, NAS01))
+    stack.up()
+    stack.assignments(**renamed)
+    stack.up(*options)
+    assert pairs(simulator, "DELETE") == []
+    assert {name: each["id"] for name, each in stack.resources().items()} == {
+        name: "/".join(pair) for name, pair in renamed.items()
+    }
+
+
+def test_a_rename_that_was_interrupted_does_not_unassign_in_the_next_run(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(old=(SQL01, NAS01))
+    stack.up()
+    state: Any = json.loads(stack.pulumi("stack", "export"))
+    resources = state["deployment"]["resources"]
+    old = next(each for each in resources if each["urn"].endswith("::old"))
+    resources.append({**old, "urn": old["urn"].removesuffix("old") + "new"})
+    (stack.folder / "interrupted.json").write_text(json.dumps(state))
+    stack.pulumi("stack", "import", "--file", "interrupted.json")
+
+    stack.assignments(new=(SQL01, NAS01))
+    stack.up()
+    assert stack.resources().keys() == {"new"}
+    assert pairs(simulator, "DELETE") == []
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
+
+    # What the program declares no longer is un-assigned, also when `destroy` runs the program.
+    stack.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    assert pairs(simulator, "DELETE") == [PAIR]
+    assert not simulator.inventory.locations_of(SQL01)
+
+
+def test_one_pair_in_two_resources_fails_the_preview(stack: Stack) -> None:
+    stack.assignments(a=(SQL01, NAS01), b=(f"{{{SQL01.upper()}}}", NAS01))
+    output = stack.pulumi("preview", fails=True)
+    assert (
+        f"error: The resources 'a' and 'b' both assign VM {SQL01} to backup location {NAS01}: "
+        "remove one of them.\n" in output
+    )
+
+
+# Sessions and look-ups
+
+
+def test_a_given_session_is_neither_started_nor_ended(
+    make_stack: MakeStack, simulator: Simulator, base_url: str
+) -> None:
+    login = {"ServerPort": "36014", "Username": "Administrator", "Password": PASSWORD}
+    answer = requests.post(
+        f"{base_url}/sessions/start", json=login, headers={"Host": "localhost"}, timeout=10
+    )
+    token = answer.json()["Data"]
+    simulator.calls.clear()
+
+    stack = make_stack(VMBACKUP_PASSWORD="")
+    stack.pulumi("config", "set", "--secret", "vmbackup:sessionToken", token)
+    stack.assignments(sql01=(SQL01, NAS01))
+    stack.up()
+    stack.pulumi("refresh", "--yes", "--skip-preview")
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert pairs(simulator, "POST") == pairs(simulator, "DELETE") == [PAIR]
+    assert not [call for call in simulator.calls if "/sessions/" in call.path]
+    assert list(simulator.sessions) == [token]
+    assert token not in stack.output + stack.pulumi("stack", "export")
+
+
+PROGRAM_WITH_LOOKUPS = f"""\
+import pulumi
+
+from pulumi_vmbackup import (
+    VmBackupLocationAssignment,
+    get_backup_locations,
+    get_backup_locations_output,
+)
+
+offsite = get_backup_locations(primary=False)[0]
+first = VmBackupLocationAssignment(
+    "first", vm_ref="{SQL01}", backup_location_id=offsite.id
+)
+# Not known before the first one is assigned.
+same_vm = first.id.apply(lambda pair: pair.partition("/")[0])
+second = VmBackupLocationAssignment("second", vm_ref=same_vm, backup_location_id="{NAS01}")
+present = second.id.apply(lambda pair: pair.partition("/")[0])
+pulumi.export("paths", get_backup_locations_output(vm_ref=present).apply(
+    lambda locations: sorted(f"{{each.kind}} {{each.path}}" for each in locations)
+))
+"""
+
+
+def test_a_program_can_look_up_what_it_assigns_on_a_server_that_allows_one_session(
+    stack: Stack, simulator: Simulator
+) -> None:
+    simulator.behavior = Behavior(second_session="refuse")
+    stack.program(PROGRAM_WITH_LOOKUPS)
+    assert "2 to create" not in stack.pulumi("preview")  # they are three with the stack
+    assert not simulator.sessions
+    stack.up()
+    assert simulator.inventory.locations_of(SQL01) == [OFFSITE01, NAS01]
+    paths = json.loads(stack.pulumi("stack", "output", "paths"))
+    assert paths == [r"offsite \\OFFSITE01\VMBackups", r"primary \\NAS01\VMBackups"]
+    assert not simulator.sessions

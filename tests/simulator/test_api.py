@@ -1,0 +1,710 @@
+"""api.py: what each call answers, over real HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import math
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sample import (
+    DC01,
+    DISK_E,
+    EXCH01,
+    FILE01,
+    NAS01,
+    NOWHERE,
+    OFFSITE01,
+    PASSWORD,
+    ROTATING,
+    SQL01,
+    SQL02,
+    TEST01,
+)
+from simulator.caller import LOGIN, Caller
+
+from pulumi_vmbackup.models import normalize_guid
+from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
+
+SQL01_ON_ITS_HYPERVISOR = "2b1e1885-283b-43a6-ac2e-a417b99de255"
+CONFIGURED = ["DC01", "SQL01", "SQL02", "FILE01", "EXCH01", "WEB01", "WEB02"]
+OF_SQL01 = f"/vms/backuplocations/[token]/{SQL01}"
+CALLS_IN_A_SESSION = [
+    "GET /vms/list/[token]",
+    "GET /vms/list/[token]/0",
+    "GET /vms/list/[token]/1",
+    f"GET /vms/altaro-ref/[token]/{SQL01_ON_ITS_HYPERVISOR}",
+    f"GET /vms/hypervisor-uuid/[token]/{SQL01}",
+    "GET /backuplocations/[token]",
+    "GET /backuplocations/[token]/1/0",
+    "GET /backuplocations/[token]/0/1",
+    f"GET {OF_SQL01}",
+    f"GET {OF_SQL01}/1/0",
+    f"GET {OF_SQL01}/0/1",
+    f"POST {OF_SQL01}/{NAS01}",
+    f"DELETE /vms/backuplocations/[token]/{DC01}/{DISK_E}",
+    "POST /sessions/end/[token]",
+]
+
+
+@pytest.fixture
+def api(base_url: str) -> Iterator[Caller]:
+    with Caller(base_url) as api:
+        yield api.log_in()
+
+
+@contextmanager
+def session(simulator: Simulator) -> Iterator[Caller]:
+    with serve(simulator) as base_url, Caller(base_url) as api:
+        yield api.log_in()
+
+
+def behaving(**choices: Any) -> Simulator:
+    return Simulator(password=PASSWORD, behavior=Behavior(**choices))
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [location["BackupLocationId"] for location in answer["BackupLocations"]]
+
+
+# Calls
+
+
+def test_the_protocol_version_needs_no_session(simulator: Simulator, base_url: str) -> None:
+    with Caller(base_url) as api:
+        assert isinstance(api("GET /protocol/version")["Data"], str)
+    assert not simulator.tokens
+
+
+def test_a_session_is_started_with_the_account(simulator: Simulator, base_url: str) -> None:
+    with Caller(base_url) as api:
+        token = api("POST /sessions/start", LOGIN)["Data"]
+    assert normalize_guid(token) == token
+    assert simulator.tokens == list(simulator.sessions) == [token]
+
+
+def test_the_server_port_may_be_a_number(base_url: str) -> None:
+    with Caller(base_url) as api:
+        assert api("POST /sessions/start", {**LOGIN, "ServerPort": 36014})["Success"]
+
+
+def test_one_session_is_ended_and_the_other_goes_on(
+    simulator: Simulator, api: Caller, base_url: str
+) -> None:
+    with Caller(base_url) as other:
+        other.log_in()
+        ended = api("POST /sessions/end/[token]")
+        assert ended["ClosedSessions"] == [{"SessionToken": api.token}]
+        assert api.refusal("GET /vms/list/[token]") == "Invalid Token"
+        assert other("GET /vms/list/[token]")["Success"]
+        assert list(simulator.sessions) == [other.token]
+
+
+def test_sessions_end_without_a_token_ends_those_of_others_too(
+    simulator: Simulator, api: Caller, base_url: str
+) -> None:
+    with Caller(base_url) as other:
+        other.log_in()
+        ended = api("POST /sessions/end")
+        assert ended["ClosedSessions"] == [
+            {"SessionToken": api.token},
+            {"SessionToken": other.token},
+        ]
+        assert other.refusal("GET /vms/list/[token]") == "Invalid Token"
+    assert not simulator.sessions
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [("", [*CONFIGURED, "TEST01"]), ("/0", [*CONFIGURED, "TEST01"]), ("/1", CONFIGURED)],
+)
+def test_vms_are_listed_all_or_the_configured_ones(
+    form: str, names: list[str], api: Caller
+) -> None:
+    answer = api(f"GET /vms/list/[token]{form}")
+    assert [vm["VirtualMachineName"] for vm in answer["VirtualMachines"]] == names
+
+
+def test_each_vm_has_the_fields_that_public_clients_read(api: Caller) -> None:
+    of_a_backup = ["Time", "Result", "Duration", "TransferSizeCompressed"]
+    of_a_backup.append("TransferSizeUncompressed")
+    fields = {
+        "VirtualMachineName",
+        "HostName",
+        "AltaroVirtualMachineRef",
+        "HypervisorVirtualMachineUuid",
+        "AltaroHypervisorRef",
+        "Configured",
+        "NextBackupTime",
+        "NextOffsiteCopyTime",
+        *(f"LastBackup{field}" for field in of_a_backup),
+        *(f"LastOffsiteCopy{field}" for field in of_a_backup),
+    }
+    for vm in api("GET /vms/list/[token]")["VirtualMachines"]:
+        assert vm.keys() == fields
+        for time_field in ("NextBackupTime", "LastBackupTime"):
+            assert re.fullmatch(r"\d{4}(-\d\d){5}|None", str(vm[time_field]))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        f"GET /vms/altaro-ref/[token]/{SQL01_ON_ITS_HYPERVISOR}",
+        f"GET /vms/altaro-ref/[token]/{SQL01_ON_ITS_HYPERVISOR.upper()}",
+        f"GET /vms/hypervisor-uuid/[token]/{SQL01}",
+        f"GET /vms/hypervisor-uuid/[token]/{SQL01.upper()}",
+    ],
+)
+def test_a_vm_is_found_by_either_of_its_ids(call: str, api: Caller) -> None:
+    details = api(call)["VirtualMachineIdentificationDetails"]
+    assert details["VirtualMachineName"] == "SQL01"
+    assert details["AltaroVirtualMachineRef"] == SQL01
+    assert details["HypervisorVirtualMachineUuid"] == SQL01_ON_ITS_HYPERVISOR
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("", [NAS01, DISK_E, OFFSITE01, ROTATING]),
+        ("/1/1", [NAS01, DISK_E, OFFSITE01, ROTATING]),
+        ("/1/0", [NAS01, DISK_E]),
+        ("/0/1", [OFFSITE01, ROTATING]),
+        ("/0/0", []),
+    ],
+)
+def test_locations_are_listed_all_or_of_one_kind(
+    form: str, expected: list[str], api: Caller
+) -> None:
+    assert ids(api(f"GET /backuplocations/[token]{form}")) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("", [NAS01, ROTATING]),
+        ("/1/1", [NAS01, ROTATING]),
+        ("/1/0", [NAS01]),
+        ("/0/1", [ROTATING]),
+        ("/0/0", []),
+    ],
+)
+def test_the_locations_of_a_vm_are_listed_all_or_of_one_kind(
+    form: str, expected: list[str], api: Caller
+) -> None:
+    assert api(f"POST {OF_SQL01}/{NAS01}")["Success"]
+    assert api(f"POST {OF_SQL01}/{ROTATING}")["Success"]
+    assert ids(api(f"GET {OF_SQL01}{form}")) == expected
+
+
+def test_a_location_says_its_path_and_not_its_kind(api: Caller) -> None:
+    # No public client knows a field that tells primary from offsite.
+    answer = api("GET /backuplocations/[token]/1/0")
+    assert answer["BackupLocations"][0] == {
+        "BackupLocationId": NAS01,
+        "LocationPath": r"\\NAS01\VMBackups",
+    }
+
+
+def test_a_post_and_then_a_delete_restores_what_was(simulator: Simulator, api: Caller) -> None:
+    before = dict(simulator.inventory.assignments)
+    assert api.locations_of(SQL01) == []
+    assert api(f"POST {OF_SQL01}/{NAS01}")["Success"]
+    assert api.locations_of(SQL01) == [NAS01]
+    assert api.locations_of(DC01) == [DISK_E]
+    assert api(f"DELETE {OF_SQL01}/{NAS01}")["Success"]
+    assert api.locations_of(SQL01) == []
+    assert simulator.inventory.assignments == before
+
+
+def test_upper_case_guids_are_the_same_guids(simulator: Simulator, api: Caller) -> None:
+    pair = f"/vms/backuplocations/[token]/{SQL01.upper()}/{NAS01.upper()}"
+    assert api(f"POST {pair}")["Success"]
+    assert (SQL01, NAS01) in simulator.inventory.assignments
+    assert api.locations_of(SQL01.upper()) == [NAS01]
+    assert api(f"DELETE {pair}")["Success"]
+    assert api.locations_of(SQL01) == []
+
+
+# Envelope and refusals
+
+
+@pytest.mark.parametrize(
+    "call", ["GET /protocol/version", "POST /sessions/end", *CALLS_IN_A_SESSION]
+)
+def test_success_comes_in_an_envelope_of_four_fields(call: str, api: Caller) -> None:
+    answer = api(call)
+    assert answer["Success"] is True
+    for field in ("ErrorCode", "ErrorMessage", "ErrorAdditionalDetails"):
+        assert answer[field] is None
+
+
+@pytest.mark.parametrize("call", CALLS_IN_A_SESSION)
+def test_an_unknown_session_is_an_invalid_token_in_the_same_envelope(
+    call: str, simulator: Simulator, api: Caller
+) -> None:
+    before = dict(simulator.inventory.assignments)
+    mine, api.token = api.token, NOWHERE
+    assert api(call) == {
+        "Success": False,
+        "ErrorCode": "InvalidToken",
+        "ErrorMessage": "Invalid Token",
+        "ErrorAdditionalDetails": None,
+    }
+    assert simulator.inventory.assignments == before
+    assert list(simulator.sessions) == [mine]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (f"GET /vms/backuplocations/[token]/{NOWHERE}", "The virtual machine was not found"),
+        (f"GET /vms/backuplocations/[token]/{NOWHERE}/1/0", "The virtual machine was not found"),
+        (f"POST /vms/backuplocations/[token]/{NOWHERE}/{NAS01}", "virtual machine was not found"),
+        (f"DELETE /vms/backuplocations/[token]/{NOWHERE}/{NAS01}", "machine was not found"),
+        (f"GET /vms/hypervisor-uuid/[token]/{NOWHERE}", "The virtual machine was not found"),
+        (f"GET /vms/altaro-ref/[token]/{NOWHERE}", "The virtual machine was not found"),
+        (f"GET /vms/altaro-ref/[token]/{SQL01}", "The virtual machine was not found"),
+        (f"POST {OF_SQL01}/{NOWHERE}", "The backup location was not found"),
+        (f"POST {OF_SQL01}/{SQL02}", "The backup location was not found"),
+        (f"DELETE {OF_SQL01}/{NOWHERE}", "is not assigned to the location"),
+        (f"POST /vms/backuplocations/[token]/{TEST01}/{NAS01}", "machine is not configured"),
+        ("GET /vms/backuplocations/[token]/SQL01", "The parameter is not a GUID"),
+        (f"POST /vms/backuplocations/[token]/SQL01/{NAS01}", "The parameter is not a GUID"),
+        (f"DELETE /vms/backuplocations/[token]/SQL01/{NAS01}", "The parameter is not a GUID"),
+        (f"POST {OF_SQL01}/NAS01", "The parameter is not a GUID"),
+        (f"DELETE {OF_SQL01}/NAS01", "The parameter is not a GUID"),
+        (f"POST {OF_SQL01}/{NAS01}0", "The parameter is not a GUID"),
+        ("GET /vms/hypervisor-uuid/[token]/SQL01", "The parameter is not a GUID"),
+        ("GET /vms/altaro-ref/[token]/None", "The parameter is not a GUID"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_with_http_200_and_changes_nothing(
+    call: str, message: str, simulator: Simulator, api: Caller
+) -> None:
+    before = dict(simulator.inventory.assignments)
+    answer = api(call)
+    assert answer.keys() == {"Success", "ErrorCode", "ErrorMessage", "ErrorAdditionalDetails"}
+    assert answer["Success"] is False
+    assert answer["ErrorCode"]
+    assert message in answer["ErrorMessage"]
+    assert simulator.inventory.assignments == before
+
+
+def test_the_locations_of_a_vm_that_is_not_configured_can_be_asked_for(api: Caller) -> None:
+    assert api.locations_of(TEST01) == []
+
+
+# Sessions
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"Password": "wrong"}, "LoginFailed"),
+        ({"Password": PASSWORD.lower()}, "LoginFailed"),
+        ({"Password": None}, "LoginFailed"),
+        ({"Password": ""}, "LoginFailed"),
+        ({"Username": "Nobody"}, "LoginFailed"),
+        ({"Username": None}, "LoginFailed"),
+        ({"ServerPort": "35107"}, "ConnectionFailed"),
+        ({"ServerPort": "36013"}, "ConnectionFailed"),
+        ({"ServerPort": None}, "ConnectionFailed"),
+    ],
+)
+def test_a_wrong_login_is_refused(
+    changes: dict[str, str | None], code: str, simulator: Simulator, base_url: str
+) -> None:
+    with Caller(base_url) as api:
+        answer = api("POST /sessions/start", {**LOGIN, **changes})
+    assert (answer["Success"], answer["ErrorCode"]) == (False, code)
+    assert answer["ErrorMessage"]
+    assert "Data" not in answer
+    assert not simulator.tokens
+    assert not simulator.sessions
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"Username=Administrator",
+        b'{"Username": ',
+        b"[]",
+        b'"Administrator"',
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"{}",
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+def test_a_login_that_is_no_json_object_is_refused(
+    body: bytes, simulator: Simulator, base_url: str
+) -> None:
+    with Caller(base_url) as api:
+        response = api.http.post(f"{base_url}/sessions/start", data=body, timeout=5)
+    assert response.status_code == 200
+    assert response.json()["Success"] is False
+    assert not simulator.sessions
+
+
+def test_a_session_dies_when_nothing_calls() -> None:
+    simulator = Simulator(password=PASSWORD, session_seconds=0.05)
+    with session(simulator) as api:
+        time.sleep(0.1)
+        assert api.refusal("GET /vms/list/[token]") == "Invalid Token"
+        assert api.refusal("POST /sessions/end/[token]") == "Invalid Token"
+        assert not simulator.sessions
+        first = api.token
+        api.log_in()
+        assert api.token != first
+
+
+def test_each_call_renews_the_life_of_its_session(simulator: Simulator, api: Caller) -> None:
+    for _ in range(3):
+        simulator.sessions[api.token] -= 200  # so long ago was the last call
+        assert api("GET /vms/list/[token]")["Success"]
+    simulator.sessions[api.token] -= 301
+    assert api.refusal("GET /vms/list/[token]") == "Invalid Token"
+
+
+def test_a_refused_call_renews_the_life_of_its_session_too(
+    simulator: Simulator, api: Caller
+) -> None:
+    for _ in range(3):
+        simulator.sessions[api.token] -= 200
+        assert api.refusal(f"POST {OF_SQL01}/{NOWHERE}") == "The backup location was not found"
+
+
+def test_sessions_without_an_end_are_still_only_those_that_were_started() -> None:
+    with session(Simulator(password=PASSWORD, session_seconds=math.inf)) as api:
+        assert api("GET /vms/list/[token]")["Success"]
+        api.token = NOWHERE
+        assert api.refusal("GET /vms/list/[token]") == "Invalid Token"
+
+
+# The Host header, paths and methods
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "vmb01",
+        "vmb01:36013",
+        "127.0.0.1",
+        "127.0.0.1:36013",
+        "[::1]:36013",
+        "localhost.contoso.com",
+        "local host",
+        "",
+    ],
+)
+def test_a_request_for_another_host_name_is_a_bad_request(
+    host: str, simulator: Simulator, api: Caller
+) -> None:
+    api.http.headers["Host"] = host
+    response = api.send(f"POST {OF_SQL01}/{NAS01}")
+    assert response.status_code == 400
+    assert "hostname is invalid" in response.text
+    assert (SQL01, NAS01) not in simulator.inventory.assignments
+
+
+def test_a_request_without_a_host_name_is_a_bad_request(base_url: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=5)
+    connection.putrequest("GET", "/api/rest/protocol/version", skip_host=True)
+    connection.endheaders()
+    assert connection.getresponse().status == 400
+    connection.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost:36013", "localhost:1"])
+def test_localhost_with_any_port_is_answered(host: str, api: Caller) -> None:
+    api.http.headers["Host"] = host
+    assert api("GET /vms/list/[token]")["Success"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/nothing",
+        "/protocol",
+        "/protocol//version",
+        "/backuplocations",
+        "/backuplocations/[token]/1",
+        "/backuplocations/[token]/1/x",
+        "/backuplocations/[token]/1/-1",
+        "/vms/list",
+        "/vms/list/[token]/yes",
+        "/vms/backuplocations/[token]",
+        f"{OF_SQL01}/1/0/1",
+        f"{OF_SQL01}/{NAS01}/1",
+    ],
+)
+def test_an_unknown_path_is_not_found(path: str, api: Caller) -> None:
+    assert api.send(f"GET {path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "GET /sessions/start",
+        "GET /sessions/end",
+        "GET /sessions/end/[token]",
+        "DELETE /sessions/end/[token]",
+        "POST /protocol/version",
+        "POST /vms/list/[token]",
+        "POST /backuplocations/[token]",
+        f"POST {OF_SQL01}",
+        f"DELETE {OF_SQL01}",
+        f"GET {OF_SQL01}/{NAS01}",
+        f"PUT {OF_SQL01}/{NAS01}",
+    ],
+)
+def test_a_wrong_method_is_not_allowed_and_does_nothing(
+    call: str, simulator: Simulator, api: Caller
+) -> None:
+    before = dict(simulator.inventory.assignments)
+    assert api.send(call).status_code == 405
+    assert simulator.inventory.assignments == before
+    assert list(simulator.sessions) == [api.token]
+
+
+# Odd calls
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"), [("accept", ""), ("refuse", "The virtual machine is assigned already")]
+)
+def test_a_second_post_of_a_pair(choice: str, message: str) -> None:
+    with session(behaving(second_post=choice)) as api:
+        assert api.refusal(f"POST {OF_SQL01}/{NAS01}") == ""
+        assert api.refusal(f"POST {OF_SQL01}/{NAS01}") == message
+        assert api.locations_of(SQL01) == [NAS01]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [("accept", ""), ("refuse", "The virtual machine is not assigned to the location")],
+)
+def test_a_delete_of_a_pair_that_is_not_assigned(choice: str, message: str) -> None:
+    with session(behaving(unassigned_delete=choice)) as api:
+        assert api.refusal(f"DELETE {OF_SQL01}/{DISK_E}") == message
+        assert api.refusal(f"DELETE /vms/backuplocations/[token]/{DC01}/{NAS01}") == message
+        assert api.locations_of(DC01) == [DISK_E]
+
+
+def test_the_locations_of_an_unknown_vm_are_refused() -> None:
+    with session(behaving(unknown_vm="refuse")) as api:
+        message = api.refusal(f"GET /vms/backuplocations/[token]/{NOWHERE}")
+        assert message == "The virtual machine was not found"
+
+
+def test_the_locations_of_an_unknown_vm_are_an_empty_list() -> None:
+    with session(behaving(unknown_vm="empty")) as api:
+        assert api.locations_of(NOWHERE) == []
+        assert api.refusal("GET /vms/backuplocations/[token]/SQL01") == (
+            "The parameter is not a GUID"
+        )
+        assert api.refusal(f"POST /vms/backuplocations/[token]/{NOWHERE}/{NAS01}") == (
+            "The virtual machine was not found"
+        )
+
+
+@pytest.mark.parametrize(
+    ("choice", "message", "locations"),
+    [
+        ("allow", "", [DISK_E, OFFSITE01, NAS01]),
+        ("refuse", "The virtual machine has a location", [DISK_E, OFFSITE01]),
+        ("move", "", [OFFSITE01, NAS01]),
+    ],
+)
+def test_a_second_primary_location(choice: str, message: str, locations: list[str]) -> None:
+    with session(behaving(second_primary=choice)) as api:
+        of_dc01 = f"/vms/backuplocations/[token]/{DC01}"
+        assert api.refusal(f"POST {of_dc01}/{OFFSITE01}") == ""
+        assert api.refusal(f"POST {of_dc01}/{NAS01}") == message
+        assert api.locations_of(DC01) == locations
+
+
+@pytest.mark.parametrize("choice", ["allow", "refuse", "move"])
+def test_a_second_offsite_or_a_repeated_primary_is_no_second_primary(choice: str) -> None:
+    with session(behaving(second_primary=choice)) as api:
+        for location in (DISK_E, OFFSITE01, ROTATING):
+            assert api.refusal(f"POST /vms/backuplocations/[token]/{DC01}/{location}") == ""
+        assert api.locations_of(DC01) == [DISK_E, OFFSITE01, ROTATING]
+
+
+@pytest.mark.parametrize(
+    ("choice", "details"), [("accept", None), ("refuse", "AnotherConsoleIsRegistered")]
+)
+def test_a_second_session(choice: str, details: str | None) -> None:
+    with session(behaving(second_session=choice)) as api:
+        second = api("POST /sessions/start", LOGIN)
+        assert second["Success"] is (details is None)
+        assert second["ErrorAdditionalDetails"] == details
+        assert api("POST /sessions/end/[token]")["Success"]
+        assert api("POST /sessions/start", LOGIN)["Success"]
+
+
+def test_a_session_that_expired_does_not_stand_in_the_way_of_another() -> None:
+    simulator = behaving(second_session="refuse")
+    simulator._session_seconds = -1
+    with session(simulator) as api:
+        assert api("POST /sessions/start", LOGIN)["Success"]
+
+
+# API versions
+
+
+@pytest.mark.parametrize(
+    ("version", "path", "port", "wrong_port", "wrong_path"),
+    [
+        ("8", "/api", "35107", "36014", "/api/rest"),
+        ("9.0", "/api", "36014", "35107", "/api/rest"),
+        ("9.1", "/api/rest", "36014", "35107", "/api"),
+    ],
+)
+def test_an_api_version_has_its_base_path_and_server_port(
+    version: str, path: str, port: str, wrong_port: str, wrong_path: str
+) -> None:
+    simulator = Simulator(password=PASSWORD, api_version=version)
+    with serve(simulator) as base_url, Caller(base_url) as api:
+        assert urlsplit(base_url).path == path
+        refused = api("POST /sessions/start", {**LOGIN, "ServerPort": wrong_port})
+        assert refused["ErrorMessage"] == "Unable to connect to the VM Backup server"
+        api.token = api("POST /sessions/start", {**LOGIN, "ServerPort": port})["Data"]
+        assert api("GET /vms/list/[token]")["Success"]
+        api.base_url = base_url.removesuffix(path) + wrong_path
+        assert api.send("GET /protocol/version").status_code == 404
+
+
+# The state file
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state.json"
+
+
+def assignments_in(state: Path) -> list[tuple[str, str]]:
+    return list(Inventory.load(state).assignments)
+
+
+def test_the_state_file_is_written_after_each_change(state: Path) -> None:
+    with session(Simulator(password=PASSWORD, state_file=state)) as api:
+        api(f"POST {OF_SQL01}/{NAS01}")
+        assert assignments_in(state) == [(DC01, DISK_E), (SQL01, NAS01)]
+        api(f"DELETE /vms/backuplocations/[token]/{DC01}/{DISK_E}")
+        assert assignments_in(state) == [(SQL01, NAS01)]
+    assert [each.name for each in state.parent.iterdir()] == ["state.json"]
+
+
+def test_the_state_file_is_not_written_without_a_change(state: Path) -> None:
+    with session(Simulator(password=PASSWORD, state_file=state)) as api:
+        api(f"GET {OF_SQL01}")
+        api(f"POST {OF_SQL01}/{NOWHERE}")
+        api(f"POST /vms/backuplocations/[token]/{DC01}/{DISK_E}")
+        api(f"DELETE {OF_SQL01}/{NAS01}")
+    assert not state.exists()
+
+
+def test_a_server_goes_on_from_the_state_file_of_another(state: Path) -> None:
+    with session(Simulator(password=PASSWORD, state_file=state)) as api:
+        api(f"POST {OF_SQL01}/{ROTATING}")
+        before = api("GET /vms/list/[token]"), api("GET /backuplocations/[token]/0/1")
+    with session(Simulator(Inventory.load(state), password=PASSWORD)) as api:
+        assert api.locations_of(SQL01) == [ROTATING]
+        assert api.locations_of(DC01) == [DISK_E]
+        assert before == (api("GET /vms/list/[token]"), api("GET /backuplocations/[token]/0/1"))
+
+
+def test_a_change_that_cannot_be_written_is_refused_and_not_made(tmp_path: Path) -> None:
+    state = tmp_path / "folder" / "state.json"
+    simulator = Simulator(
+        password=PASSWORD, state_file=state, behavior=Behavior(second_primary="move")
+    )
+    post = f"POST /vms/backuplocations/[token]/{DC01}/{NAS01}"
+    delete = f"DELETE /vms/backuplocations/[token]/{DC01}/{DISK_E}"
+    with session(simulator) as api:
+        for call in (post, delete):
+            assert api.refusal(call) == (
+                f"The inventory file {state} cannot be written: No such file or directory."
+            )
+            assert api.locations_of(DC01) == [DISK_E]
+        state.parent.mkdir()
+        assert api.refusal(post) == ""
+        assert api.locations_of(DC01) == [NAS01]
+    assert assignments_in(state) == [(DC01, NAS01)]
+
+
+def test_changes_of_many_callers_at_once_are_all_made_and_written(state: Path) -> None:
+    simulator = Simulator(password=PASSWORD, state_file=state)
+    vms = (SQL01, SQL02, FILE01, EXCH01)
+
+    def assign_to_all_locations(vm_ref: str) -> None:
+        with Caller(base_url) as api:
+            api.log_in()
+            for location in (NAS01, DISK_E, OFFSITE01, ROTATING):
+                assert api(f"POST /vms/backuplocations/[token]/{vm_ref}/{location}")["Success"]
+
+    with serve(simulator) as base_url, ThreadPoolExecutor(len(vms)) as pool:
+        list(pool.map(assign_to_all_locations, vms))
+    assert len(simulator.inventory.assignments) == 1 + len(vms) * 4
+    assert Inventory.load(state) == simulator.inventory
+
+
+# What is recorded and logged
+
+
+def test_calls_are_recorded_with_a_placeholder_for_the_token(
+    simulator: Simulator, api: Caller
+) -> None:
+    api("GET /vms/list/[token]")
+    api(f"POST {OF_SQL01}/{NAS01}")
+    api.send("GET /nothing/[token]")
+    api.send(f"PUT {OF_SQL01}/{NAS01}")
+    api("POST /sessions/end/[token]")
+    api.http.headers["Host"] = "vmb01"
+    api.send("GET /vms/list/[token]")
+    assert [(call.method, call.path, call.status) for call in simulator.calls] == [
+        ("POST", "/api/rest/sessions/start", 200),
+        ("GET", "/api/rest/vms/list/[token]", 200),
+        ("POST", f"/api/rest{OF_SQL01}/{NAS01}", 200),
+        ("GET", "/api/rest/nothing/[guid]", 404),
+        ("PUT", "/api/rest/vms/backuplocations/[guid]/[guid]/[guid]", 405),
+        ("POST", "/api/rest/sessions/end/[token]", 200),
+        ("GET", "/api/rest/vms/list/[guid]", 400),
+    ]
+
+
+def test_the_log_has_each_call_and_no_token_and_no_password(
+    simulator: Simulator, base_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # urllib3 logs at debug, too, and is redacted in redaction.py for the client's own tokens only.
+    caplog.set_level(logging.DEBUG, "pulumi_vmbackup")
+    with Caller(base_url) as api:
+        api("POST /sessions/start", {**LOGIN, "Password": "wrong-one"})
+        api.log_in()
+        for call in CALLS_IN_A_SESSION:
+            api(call)
+            api.send(call.replace("/vms/", "/nothing/"))
+            api.send(call.replace("GET", "PUT"))
+        api.token = api.token.upper()
+        api("GET /vms/list/[token]")
+        api.send("GET /nothing/[token]")
+        assert "GET /api/rest/vms/list/[token] 200" in caplog.messages
+        assert "POST /api/rest/sessions/start 200" in caplog.messages
+        assert len(caplog.messages) == len(simulator.calls)
+        shown = (caplog.text + repr(simulator.calls)).lower()
+        for secret in (api.token, PASSWORD, "wrong-one"):
+            assert secret.lower() not in shown
