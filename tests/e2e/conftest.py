@@ -1,25 +1,29 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from e2e.stack import MakeStack, Stack
-from pulumi_cli import isolated_environment
 from sample import PASSWORD
 
 
-@pytest.fixture
-def make_stack(tmp_path: Path, base_url: str, monkeypatch: pytest.MonkeyPatch) -> MakeStack:
-    monkeypatch.setenv("PATH", isolated_environment(tmp_path / "pulumi")["PATH"])
+@pytest.fixture(autouse=True)
+def cli_is_there() -> None:
+    if not shutil.which("pulumi"):
+        pytest.fail("There is no Pulumi CLI on PATH: run `make test`, which gets one.")
 
-    def make(**settings: str) -> Stack:
+
+@pytest.fixture
+def make_stack(tmp_path: Path, base_url: str) -> MakeStack:
+    def make(*, init: bool = True, **settings: str) -> Stack:
         login = {
             "VMBACKUP_BASE_URL": base_url,
             "VMBACKUP_USERNAME": "Administrator",
             "VMBACKUP_PASSWORD": PASSWORD,
             "VMBACKUP_SETTLE_SECONDS": "0",
         }
-        return Stack(tmp_path, **{**login, **settings})
+        return Stack(tmp_path, init=init, **{**login, **settings})
 
     return make
 

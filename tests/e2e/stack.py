@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pulumi_cli import isolated_environment
 
 PROGRAM = """\
@@ -28,16 +26,15 @@ for name, pair in json.loads(pathlib.Path("assignments.json").read_text()).items
 class Stack:
     """A Pulumi project with one stack, and the commands that are run in it."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        if not shutil.which("pulumi"):
-            pytest.fail("There is no Pulumi CLI on PATH: run `make test`, which gets one.")
+    def __init__(self, folder: Path, *, init: bool = True, **settings: str) -> None:
         self.folder = folder / "program"
         self.folder.mkdir()
         self.environment = {**isolated_environment(folder / "pulumi"), **settings}
         self.output = ""
         (self.folder / "Pulumi.yaml").write_text("name: backup\nruntime: python\n")
         self.program(PROGRAM)
-        self.pulumi("stack", "init", "test")
+        if init:
+            self.pulumi("stack", "init", "test")
 
     def program(self, text: str) -> None:
         (self.folder / "__main__.py").write_text(text, "utf-8")

@@ -1,0 +1,97 @@
+"""README.md: its commands and its programs, word for word."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e.stack import MakeStack
+
+from pulumi_vmbackup.settings import SECRET_SETTINGS, environment_variable, read_settings
+from pulumi_vmbackup.simulator import Simulator, serve
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+def blocks(language: str, section: str) -> list[str]:
+    text = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(section: str) -> Iterator[tuple[str, str]]:
+    """Each command of a section's consoles, and the output that stands below it."""
+    for block in blocks("console", section):
+        for command in block.split("$ ")[1:]:
+            line, _, output = command.partition("\n")
+            yield line, output
+
+
+def without_times(output: str) -> list[str]:
+    """The lines of an output, without progress, empty lines and how long it took."""
+    output = re.sub(r" \(\d[\d.]*s\)", "", output)
+    lines = [line.rstrip() for line in output.splitlines()]
+    return [line for line in lines if line and not line.startswith(("@", "Duration"))]
+
+
+def test_the_program_prints_what_the_readme_shows(make_stack: MakeStack) -> None:
+    simulator = Simulator()  # with the account that the README gives
+    with serve(simulator) as base_url:
+        stack = make_stack(
+            init=False, VMBACKUP_BASE_URL=base_url, VMBACKUP_USERNAME="", VMBACKUP_PASSWORD=""
+        )
+        stack.program(blocks("python", "Use it")[0])
+        (stack.folder / "Pulumi.yaml").write_text(blocks("yaml", "Use it")[0])
+        shown = 0
+        for command, output in commands("Use it"):
+            program, *arguments = shlex.split(command)
+            if program != "pulumi":
+                assert command == "pip install ."  # which test_wheel.py does
+                continue
+            printed = stack.pulumi(*arguments)
+            if output:
+                shown += 1
+                assert sorted(without_times(printed)) == sorted(without_times(output))
+    assert shown == 2
+    assert len(simulator.inventory.assignments) == 2
+
+
+def test_the_simulator_in_a_test_is_as_the_readme_shows(tmp_path: Path) -> None:
+    (program,) = blocks("python", "The simulator")
+    file = tmp_path / "program.py"
+    file.write_text(program)
+    done = subprocess.run(
+        [sys.executable, file], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.startswith("http://127.0.0.1:")
+
+
+def test_each_option_of_the_simulator_in_the_readme_is_one() -> None:
+    help_, _ = commands("The simulator")
+    done = subprocess.run(
+        [sys.executable, *shlex.split(help_[0])[1:]], capture_output=True, text=True, check=True
+    )
+    section = README.partition("\n## The simulator\n")[2].partition("\n## ")[0]
+    options = set(re.findall(r"--[a-z-]+", section))
+    assert "--second-session" in options
+    assert options <= set(re.findall(r"--[a-z-]+", done.stdout))
+
+
+def test_each_setting_stands_in_the_table_with_its_variable() -> None:
+    keys: list[str] = []
+    read_settings(keys.append, {})
+    for key in keys:
+        secret = " (secret)" if key in SECRET_SETTINGS else ""
+        row = f"| `vmbackup:{key}`{secret} | `{environment_variable(key)}` | "
+        assert README.count(row) == 1, row
+
+
+@pytest.mark.parametrize("word", ["quickstart", "test", "check", "bench"])
+def test_each_make_target_in_the_readme_is_one(word: str) -> None:
+    assert f"make {word}" in README
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert re.search(rf"^{word}:", makefile, re.MULTILINE)
