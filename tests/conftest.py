@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pulumi
@@ -15,6 +16,10 @@ from pulumi_vmbackup import assignment, program
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Simulator, serve
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a background job of a shell; the processes that tests start and stop inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
