@@ -12,6 +12,9 @@ from sample import NAS01, NOWHERE, PASSWORD, SQL01
 
 from pulumi_vmbackup.simulator import Simulator
 
+# What stands before the sentence of a handler's error: grpc's own words with older SDKs.
+BEFORE_THE_SENTENCE = re.compile(r"(pulumi_vmbackup\.errors\.\w+|Exception calling application): ")
+
 
 def errors(output: str) -> list[str]:
     """The first lines of all errors that Pulumi printed at the end, but for its own two."""
@@ -21,7 +24,7 @@ def errors(output: str) -> list[str]:
         "update failed",
         "an unhandled error occurred: program exited with non-zero exit code: 1",
     )
-    return [line for line in lines if line not in own]
+    return [BEFORE_THE_SENTENCE.sub("", line) for line in lines if line not in own]
 
 
 def free_port() -> int:
@@ -67,10 +70,7 @@ def test_a_refusal_is_in_the_servers_words(
 ) -> None:
     stack.assignments(sql01=(vm_ref, location))
     output = stack.up(fails=True)
-    assert errors(output) == [
-        f"pulumi_vmbackup.errors.RefusedError: Could not assign VM {vm_ref} to backup location "
-        f"{location}: {says}"
-    ]
+    assert errors(output) == [f"Could not assign VM {vm_ref} to backup location {location}: {says}"]
     assert not stack.resources()
     assert not [token for token in simulator.tokens if token in output]
 
@@ -80,7 +80,7 @@ def test_a_wrong_password_names_the_account(make_stack: MakeStack) -> None:
     stack.assignments(sql01=(SQL01, NAS01))
     output = stack.up(fails=True)
     assert errors(output)[0].startswith(
-        f"pulumi_vmbackup.errors.LoginError: Could not assign VM {SQL01} to backup location "
+        f"Could not assign VM {SQL01} to backup location "
         f"{NAS01}: VM Backup refused the login of CONTOSO\\Administrator to LOCALHOST:36014: the "
         "server says “LoginFailed / The user name or password is incorrect”. Check vmbackup:"
     )
@@ -92,7 +92,7 @@ def test_a_stopped_server_names_the_service(make_stack: MakeStack) -> None:
     stack = make_stack(VMBACKUP_BASE_URL=base_url)
     stack.assignments(sql01=(SQL01, NAS01))
     assert errors(stack.up(fails=True))[0].startswith(
-        f"pulumi_vmbackup.errors.UnreachableError: Could not assign VM {SQL01} to backup location "
+        f"Could not assign VM {SQL01} to backup location "
         f"{NAS01}: No VM Backup API answers at {base_url}: start the Windows service “VM Backup "
         "API Service” there (before V9.1 it is off by default), and check vmbackup:apiVersion"
     )
@@ -104,7 +104,7 @@ def test_without_any_setting_the_error_names_the_variable_and_the_command(
     stack = make_stack(VMBACKUP_USERNAME="", VMBACKUP_PASSWORD="", VMBACKUP_BASE_URL="")
     stack.assignments(sql01=(SQL01, NAS01))
     assert errors(stack.up(fails=True)) == [
-        f"pulumi_vmbackup.errors.SettingsError: Could not assign VM {SQL01} to backup location "
+        f"Could not assign VM {SQL01} to backup location "
         f"{NAS01}: No username for VM Backup is known: set VMBACKUP_USERNAME or run `pulumi config "
         "set vmbackup:username`."
     ]
