@@ -27,6 +27,7 @@ VERSION = "3.259.0"
 LANGUAGE_HOST_VERSION = "3.68.0"
 INSTALLER = "https://get.pulumi.com/" + ("install.ps1" if os.name == "nt" else "install.sh")
 INSTALLER_CONNECT_SECONDS = 5
+INSTALLER_SECONDS = 600
 
 
 def main() -> None:
@@ -104,7 +105,17 @@ def install(target: Path) -> bool:
     else:
         command = ["sh", str(file), "--version", VERSION]
         command += ["--install-root", str(root), "--no-edit-path"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=INSTALLER_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        print(f"did not end within {INSTALLER_SECONDS} seconds.", flush=True)
+        return False
     tools = list((root / "bin").glob("pulumi*"))
     if done.returncode != 0 or not tools:
         print(f"failed: {done.stderr.decode(errors='replace').strip()[-500:]}", flush=True)
@@ -159,7 +170,8 @@ def build_program(
     source = f'//go:build tools\n\npackage tools\n\nimport _ "{module}/{package}"\n'
     (folder / "tools.go").write_text(source, "utf-8")
     run([go, "mod", "tidy", "-e"], folder, f"fetching the modules of {target.stem}")
-    command = [go, "build", "-o", str(target), f"{module}/{package}"]
+    flag = f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{version}"
+    command = [go, "build", "-ldflags", flag, "-o", str(target), f"{module}/{package}"]
     run(command, folder, f"compiling {target.stem}")
 
 

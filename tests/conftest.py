@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pulumi
 import pytest
@@ -12,7 +14,7 @@ from programs import Recorder, SetConfig
 from pulumi.runtime.mocks import set_mocks
 from sample import PASSWORD
 
-from pulumi_vmbackup import assignment, program
+from pulumi_vmbackup import assignment, redaction
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Simulator, serve
@@ -34,7 +36,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_state_of_other_tests() -> Iterator[None]:
     yield
-    program._warn_of_plain_text_secrets.cache_clear()
+    assignment._declared.clear()
+    redaction._redactor.__init__()  # type: ignore[misc]
     for lifecycle in assignment._lifecycles.values():
         lifecycle._client.close()
     assignment._lifecycles.clear()
@@ -44,6 +47,7 @@ def no_state_of_other_tests() -> Iterator[None]:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulumi_vmbackup.client.FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr("pulumi_vmbackup.client.BUSY_POLL_SECONDS", 0.01)
+    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -77,10 +81,25 @@ def client(settings: Settings) -> Iterator[Client]:
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:
     """The engine of the programs that run in this process."""
+    loop, loop_of_threads = asyncio.new_event_loop(), asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    # Pulumi's mocks make a loop for each thread that has none, and never close it.
+    threads = ThreadPoolExecutor(initializer=asyncio.set_event_loop, initargs=(loop_of_threads,))
+    loop.set_default_executor(threads)
     recorder = Recorder()
-    set_mocks(recorder)
-    yield recorder
-    pulumi.runtime.settings.reset_options()
+    try:
+        set_mocks(recorder)
+        yield recorder
+    finally:
+        pulumi.runtime.settings.reset_options()
+        left = asyncio.all_tasks(loop)  # of a program that failed
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        threads.shutdown()
+        asyncio.set_event_loop(None)
+        loop.close()
+        loop_of_threads.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import pickle
-import re
 import threading
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -31,6 +30,7 @@ from sample import (
 )
 
 from pulumi_vmbackup import (
+    ArgumentError,
     ProgramError,
     RefusedError,
     SettingsError,
@@ -46,6 +46,8 @@ PROVIDER_IN_STATE = (
     "gASVSAAAAAAAAACMGnB1bHVtaV92bWJhY2t1cC5hc3NpZ25tZW50lIwiVm1CYWNrdXBMb2NhdGlvbkFzc2lnbm1lbnRQ"
     "cm92aWRlcpSTlCmBlC4="
 )
+PROVIDER_IN_STATE_SINCE_PYTHON_3_14 = PROVIDER_IN_STATE.replace("gASV", "gAWV", 1)
+PROVIDERS_IN_STATES = (PROVIDER_IN_STATE, PROVIDER_IN_STATE_SINCE_PYTHON_3_14)
 UNKNOWN = Unknown()  # type: ignore[no-untyped-call]
 PAIR = {"vm_ref": SQL01, "backup_location_id": NAS01}
 
@@ -82,12 +84,13 @@ def calls_of(simulator: Simulator, method: str) -> list[str]:
 
 
 def test_the_provider_is_stored_by_module_and_class_name() -> None:
-    assert serialize_provider(VmBackupLocationAssignmentProvider()) == PROVIDER_IN_STATE
+    assert serialize_provider(VmBackupLocationAssignmentProvider()) in PROVIDERS_IN_STATES
     assert VmBackupLocationAssignmentProvider.serialize_as_secret_always is False
 
 
-def test_a_provider_of_an_existing_state_can_be_loaded() -> None:
-    stored = pickle.loads(base64.b64decode(PROVIDER_IN_STATE))
+@pytest.mark.parametrize("in_state", PROVIDERS_IN_STATES)
+def test_a_provider_of_an_existing_state_can_be_loaded(in_state: str) -> None:
+    stored = pickle.loads(base64.b64decode(in_state))
     assert type(stored) is VmBackupLocationAssignmentProvider
 
 
@@ -240,7 +243,8 @@ def test_delete_takes_the_assignment_back(
 def test_a_pair_that_the_program_still_declares_is_not_taken_back(
     simulator: Simulator, provider: VmBackupLocationAssignmentProvider
 ) -> None:
-    provider.check({}, {"vm_ref": DC01.upper(), "backup_location_id": DISK_E})
+    another = VmBackupLocationAssignmentProvider()  # of a state that another Python version wrote
+    another.check({}, {"vm_ref": DC01.upper(), "backup_location_id": DISK_E})
     provider.delete(f"{DC01}/{DISK_E}", {})
     assert not simulator.calls
     assert simulator.inventory.locations_of(DC01) == [DISK_E]
@@ -357,7 +361,8 @@ def test_the_resource_registers_its_type_its_ids_and_the_provider(
     registered: MockResourceArgs,
 ) -> None:
     assert registered.typ == "pulumi-python:dynamic/vmbackup:VmBackupLocationAssignment"
-    assert registered.inputs == {**PAIR, "__provider": PROVIDER_IN_STATE}
+    assert registered.inputs.pop("__provider") in PROVIDERS_IN_STATES
+    assert registered.inputs == PAIR
 
 
 def test_a_wrong_setting_fails_the_program(
@@ -370,17 +375,22 @@ def test_a_wrong_setting_fails_the_program(
 
 
 @pytest.mark.usefixtures("recorder")
-@pytest.mark.parametrize("names", [("a", "b"), ("a", "a")], ids=str)
-def test_two_resources_of_one_pair_fail_the_program(names: tuple[str, str]) -> None:
-    written: list[pulumi.Input[str]] = [SQL01, pulumi.Output.from_input(SQL01.upper())]
-
+def test_two_resources_of_one_pair_fail_the_program() -> None:
     def program() -> None:
-        for name, vm_ref in zip(names, written, strict=True):
-            VmBackupLocationAssignment(name, vm_ref=vm_ref, backup_location_id=NAS01)
+        VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01)
+        VmBackupLocationAssignment(
+            "b", vm_ref=pulumi.Output.from_input(SQL01), backup_location_id=NAS01
+        )
 
-    if names == ("a", "a"):  # a unit test that runs its program twice
+    said = rf"VmBackupLocationAssignment::a and .*::b both assign VM {SQL01} to .* {NAS01}: remove"
+    with pytest.raises(ArgumentError, match=said) as raised:
         run_program(program)
-        return
-    said = f"The resources 'a' and 'b' both assign VM {SQL01} to backup location {NAS01}: remove"
-    with pytest.raises(ProgramError, match=re.escape(said)):
-        run_program(program)
+    assert isinstance(raised.value, ProgramError)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_unit_test_may_run_its_program_twice() -> None:
+    for _ in range(2):
+        run_program(
+            lambda: VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01).vm_ref
+        )

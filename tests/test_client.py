@@ -46,6 +46,7 @@ OTHER_TOKEN = "f76bfedc-a0e7-440c-8309-1cc0bcd920db"
 OK = {"Success": True, "ErrorCode": None, "ErrorMessage": None, "ErrorAdditionalDetails": None}
 BUSY = {**OK, "Success": False, "ErrorAdditionalDetails": "AnotherConsoleIsRegistered"}
 SESSION_IS_OVER = {**OK, "Success": False, "ErrorMessage": "Invalid Token"}
+REFUSED_WITH_SPACES = {**OK, "Success": False, "ErrorMessage": "the  e  d"}
 PAIR_URL = f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}/{NAS01}"
 
 
@@ -140,6 +141,7 @@ def test_virtual_machines_without_a_ref_are_left_out(
         {"AltaroVirtualMachineRef": SQL01.upper(), "VirtualMachineName": "SQL01"},
         {"AltaroVirtualMachineRef": DC01, "VirtualMachineName": "", "Configured": False},
         {"AltaroVirtualMachineRef": None, "VirtualMachineName": "unmanaged"},
+        {"AltaroVirtualMachineRef": "N/A", "VirtualMachineName": "unmanaged"},
     ]
     api.get(f"{BASE}/vms/list/{TOKEN}", json={**OK, "VirtualMachines": items})
     assert in_session.virtual_machines() == [
@@ -180,6 +182,11 @@ def test_each_request_says_localhost_and_follows_no_redirect_and_has_a_time_limi
         ),
         ({"ErrorMessage": "No such VM"}, "the server says “No such VM”."),
         ({"ErrorMessage": "No\r\n  such VM"}, "the server says “No such VM”."),
+        (
+            {"ErrorMessage": "\x1b[31mNo\u202e such VM\x07"},
+            "the server says “[31mNo such VM”.",
+        ),
+        ({"ErrorMessage": f"{TOKEN.replace('-', '').upper()}"}, "the server says “[secret]”."),
         ({"ErrorCode": 7}, "the server says “7”."),
         ({}, "the server says no reason (HTTP 200)."),
         ({"ErrorMessage": f"{TOKEN} has no such VM"}, "the server says “[secret] has no such VM”."),
@@ -364,6 +371,43 @@ def test_a_server_that_forgets_each_session_is_not_asked_for_ever(
         logging_in.assign(SQL01, NAS01)
     assert len(api.calls) == 4
     logging_in.close()
+
+
+@pytest.mark.parametrize("password", ["Token", "console", "a", "e  d"])
+def test_a_password_that_occurs_in_the_servers_words_hides_none_of_their_meaning(
+    password: str, api: responses.RequestsMock
+) -> None:
+    api.post(f"{BASE}/sessions/start", json=BUSY)
+    starts_session(api)
+    api.post(PAIR_URL, json=SESSION_IS_OVER)
+    starts_session(api, OTHER_TOKEN)
+    api.post(PAIR_URL.replace(TOKEN, OTHER_TOKEN), json=REFUSED_WITH_SPACES)
+    ends_session(api, OTHER_TOKEN)
+    with Client(replace(LOGIN, password=password)) as client:
+        with pytest.raises(RefusedError) as raised:
+            client.assign(SQL01, NAS01)
+        assert "the  e  d" not in str(raised.value)
+
+
+def test_a_server_that_was_waited_for_in_vain_is_asked_once_by_the_next_call(
+    api: responses.RequestsMock,
+) -> None:
+    api.post(f"{BASE}/sessions/start", json=BUSY)
+    with Client(replace(LOGIN, session_wait_seconds=0.05)) as client:
+        with pytest.raises(BusyError):
+            client.assign(SQL01, NAS01)
+        before = len(api.calls)
+        with pytest.raises(BusyError):
+            client.assign(SQL01, NAS01)
+        assert len(api.calls) == before + 1
+
+
+def test_a_token_in_braces_is_used_and_hidden_without_them(api: responses.RequestsMock) -> None:
+    starts_session(api, f"{{{TOKEN}}}")
+    api.post(PAIR_URL, json={"Success": False, "ErrorMessage": f"no {TOKEN}"})
+    ends_session(api)
+    with Client(LOGIN) as client, pytest.raises(RefusedError, match=r"“no \[secret\]”"):
+        client.assign(SQL01, NAS01)
 
 
 @pytest.mark.parametrize(
@@ -663,6 +707,13 @@ def test_a_certificate_of_another_name_is_not_trusted(
         error = failure_at(base_url, ca_file=str(ca_file))
     assert "IP address mismatch" in str(error)
     assert not simulator.calls
+
+
+def test_tls_that_fails_on_the_way_back_may_have_sent_something(https_url: str) -> None:
+    error = failure_at(https_url)
+    assert isinstance(error, UnreachableError)
+    plain = failure_at(https_url.replace("https", "http"))
+    assert isinstance(plain, LostAnswerError)
 
 
 def test_plain_http_to_an_https_port_says_so(https_url: str) -> None:

@@ -314,8 +314,9 @@ def test_what_a_definite_listing_lacks_is_gone(
         (vms(), False),
         (REFUSED, False),
         ({"Success": True, "VirtualMachines": None}, False),
+        ({"Success": True, "VirtualMachines": []}, False),
     ],
-    ids=["no such VM", "not configured", "VM is there", "refused", "no list"],
+    ids=["no such VM", "not configured", "VM is there", "refused", "no list", "no VM at all"],
 )
 def test_a_refused_listing_means_gone_only_when_the_vm_is(
     vms_list: dict[str, Any],
@@ -448,6 +449,71 @@ def test_a_failed_delete_whose_outcome_cannot_be_seen_is_an_error(
     with pytest.raises(LostAnswerError, match=f"Could not un-assign VM {SQL01} from"):
         lifecycle.unassign(SQL01, NAS01)
     assert methods(api).count("DELETE") == 1
+
+
+# Listings that lag behind writes
+
+
+@pytest.fixture
+def settling() -> Iterator[AssignmentLifecycle]:
+    with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
+        yield AssignmentLifecycle(client, settle_seconds=0.2)
+
+
+def test_a_lost_post_that_is_refused_the_second_time_waits_for_the_listing(
+    api: responses.RequestsMock, settling: AssignmentLifecycle
+) -> None:
+    api.post(PAIR_URL, status=500)
+    api.post(PAIR_URL, json={"Success": False, "ErrorMessage": "Assigned already"})
+    for _ in range(3):
+        api.get(VM_URL, json=locations())
+    api.get(VM_URL, json=locations(NAS01))
+    knows_no_names(api)
+    assert settling.assign(SQL01, NAS01) == PAIR
+    assert methods(api).startswith("POST GET POST GET GET GET")
+
+
+def test_a_lost_delete_that_is_refused_the_second_time_waits_for_the_listing(
+    api: responses.RequestsMock, settling: AssignmentLifecycle
+) -> None:
+    api.delete(PAIR_URL, status=500)
+    api.delete(PAIR_URL, json={"Success": False, "ErrorMessage": "Not assigned"})
+    for _ in range(3):
+        api.get(VM_URL, json=locations(NAS01))
+    api.get(VM_URL, json=locations())
+    settling.unassign(SQL01, NAS01)
+    assert methods(api) == "DELETE GET DELETE GET GET GET"
+
+
+def test_a_refused_delete_of_a_fresh_pair_is_not_taken_for_done_while_listings_may_lag(
+    api: responses.RequestsMock, settling: AssignmentLifecycle
+) -> None:
+    api.delete(PAIR_URL, json={"Success": False, "ErrorMessage": "Backup in progress"})
+    for _ in range(2):
+        api.get(VM_URL, json=locations())
+    api.get(VM_URL, json=locations(NAS01))
+    with pytest.raises(RefusedError, match="Backup in progress"):
+        settling.unassign(SQL01, NAS01, age_seconds=0)
+
+
+def test_a_refused_delete_of_a_fresh_pair_is_done_when_listings_lack_it_for_long(
+    api: responses.RequestsMock, settling: AssignmentLifecycle
+) -> None:
+    api.delete(PAIR_URL, json={"Success": False, "ErrorMessage": "Not assigned"})
+    api.get(VM_URL, json=locations())
+    settling.unassign(SQL01, NAS01, age_seconds=0.1)
+    assert methods(api).count("GET") > 2
+    assert methods(api).count("DELETE") == 1
+
+
+def test_a_refusal_at_once_is_not_waited_for(api: responses.RequestsMock) -> None:
+    api.post(PAIR_URL, json=REFUSED)
+    api.get(VM_URL, json=locations())
+    with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
+        lifecycle = AssignmentLifecycle(client, settle_seconds=3600)
+        with pytest.raises(RefusedError):
+            lifecycle.assign(SQL01, NAS01)
+    assert methods(api) == "POST GET"
 
 
 # Where nobody knows what the real server answers

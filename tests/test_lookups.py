@@ -17,6 +17,7 @@ from pulumi_vmbackup import (
     LoginError,
     LostAnswerError,
     ProgramError,
+    RefusedError,
     SettingsError,
     get_backup_locations,
     get_backup_locations_output,
@@ -101,20 +102,36 @@ def test_errors_are_ones_that_pulumi_prints_as_a_sentence(
     assert len(simulator.calls) == 1
 
 
+@pytest.mark.usefixtures("recorder")
+def test_a_refused_password_is_sent_once_in_a_program(
+    simulator: Simulator, base_url: str, set_config: SetConfig
+) -> None:
+    set_config("password", baseUrl=base_url, username="Administrator", password="wrong-one")
+    for _ in range(3):
+        with pytest.raises(LoginError, match="refused the login of Administrator"):
+            get_backup_locations()
+    assert len(simulator.calls) == 1
+
+
 def test_without_any_setting_the_error_says_what_to_set(set_config: SetConfig) -> None:
     set_config()
     with pytest.raises(ProgramError) as raised:
         get_backup_locations()
     assert isinstance(raised.value.__cause__, SettingsError)
     assert str(raised.value) == (
-        "No username for VM Backup is known: set VMBACKUP_USERNAME or run `pulumi config set "
-        "vmbackup:username`."
+        "Could not list the backup locations: No username for VM Backup is known: set "
+        "VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`."
     )
 
 
 def test_the_session_is_ended_when_a_call_fails(simulator: Simulator) -> None:
-    with pytest.raises(ProgramError, match="The virtual machine was not found"):
+    with pytest.raises(RefusedError) as raised:
         get_backup_locations(vm_ref=NAS01)
+    assert isinstance(raised.value, ProgramError)
+    assert str(raised.value) == (
+        f"Could not list the backup locations of VM {NAS01}: the server says “InvalidParameter / "
+        "The virtual machine was not found”. Check that vm_ref is a VM of this server."
+    )
     assert len(simulator.tokens) == 1
     assert not simulator.sessions
 
@@ -128,7 +145,7 @@ def test_a_location_of_both_kinds_is_not_guessed_at(set_config: SetConfig) -> No
                 f"http://localhost:36013/api/rest/backuplocations/{TOKEN}/{flags}",
                 json={"Success": True, "BackupLocations": [item]},
             )
-        with pytest.raises(ProgramError, match=f"location {NAS01} \\(x\\) more than") as raised:
+        with pytest.raises(ProgramError, match=f"lists {NAS01} \\(x\\) as a primary and") as raised:
             get_backup_locations()
         assert isinstance(raised.value.__cause__, LostAnswerError)
         assert get_backup_locations(offsite=False) == [BackupLocation(NAS01, "x", "primary")]

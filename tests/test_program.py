@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from programs import SetConfig
+from programs import SetConfig, run_program
 
 from pulumi_vmbackup import ProgramError, SettingsError
 from pulumi_vmbackup.program import program_settings, shown_without_traceback
@@ -22,17 +22,16 @@ def test_settings_come_from_the_stack_configuration_then_the_environment(
     assert settings.domain == "CONTOSO"
 
 
+@pytest.mark.usefixtures("recorder")
 @pytest.mark.parametrize(("key", "text"), [("password", "s3cret"), ("sessionToken", TOKEN)])
 def test_a_secret_in_plain_text_is_warned_of_once_with_the_line_that_encrypts_it(
-    key: str, text: str, set_config: SetConfig, capsys: pytest.CaptureFixture[str]
+    key: str, text: str, set_config: SetConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_config(**{key: text})
-    program_settings()
-    program_settings()
-    printed = capsys.readouterr().err
-    assert printed.count("warning") == 1
-    assert f"`pulumi config set --secret vmbackup:{key}`" in printed
-    assert text not in printed
+    run_program(lambda: [program_settings() and None for _ in range(2)])
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert f"`pulumi config set --secret vmbackup:{key}`" in warning
+    assert text not in warning
 
 
 def test_a_secret_that_is_one_is_not_warned_of(
@@ -49,6 +48,7 @@ def test_an_error_keeps_its_sentence_and_its_cause() -> None:
     with pytest.raises(ProgramError) as raised, shown_without_traceback():
         raise error
     assert str(raised.value) == "A sentence."
+    assert isinstance(raised.value, SettingsError)
     assert raised.value.__cause__ is error
 
 

@@ -17,6 +17,26 @@ def test_a_secret_is_replaced_in_any_case_and_the_longest_first() -> None:
     assert redact("c0ffee00-caxe") == "[secret]-caxe"
 
 
+@pytest.mark.parametrize(
+    "escaped",
+    ["p%26s%22w%20%C3%B6", "p%26s%22w+%C3%B6", "p&amp;s&quot;w ö", 'p&s\\"w \\u00f6'],
+    ids=["URL", "form", "HTML", "JSON"],
+)
+def test_a_secret_is_replaced_where_it_is_escaped(escaped: str) -> None:
+    add_secret('p&s"w ö')
+    assert redact(f"with {escaped}.") == "with [secret]."
+
+
+@pytest.mark.parametrize(
+    "logger", ["urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager"]
+)
+def test_urllib3s_loggers_show_no_secret(logger: str, caplog: pytest.LogCaptureFixture) -> None:
+    add_secret("c0ffee01")
+    logging.getLogger(logger).warning("Failed to parse headers (url=%s)", "http://x/c0ffee01")
+    assert "http://x/[secret]" in caplog.text
+    assert "c0ffee01" not in caplog.text
+
+
 def test_debug_logs_hold_urls_without_the_token(
     simulator: Simulator, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import pulumi
 from pulumi import dynamic
@@ -20,7 +19,7 @@ from .client import Client
 from .errors import ArgumentError, VmBackupError
 from .lifecycle import AssignmentLifecycle
 from .models import Assignment, normalize_guid
-from .program import ProgramError, program_settings, shown_without_traceback
+from .program import once_per_program, program_settings, shown_without_traceback
 from .settings import Settings, read_settings
 
 _WHERE_TO_FIND = {
@@ -48,8 +47,9 @@ class VmBackupLocationAssignment(
         opts: the options of any Pulumi resource.
 
     Raises:
-        ProgramError: a setting of ``vmbackup:…`` or ``VMBACKUP_…`` cannot be used. A program that
-            declares the same pair twice ends with this error as well.
+        SettingsError: a setting of ``vmbackup:…`` or ``VMBACKUP_…`` cannot be used.
+
+    A program that declares the same pair twice fails with a sentence, at preview already.
 
     Its id is ``<vmRef>/<backupLocationId>``.
     """
@@ -82,7 +82,6 @@ class VmBackupLocationAssignment(
     ) -> None:
         with shown_without_traceback():
             program_settings()  # so that a wrong setting fails the preview already
-        _refuse_same_pair_twice(name, vm_ref, backup_location_id)
         super().__init__(
             VmBackupLocationAssignmentProvider(),
             name,
@@ -96,35 +95,31 @@ class VmBackupLocationAssignment(
             },
             opts,
         )
+        _refuse_same_pair_twice(self)
 
 
-# The pairs of each running program, and the resource that declares each: programs that are run by
-# Pulumi's Automation API share a process.
-_declared_by: WeakKeyDictionary[pulumi.Resource, dict[tuple[str, ...], str]] = WeakKeyDictionary()
+@once_per_program
+def _urns() -> dict[tuple[str, str], str]:
+    """The resource that declares a pair, for each pair of the program."""
+    return {}
 
 
-def _refuse_same_pair_twice(
-    name: str, vm_ref: pulumi.Input[str], backup_location_id: pulumi.Input[str]
-) -> None:
+def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
     """Fail the program, so a preview as well, when two of its resources are of the same pair."""
-    program = pulumi.runtime.get_root_resource()
-    if program is None:  # no program runs, as in a unit test
-        return
-    declared_by = _declared_by.setdefault(program, {})
+    urns = _urns()
 
-    def refuse(ids: list[Any]) -> None:
-        try:
-            pair = tuple(map(normalize_guid, ids))
-        except ArgumentError:
-            return  # check tells which property is wrong
-        first = declared_by.setdefault(pair, name)
-        if first != name:
-            raise ProgramError(
-                f"The resources {first!r} and {name!r} both assign VM {pair[0]} to backup location "
-                f"{pair[1]}: remove one of them."
-            )
+    def refuse(outputs: list[str]) -> None:
+        urn, vm_ref, backup_location_id = outputs
+        first = urns.setdefault((vm_ref, backup_location_id), urn)
+        if first != urn:
+            with shown_without_traceback():
+                first, second = sorted((first, urn))
+                raise ArgumentError(
+                    f"The resources {first} and {second} both assign VM {vm_ref} to backup "
+                    f"location {backup_location_id}: remove one of them."
+                )
 
-    pulumi.Output.all(vm_ref, backup_location_id).apply(refuse)
+    pulumi.Output.all(resource.urn, resource.vm_ref, resource.backup_location_id).apply(refuse)
 
 
 def _sentence_first(handler: _Handler) -> _Handler:
@@ -144,11 +139,15 @@ def _sentence_first(handler: _Handler) -> _Handler:
     return wrapper  # type: ignore[return-value]  # the signature is the handler's own
 
 
+# The pairs that the program declares, as far as check has seen them. One for the process, since the
+# host keeps a provider for each way in which Python versions wrote it into the state.
+_declared: set[tuple[object, ...]] = set()
+
 _lifecycles: dict[Settings, AssignmentLifecycle] = {}
 _lifecycles_lock = threading.Lock()
 
 
-def _lifecycle(settings: Settings) -> AssignmentLifecycle:
+def _shared_lifecycle(settings: Settings) -> AssignmentLifecycle:
     """One lifecycle, and so one session, for all providers and threads of a process."""
     with _lifecycles_lock:
         if settings not in _lifecycles:
@@ -170,7 +169,6 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         # Settings are read when they are needed: a preview needs none.
         self._config = req.config
-        self._declared: set[tuple[object, ...]] = set()
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
         inputs = dict(news)
@@ -185,7 +183,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
                 failures.append(dynamic.CheckFailure(key, f"{error} Use {where_to_find}."))
         pair = tuple(inputs.get(key) for key in _ID_KEYS)
         if not failures and not any(map(_is_unknown, pair)):
-            self._declared.add(pair)
+            _declared.add(pair)
         return dynamic.CheckResult(inputs, failures)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:
@@ -231,12 +229,13 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         vm_ref, backup_location_id = _id.split("/")
         # Pulumi turns a renamed resource into a create and a delete of the same pair, the delete
         # maybe in a later run. A pair that the program still declares is left alone.
-        if (vm_ref, backup_location_id) not in self._declared:
-            self._lifecycle().unassign(vm_ref, backup_location_id)
+        if (vm_ref, backup_location_id) not in _declared:
+            age_seconds = _age_seconds(_props.get("assigned_at"))
+            self._lifecycle().unassign(vm_ref, backup_location_id, age_seconds=age_seconds)
 
     def _lifecycle(self) -> AssignmentLifecycle:
         settings = read_settings(lambda key: self._config.get(f"vmbackup:{key}"), os.environ)
-        return _lifecycle(settings)
+        return _shared_lifecycle(settings)
 
 
 def _is_unknown(value: object) -> bool:

@@ -7,7 +7,6 @@ public clients of the API send and read, or neither.
 
 from __future__ import annotations
 
-import atexit
 import json
 import random
 import ssl
@@ -20,10 +19,11 @@ from types import TracebackType
 from typing import Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from . import ctrl_break  # noqa: F401  # so that sessions are ended on Windows, too
+from . import at_exit
 from .errors import (
     BusyError,
     InvalidTokenError,
@@ -81,9 +81,10 @@ class Client:
         self._last_call_at = 0.0
         self._start_failure: VmBackupError | None = None
         self._start_failed_at = 0.0
-        for secret in (settings.password, settings.session_token):
-            if secret:
-                add_secret(secret)
+        if settings.password:
+            add_secret(settings.password)
+        if settings.session_token:
+            _add_token(settings.session_token)
 
     def __enter__(self) -> Client:
         return self
@@ -134,7 +135,7 @@ class Client:
             )
             for item in _read_items(answer, "VirtualMachines")
             # A VM that VM Backup does not manage may have no ref of its own (unknown).
-            if item.get("AltaroVirtualMachineRef")
+            if _is_guid(item.get("AltaroVirtualMachineRef"))
         ]
 
     # Calls within a session
@@ -176,7 +177,7 @@ class Client:
                 token = self._token = self._start_session(asked_at)
                 # Now that there are connections: exit handlers run backwards, and urllib3's own
                 # closes them.
-                atexit.register(self.close)
+                at_exit.register(self.close)
                 threading.Thread(target=self._end_when_idle, args=(token,), daemon=True).start()
             self._calls_under_way += 1
         try:
@@ -210,13 +211,15 @@ class Client:
             "Password": settings.password,
             "Domain": settings.domain,
         }
-        give_up_at = time.monotonic() + settings.session_wait_seconds
+        # A server that was waited for in vain is not waited for again by each resource.
+        waited = isinstance(self._start_failure, BusyError)
+        give_up_at = time.monotonic() + (0 if waited else settings.session_wait_seconds)
         while True:
             try:
                 answer = self._exchange("POST", "sessions/start", body)
                 break
             except RefusedError as refusal:
-                if _BUSY not in str(refusal):
+                if not refusal.is_busy:
                     raise LoginError(
                         f"VM Backup refused the login of {_account(settings)} to "
                         f"{settings.server_address}:{settings.server_port}: {refusal} Check "
@@ -234,7 +237,8 @@ class Client:
         token = answer.get("Data")
         if not isinstance(token, str) or not _is_guid(token):
             raise LostAnswerError("VM Backup started a session but sent no session token.")
-        add_secret(token)
+        token = token.strip("{}")
+        _add_token(token)
         return token
 
     def _end_when_idle(self, token: str) -> None:
@@ -251,7 +255,7 @@ class Client:
         token, self._token = self._token, None
         if token is None:
             return
-        atexit.unregister(self.close)
+        at_exit.unregister(self.close)
         # Only this session: `sessions/end` without a token ends other tools' as well (seen).
         # Where this fails, the server ends the session itself after five idle minutes (seen).
         with suppress(RefusedError, NoAnswerError):
@@ -264,7 +268,7 @@ class Client:
     ) -> Mapping[str, Any]:
         try:
             return self._read_envelope(*self._send(method, path, body))
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = self._explain(error)
         # Outside of the except block: what requests raised holds the URL, and so the token.
         raise failure
@@ -302,15 +306,21 @@ class Client:
         if answer["Success"] and status < 300:
             return answer
         words = [
-            redact(" ".join(str(answer[key]).split()))[:_LONGEST_QUOTE]
+            str(answer[key])
             for key in ("ErrorCode", "ErrorMessage", "ErrorAdditionalDetails")
             if answer.get(key)
         ]
-        says = f"“{' / '.join(words)}”" if words else f"no reason (HTTP {status})"
-        error = (
-            InvalidTokenError if any(_SESSION_IS_OVER in word for word in words) else RefusedError
+        shown = " / ".join(_on_one_line(redact(word))[:_LONGEST_QUOTE] for word in words)
+        says = (
+            f"the server says “{shown}”."
+            if words
+            else f"the server says no reason (HTTP {status})."
         )
-        raise error(f"the server says {says}.")
+        if any(_SESSION_IS_OVER in word for word in words):
+            raise InvalidTokenError(says)
+        refusal = RefusedError(says)
+        refusal.is_busy = _BUSY in words
+        raise refusal
 
     def _explain_foreign_answer(self, status: int, content: bytes) -> str:
         base_url = self._settings.base_url
@@ -335,11 +345,14 @@ class Client:
             "“VM Backup API Service” if it happened once."
         )
 
-    def _explain(self, error: requests.RequestException) -> NoAnswerError:
+    def _explain(self, error: Exception) -> NoAnswerError:
         base_url = self._settings.base_url
         reason = getattr(error.args[0], "reason", None) if error.args else None
         if isinstance(error, requests.exceptions.SSLError):
-            return UnreachableError(
+            # Only a certificate is certainly refused before anything was sent.
+            is_refused = isinstance(_tls_cause(reason), ssl.SSLCertVerificationError)
+            kind = UnreachableError if is_refused else LostAnswerError
+            return kind(
                 f"The certificate or TLS of {base_url} is not accepted ({_tls_reason(reason)}): "
                 f"for a private or self-signed certificate, {both_ways_to_set('caFile')} to its "
                 "PEM file; check whether the address wants http instead of https."
@@ -412,11 +425,25 @@ def _account(settings: Settings) -> str:
     return f"{settings.domain}\\{settings.username}" if settings.domain else f"{settings.username}"
 
 
+def _tls_cause(reason: BaseException | None) -> object:
+    return reason.args[0] if reason and reason.args else reason
+
+
 def _tls_reason(reason: BaseException | None) -> str:
-    cause = reason.args[0] if reason and reason.args else reason
+    cause = _tls_cause(reason)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return cause.verify_message
     return getattr(cause, "reason", None) or "TLS failed"
+
+
+def _on_one_line(text: str) -> str:
+    """A server's text without line breaks and characters that a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _add_token(token: str) -> None:
+    add_secret(token)
+    add_secret(token.replace("-", ""))
 
 
 def _guids(*values: str) -> tuple[str, ...]:

@@ -11,10 +11,14 @@ VmBackupError
     ├── UnreachableError   nothing was sent: start the service, or correct the address
     └── LostAnswerError    it was sent, and the answer is missing or unreadable
 
-``str(error)`` is one or more full sentences that hold no password and no session token.
+``str(error)`` is one or more full sentences that hold no password and no session token. What a
+program's own calls raise is one of these and a ProgramError too, which Pulumi prints as a sentence.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class VmBackupError(Exception):
@@ -38,7 +42,13 @@ class BusyError(VmBackupError):
 
 
 class RefusedError(VmBackupError):
-    """The server answered ``"Success": false``; ``str(error)`` is its own words."""
+    """The server answered ``"Success": false``; ``str(error)`` is its own words.
+
+    Attributes:
+        is_busy: whether the reason is that something else holds the API.
+    """
+
+    is_busy = False
 
 
 class InvalidTokenError(RefusedError):
@@ -55,3 +65,12 @@ class UnreachableError(NoAnswerError):
 
 class LostAnswerError(NoAnswerError):
     """A request was sent, but its answer was lost, cut short or is not the API's."""
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Begin the sentence of an error with what could not be done."""
+    try:
+        yield
+    except VmBackupError as error:
+        raise type(error)(f"Could not {what}: {error}") from None

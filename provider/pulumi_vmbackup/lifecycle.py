@@ -6,6 +6,8 @@ What any Pulumi surface calls; plain Python that knows nothing of Pulumi. The ru
   answer that cannot be read never does.
 * A write is sent once. If its outcome is not known, the VM's locations are listed, and what they
   say decides.
+* A listing may lag behind a write for ``settle_seconds`` (unknown; public scripts wait some seconds
+  between the two), so until then it proves nothing against a write that may have arrived.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .client import Client, pauses
-from .errors import LostAnswerError, RefusedError, UnreachableError, VmBackupError
-from .models import KINDS, Assignment, BackupLocation
+from .errors import LostAnswerError, RefusedError, UnreachableError, VmBackupError, explained
+from .models import KINDS, Assignment, BackupLocation, VirtualMachine
+
+LISTING_POLL_SECONDS = 2.0
 
 
 class AssignmentLifecycle:
@@ -35,7 +38,9 @@ class AssignmentLifecycle:
         self._settle_seconds = settle_seconds
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._names = _Names(client)
+        self._names = _Names(client, self._virtual_machines)
+        self._vms: list[VirtualMachine] | None = None
+        self._vms_lock = threading.Lock()
 
     def assign(self, vm_ref: str, backup_location_id: str) -> Assignment:
         """Assign a VM to a backup location; an assignment that stands already is adopted.
@@ -46,7 +51,7 @@ class AssignmentLifecycle:
         Raises:
             VmBackupError: the VM is not assigned, or that could not be found out.
         """
-        with _explained(f"assign VM {vm_ref} to backup location {backup_location_id}"):
+        with explained(f"assign VM {vm_ref} to backup location {backup_location_id}"):
             self._write(self._client.assign, vm_ref, backup_location_id, assigned=True)
         return self._names.complete(Assignment(vm_ref, backup_location_id))
 
@@ -63,7 +68,7 @@ class AssignmentLifecycle:
         Raises:
             VmBackupError: the server gave no definite answer.
         """
-        with _explained(
+        with explained(
             f"read whether VM {known.vm_ref} is assigned to backup location "
             f"{known.backup_location_id}"
         ):
@@ -72,22 +77,40 @@ class AssignmentLifecycle:
         if location:
             path = location.path or known.location_path
             return self._names.complete(replace(known, location_path=path))
-        is_fresh = age_seconds is not None and 0 <= age_seconds < self._settle_seconds
-        if is_fresh and locations is not None:
-            return known  # listings may lag behind assignments for some seconds (unknown)
+        if locations is not None and self._unsettled_seconds(age_seconds):
+            return known
         return None
 
-    def unassign(self, vm_ref: str, backup_location_id: str) -> None:
+    def unassign(
+        self, vm_ref: str, backup_location_id: str, *, age_seconds: float | None = None
+    ) -> None:
         """Take an assignment back; one that is not there any more is fine.
 
         Costs one DELETE. Only when that is refused or its answer is lost, the VM's locations are
         listed.
 
+        Args:
+            vm_ref: the VM.
+            backup_location_id: the location.
+            age_seconds: how long ago it was assigned, if known.
+
         Raises:
             VmBackupError: the VM is still assigned, or that could not be found out.
         """
-        with _explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
-            self._write(self._client.unassign, vm_ref, backup_location_id, assigned=False)
+        with explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
+            self._write(
+                self._client.unassign,
+                vm_ref,
+                backup_location_id,
+                assigned=False,
+                unsettled_seconds=self._unsettled_seconds(age_seconds),
+            )
+
+    def _unsettled_seconds(self, age_seconds: float | None) -> float:
+        """For how long still an assignment of this age may be missing from listings."""
+        if age_seconds is None or age_seconds < 0:
+            return 0
+        return max(0, self._settle_seconds - age_seconds)
 
     def _write(
         self,
@@ -96,9 +119,12 @@ class AssignmentLifecycle:
         backup_location_id: str,
         *,
         assigned: bool,
+        unsettled_seconds: float = 0,
     ) -> None:
         """Send a write until the pair is known to be assigned, or known not to be."""
         self._listings.pop(vm_ref, None)
+        # From when on a listing counts, for one that shows the pair and for one that lacks it.
+        counts_from = {True: 0.0, False: time.monotonic() + unsettled_seconds}
         retry_pauses = pauses()
         while True:
             failure: VmBackupError
@@ -108,27 +134,38 @@ class AssignmentLifecycle:
                 failure = error  # nothing was sent, so there is nothing to look up
             except (RefusedError, LostAnswerError) as error:
                 failure = error
-                if self._is_done(failure, vm_ref, backup_location_id, assigned=assigned):
+                if self._is_done(failure, vm_ref, backup_location_id, assigned, counts_from):
                     return None
+                counts_from[not assigned] = time.monotonic() + self._settle_seconds
             pause = next(retry_pauses, None)
             if pause is None:
                 raise failure
             time.sleep(pause)
 
     def _is_done(
-        self, failure: VmBackupError, vm_ref: str, backup_location_id: str, *, assigned: bool
+        self,
+        failure: VmBackupError,
+        vm_ref: str,
+        backup_location_id: str,
+        assigned: bool,
+        counts_from: Mapping[bool, float],
     ) -> bool:
         """Whether a failed write did what it was to do all the same; raises a refusal to do it."""
-        try:
-            locations = self._list(vm_ref)
-        except VmBackupError:
-            raise failure from None
-        if bool(_location(locations, backup_location_id)) is assigned:
-            return True
-        if isinstance(failure, RefusedError):
-            advice = _advice_for_assigning(locations) if assigned else ""
-            raise RefusedError(f"{failure}{advice}")
-        return False
+        while True:
+            try:
+                locations = self._list(vm_ref)
+            except VmBackupError:
+                raise failure from None
+            shown = bool(_location(locations, backup_location_id))
+            counts = locations is None or time.monotonic() >= counts_from[shown]
+            if counts and shown is assigned:
+                return True
+            if isinstance(failure, LostAnswerError):
+                return False
+            if counts:
+                advice = _advice_for_assigning(locations) if assigned else ""
+                raise RefusedError(f"{failure}{advice}")
+            time.sleep(LISTING_POLL_SECONDS)
 
     def _listed_once(self, vm_ref: str) -> list[BackupLocation] | None:
         with self._listing_locks[vm_ref]:
@@ -141,11 +178,18 @@ class AssignmentLifecycle:
         try:
             return self._client.vm_backup_locations(vm_ref)
         except RefusedError:
-            # How an unknown VM is refused is unknown, so only the list of VMs can tell.
-            for vm in self._client.virtual_machines():
-                if vm.ref == vm_ref and vm.configured is not False:
-                    raise
+            # How an unknown VM is refused is unknown, so only the list of VMs can tell; and one
+            # without any VM is that of a server which is not up yet.
+            vms = self._virtual_machines()
+            if not vms or any(vm.ref == vm_ref and vm.configured is not False for vm in vms):
+                raise
             return None
+
+    def _virtual_machines(self) -> list[VirtualMachine]:
+        with self._vms_lock:
+            if self._vms is None:
+                self._vms = self._client.virtual_machines()
+            return self._vms
 
 
 class _Names:
@@ -154,8 +198,11 @@ class _Names:
     Names are a courtesy: when they cannot be learnt they stay unknown, and nothing fails.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(
+        self, client: Client, virtual_machines: Callable[[], list[VirtualMachine]]
+    ) -> None:
         self._client = client
+        self._virtual_machines = virtual_machines
         self._lock = threading.Lock()
         self._asked = False
         self._vm_names: dict[str, str | None] = {}
@@ -187,7 +234,7 @@ class _Names:
                 break  # a server that does not answer is not asked again
 
     def _ask_vm_names(self) -> None:
-        self._vm_names = {vm.ref: vm.name for vm in self._client.virtual_machines()}
+        self._vm_names = {vm.ref: vm.name for vm in self._virtual_machines()}
 
     def _ask_locations(self) -> None:
         primary, offsite = map(self._client.backup_locations, KINDS)
@@ -195,14 +242,6 @@ class _Names:
         for location in primary:
             if self._locations[location.id].kind != location.kind:  # listed as both: unknown
                 self._locations[location.id] = replace(location, kind=None)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    try:
-        yield
-    except VmBackupError as error:
-        raise type(error)(f"Could not {what}: {error}") from None
 
 
 def _location(

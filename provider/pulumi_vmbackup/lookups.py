@@ -8,9 +8,10 @@ from __future__ import annotations
 import pulumi
 
 from .client import Client
-from .errors import ArgumentError, LostAnswerError
+from .errors import ArgumentError, LoginError, LostAnswerError, RefusedError, explained
 from .models import KINDS, BackupLocation, Kind, normalize_guid
-from .program import program_settings, shown_without_traceback
+from .program import once_per_program, program_settings, shown_without_traceback
+from .settings import Settings
 
 
 def get_backup_locations(
@@ -28,8 +29,8 @@ def get_backup_locations(
             all locations.
 
     Raises:
-        ProgramError: both flags are False or ``vm_ref`` is no GUID (nothing was sent), a setting
-            is wrong, or the server refused or did not answer; ``__cause__`` is the specific error.
+        ArgumentError: both flags are False, or ``vm_ref`` is no GUID; nothing was sent.
+        VmBackupError: a setting is wrong, or the server refused or did not answer.
 
     The calls are documented by the vendor, except the path of the per-VM list, which is seen in
     public clients.
@@ -44,18 +45,9 @@ def get_backup_locations(
                 "out one of the two."
             )
         ref = None if vm_ref is None else _vm_ref(vm_ref)
-        with Client(program_settings()) as client:
-            found = [
-                location
-                for kind in kinds
-                for location in (
-                    client.backup_locations(kind)
-                    if ref is None
-                    else client.vm_backup_locations(ref, kind)
-                )
-            ]
-        _refuse_two_kinds(found)
-        return found
+        of_vm = f" of VM {ref}" if ref else ""
+        with explained(f"list the backup locations{of_vm}"):
+            return _listed(program_settings(), kinds, ref)
 
 
 def get_backup_locations_output(
@@ -81,12 +73,34 @@ def _vm_ref(value: str) -> str:
         raise ArgumentError(f"vm_ref of get_backup_locations: {error}") from None
 
 
-def _refuse_two_kinds(locations: list[BackupLocation]) -> None:
-    ids = [location.id for location in locations]
-    for location in locations:
-        if ids.count(location.id) > 1:
-            raise LostAnswerError(
-                f"The server lists backup location {location.id} ({location.path}) more than once, "
-                "so it is not certain whether it is primary or offsite; ask for one kind only, "
-                "with primary=False or offsite=False."
-            )
+def _listed(settings: Settings, kinds: list[Kind], ref: str | None) -> list[BackupLocation]:
+    refused_logins = _refused_logins()
+    if settings in refused_logins:
+        raise LoginError(refused_logins[settings])
+    found: dict[str, BackupLocation] = {}
+    try:
+        with Client(settings) as client:
+            for kind in kinds:
+                locations = (
+                    client.vm_backup_locations(ref, kind) if ref else client.backup_locations(kind)
+                )
+                for location in locations:
+                    if found.setdefault(location.id, location).kind != kind:
+                        raise LostAnswerError(
+                            f"The server lists {location.id} ({location.path}) as a primary and as "
+                            "an offsite location; ask for one kind only, with primary=False or "
+                            "offsite=False."
+                        )
+    except LoginError as error:
+        refused_logins[settings] = str(error)
+        raise
+    except RefusedError as error:
+        advice = " Check that vm_ref is a VM of this server." if ref else ""
+        raise RefusedError(f"{error}{advice}") from None
+    return list(found.values())
+
+
+@once_per_program
+def _refused_logins() -> dict[Settings, str]:
+    """Logins that are not sent again, since Windows locks accounts after a few."""
+    return {}

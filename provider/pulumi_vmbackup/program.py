@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import wraps
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import pulumi
 from pulumi.runtime import is_config_secret
@@ -13,11 +15,13 @@ from pulumi.runtime import is_config_secret
 from .errors import VmBackupError
 from .settings import SECRET_SETTINGS, Settings, config_set_command, read_settings
 
+_T = TypeVar("_T")
+
 
 class ProgramError(VmBackupError, pulumi.RunError):
-    """An error of this package in a Pulumi program; its ``__cause__`` is the specific one.
+    """An error of this package in a Pulumi program, of which Pulumi prints the sentence alone.
 
-    Pulumi prints the sentence of a RunError alone, without a traceback.
+    It is of the specific class as well, so that ``except RefusedError`` works.
     """
 
 
@@ -27,13 +31,33 @@ def shown_without_traceback() -> Iterator[None]:
     try:
         yield
     except VmBackupError as error:
-        raise ProgramError(str(error)) from error
+        specific = type(error)
+        raise type(specific.__name__, (ProgramError, specific), {})(str(error)) from error
+
+
+def once_per_program(function: Callable[[], _T]) -> Callable[[], _T]:
+    """Call a function once for each program: several of them share a process that automates Pulumi.
+
+    Without a program, as in a unit test, it is called each time.
+    """
+    results: WeakKeyDictionary[pulumi.Resource, _T] = WeakKeyDictionary()
+
+    @wraps(function)
+    def wrapper() -> _T:
+        program = pulumi.runtime.get_root_resource()
+        if program is None:
+            return function()
+        if program not in results:
+            results[program] = function()
+        return results[program]
+
+    return wrapper
 
 
 def program_settings() -> Settings:
     """The settings of the running program: stack configuration, environment, default.
 
-    Warns once of a password or token that the stack configuration holds as plain text.
+    Warns of a password or token that the stack configuration holds as plain text.
 
     Raises:
         SettingsError: a value cannot be used.
@@ -42,7 +66,7 @@ def program_settings() -> Settings:
     return read_settings(pulumi.Config("vmbackup").get, os.environ)
 
 
-@cache
+@once_per_program
 def _warn_of_plain_text_secrets() -> None:
     config = pulumi.Config("vmbackup")
     for key in SECRET_SETTINGS:

@@ -1,15 +1,24 @@
 """Keeps session tokens and passwords out of every text that leaves the package.
 
 The API carries the session token in the URL path (documented), so whatever prints a URL prints the
-token: urllib3 does, in its debug and retry messages.
+token: urllib3 does, in its debug and retry messages and in some warnings.
 """
 
 from __future__ import annotations
 
+import html
+import json
 import logging
 import re
+from urllib.parse import quote, quote_plus
 
-_LOGGERS_THAT_PRINT_URLS = ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.response")
+_LOGGERS_THAT_PRINT_URLS = (
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.poolmanager",
+    "urllib3.response",
+    "urllib3.util.retry",
+)
 
 
 class _Redactor(logging.Filter):
@@ -19,8 +28,14 @@ class _Redactor(logging.Filter):
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, secret: str) -> None:
-        """Replace this text from now on, in any case."""
-        self._secrets.add(secret)
+        """Replace this text from now on, in any case, also where it is escaped."""
+        self._secrets |= {
+            secret,
+            quote(secret, safe=""),
+            quote_plus(secret),
+            html.escape(secret),
+            json.dumps(secret)[1:-1],
+        }
         longest_first = sorted(self._secrets, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 

@@ -7,8 +7,10 @@ environment (``VMBACKUP_USERNAME``), then its default is taken. Empty text count
 from __future__ import annotations
 
 import math
+import re
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -186,7 +188,7 @@ def _base_url(value: _Value | None) -> str | None:
         )
     try:
         url = urlsplit(value.text)
-        is_url = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        is_url = url.scheme in ("http", "https") and _is_host(url.hostname) and url.port != 0
     except ValueError:  # a port that is no number, a bracket that is not closed
         is_url = False
     if not is_url or not value.text.isprintable() or " " in value.text:
@@ -199,6 +201,16 @@ def _base_url(value: _Value | None) -> str | None:
     return value.text.rstrip("/")
 
 
+def _is_host(name: str | None) -> bool:
+    if not name:
+        return False
+    if ":" in name:
+        return True  # an IPv6 address, which urlsplit has checked
+    return len(name) < 254 and all(
+        re.fullmatch(r"[\w-]{1,63}", label) for label in name.removesuffix(".").split(".")
+    )
+
+
 def _session_token(value: _Value | None) -> str | None:
     if not value:
         return None
@@ -206,13 +218,13 @@ def _session_token(value: _Value | None) -> str | None:
         normalize_guid(value.text)
     except ArgumentError:
         raise value.error("is not a session token: sessions/start answers with a GUID") from None
-    return value.text
+    return value.text.strip("{}")
 
 
 def _port(value: _Value | None) -> int | None:
     if not value:
         return None
-    if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= 65535:
+    if not re.fullmatch(r"[0-9]{1,5}", value.text) or not 1 <= int(value.text) <= 65535:
         raise value.error("is not a port: use a number from 1 to 65535")
     return int(value.text)
 
@@ -220,7 +232,9 @@ def _port(value: _Value | None) -> int | None:
 def _ca_file(value: _Value | None) -> str | None:
     if not value:
         return None
-    path = Path(value.text).expanduser()
+    path = Path(value.text)
+    with suppress(RuntimeError):  # the home of an unknown user
+        path = path.expanduser()
     if not path.is_file():
         raise value.error(
             f"is not a file (looked for {path.absolute()}): give the path of the PEM file that "

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -79,11 +80,18 @@ class Host:
         """End it as the engine does; what it printed to its error output."""
         if self._process.poll() is None:
             self._channel.close()
-            if sys.platform == "win32":
-                self._process.send_signal(signal.CTRL_BREAK_EVENT)
+            for _ in range(10):
+                if sys.platform == "win32":
+                    self._process.send_signal(signal.CTRL_BREAK_EVENT)
+                else:
+                    self._process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    self._errors = self._process.communicate(timeout=2)[1].decode()
+                    break
+                # Python can miss a signal that comes just before it begins to wait.
             else:
-                self._process.send_signal(signal.SIGINT)
-            self._errors = self._process.communicate(timeout=20)[1].decode()
+                self._process.kill()
+                raise AssertionError("The provider host does not end.")
         return self._errors
 
 

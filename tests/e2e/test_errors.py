@@ -126,7 +126,10 @@ def test_a_failing_lookup_fails_the_preview_with_a_sentence_alone(make_stack: Ma
     stack.program("import pulumi_vmbackup\n\npulumi_vmbackup.get_backup_locations()\n")
     output = stack.pulumi("preview", fails=True)
     (error,) = errors(output)
-    assert error.startswith("VM Backup refused the login of Administrator to LOCALHOST:36014: the")
+    assert error.startswith(
+        "Could not list the backup locations: VM Backup refused the login of Administrator to "
+        "LOCALHOST:36014: the server says"
+    )
     assert "Traceback" not in output
 
 

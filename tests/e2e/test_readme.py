@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from e2e.stack import MakeStack
 
+import pulumi_vmbackup
 from pulumi_vmbackup.settings import SECRET_SETTINGS, environment_variable, read_settings
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
@@ -68,6 +69,20 @@ def test_the_simulator_in_a_test_is_as_the_readme_shows(tmp_path: Path) -> None:
         [sys.executable, file], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.startswith("http://127.0.0.1:")
+
+
+def test_the_inventory_in_the_readme_is_one() -> None:
+    (text,) = blocks("json", "The simulator")
+    inventory = Inventory.parse(text, "the README")
+    assert len(inventory.assignments) == 1
+    assert inventory.dump() == text
+
+
+def test_each_error_in_the_readme_can_be_caught() -> None:
+    section = README.partition("\n## Errors\n")[2].partition("\n## ")[0]
+    names = re.findall(r"`(\w+Error)`", section)
+    assert len(names) == 9
+    assert set(names) <= set(pulumi_vmbackup.__all__)
 
 
 def test_each_option_of_the_simulator_in_the_readme_is_one() -> None:

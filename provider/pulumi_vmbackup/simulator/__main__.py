@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "--inventory",
         type=Path,
         metavar="FILE",
-        help="a JSON file with VirtualMachines, BackupLocations and Assignments",
+        help="a JSON file like those that --state writes",
     )
     parser.add_argument(
         "--state",
