@@ -59,6 +59,7 @@ class Quickstart:
 
         self.begin("Somebody un-assigns SQL01 by hand, and Pulumi notices")
         self.unassign_by_hand("SQL01")
+        print("SQL01 was un-assigned on the server, without Pulumi.")
         self.pulumi("refresh", "--yes", "--skip-preview")
 
         self.begin("The next `pulumi up` assigns SQL01 again")
@@ -66,6 +67,8 @@ class Quickstart:
 
         self.begin("Take back what the program assigned, and nothing else")
         self.pulumi("destroy", "--yes", "--skip-preview")
+
+        self.begin("What the server holds at the end")
         self.show_assignments()
 
     def begin(self, step: str) -> None:

@@ -205,6 +205,21 @@ def test_a_failed_post_whose_outcome_cannot_be_seen_is_an_error(
     assert methods(api).count("POST") == 1
 
 
+def test_a_refused_offsite_location_is_not_advised_to_be_replaced(
+    api: responses.RequestsMock, lifecycle: AssignmentLifecycle
+) -> None:
+    api.post(PAIR_URL, json=REFUSED)
+    api.get(VM_URL, json=locations(OFFSITE01))
+    api.get(VMS_URL, json=vms())
+    api.get(PRIMARY_URL, json=locations())
+    api.get(OFFSITE_URL, json=locations(NAS01))
+    with pytest.raises(RefusedError) as raised:
+        lifecycle.assign(SQL01, NAS01)
+    assert str(raised.value).endswith(
+        f"the server says “Not now”. The VM has path of {OFFSITE01[:8]} at present."
+    )
+
+
 def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_looked_up(
     api: responses.RequestsMock, lifecycle: AssignmentLifecycle
 ) -> None:
@@ -226,24 +241,23 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
         (
             TEST01,
             NAS01,
-            "“InvalidParameter / The virtual machine is not configured”. Check that the "
-            "VM is configured in VM Backup, and that backup_location_id is a location of this "
-            "server.",
+            "“InvalidParameter / The virtual machine is not configured”. The VM has no backup "
+            "location at present. Check that the VM is configured in VM Backup.",
         ),
         (
             SQL01,
             NOWHERE,
-            "“InvalidParameter / The backup location was not found”. Check that the VM "
-            "is configured in VM Backup, and that backup_location_id is a location of this "
-            "server.",
+            "“InvalidParameter / The backup location was not found”. The VM has no backup location "
+            "at present. This server has no such backup location; it has "
+            rf"\\NAS01\VMBackups ({NAS01}), E:\VMBackups ({DISK_E}), "
+            rf"\\OFFSITE01\VMBackups ({OFFSITE01}), Rotating disks ({ROTATING}).",
         ),
         (
             DC01,
             NAS01,
-            r"“PrimaryLocationExists / The virtual machine has a location”. The VM keeps its "
-            r"present location (E:\VMBackups). Check that backup_location_id is a location of "
-            "this server; if the server allows one primary location only, un-assign the old one "
-            "first with ResourceOptions(delete_before_replace=True).",
+            r"“PrimaryLocationExists / The virtual machine has a location”. The VM has "
+            r"E:\VMBackups at present. If the server allows one primary location only, un-assign "
+            "the old one first with ResourceOptions(delete_before_replace=True).",
         ),
     ],
     ids=["unknown VM", "VM that is not configured", "unknown location", "second primary"],
@@ -509,11 +523,12 @@ def test_a_refused_delete_of_a_fresh_pair_is_done_when_listings_lack_it_for_long
 def test_a_refusal_at_once_is_not_waited_for(api: responses.RequestsMock) -> None:
     api.post(PAIR_URL, json=REFUSED)
     api.get(VM_URL, json=locations())
+    knows_no_names(api)
     with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
         lifecycle = AssignmentLifecycle(client, settle_seconds=3600)
         with pytest.raises(RefusedError):
             lifecycle.assign(SQL01, NAS01)
-    assert methods(api) == "POST GET"
+    assert methods(api) == "POST GET GET GET"  # the last two for the advice
 
 
 # Where nobody knows what the real server answers

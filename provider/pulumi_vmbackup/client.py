@@ -41,11 +41,15 @@ from .settings import Settings, both_ways_to_set, environment_variable
 
 # The dynamic provider host handles four resources at once, each on a thread of its own.
 _THREADS = 4
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 4.0
 BUSY_POLL_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_ANSWER_BYTES = 64 * 2**20
 _LONGEST_QUOTE = 500
+_RUN_PROGRAM = (
+    "`pulumi refresh` and `pulumi destroy` use the configuration of the last `up` unless they are "
+    "given `--run-program`."
+)
 _BUSY = "AnotherConsoleIsRegistered"  # seen
 _SESSION_IS_OVER = "Invalid Token"  # seen
 
@@ -63,7 +67,7 @@ class Client:
     """One VM Backup API, for any number of threads.
 
     The session is started by the first call that needs one, shared by all threads, renewed when
-    the server has forgotten it, and ended after two seconds without a call, by :meth:`close`, or
+    the server has forgotten it, and ended after four seconds without a call, by :meth:`close`, or
     when the process exits. A session given by ``vmbackup:sessionToken`` is neither started nor
     ended.
 
@@ -157,7 +161,7 @@ class Client:
                 raise SettingsError(
                     "The session of vmbackup:sessionToken has ended: start another one and set "
                     f"{environment_variable('sessionToken')} to its token, or leave it out and "
-                    "give a user name and a password."
+                    f"give a user name and a password. {_RUN_PROGRAM}"
                 ) from None
         # The server did nothing but look at the token, so nothing is sent twice.
         with self._condition:
@@ -223,9 +227,8 @@ class Client:
                     raise LoginError(
                         f"VM Backup refused the login of {_account(settings)} to "
                         f"{settings.server_address}:{settings.server_port}: {refusal} Check "
-                        "vmbackup:username, password, domain, serverAddress and serverPort; "
-                        "`pulumi refresh` and `pulumi destroy` use the configuration of the last "
-                        "`up` unless they are given `--run-program`."
+                        "vmbackup:username, password, domain, serverAddress and serverPort. "
+                        f"{_RUN_PROGRAM}"
                     ) from None
                 if time.monotonic() + BUSY_POLL_SECONDS > give_up_at:
                     raise BusyError(

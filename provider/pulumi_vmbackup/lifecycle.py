@@ -163,9 +163,31 @@ class AssignmentLifecycle:
             if isinstance(failure, LostAnswerError):
                 return False
             if counts:
-                advice = _advice_for_assigning(locations) if assigned else ""
+                advice = self._advice(locations, backup_location_id) if assigned else ""
                 raise RefusedError(f"{failure}{advice}")
             time.sleep(LISTING_POLL_SECONDS)
+
+    def _advice(self, locations: list[BackupLocation] | None, backup_location_id: str) -> str:
+        """What to do about an assignment that was refused."""
+        if locations is None:
+            return (
+                " VM Backup manages no VM of this ref: check vm_ref, and add the VM to VM Backup."
+            )
+        present = ", ".join(location.path or location.id for location in locations)
+        keeps = f" The VM has {present or 'no backup location'} at present."
+        there_are = self._names.locations()
+        wanted = there_are.get(backup_location_id)
+        if wanted is None and there_are:
+            paths = ", ".join(f"{each.path or '?'} ({each.id})" for each in there_are.values())
+            return f"{keeps} This server has no such backup location; it has {paths}."
+        if not locations:
+            return f"{keeps} Check that the VM is configured in VM Backup."
+        if wanted and wanted.kind == "primary":
+            return (
+                f"{keeps} If the server allows one primary location only, un-assign the old one "
+                "first with ResourceOptions(delete_before_replace=True)."
+            )
+        return keeps
 
     def _listed_once(self, vm_ref: str) -> list[BackupLocation] | None:
         with self._listing_locks[vm_ref]:
@@ -212,17 +234,21 @@ class _Names:
         """The assignment, with what is still unknown of it filled in where possible."""
         if assignment.vm_name and assignment.location_path and assignment.kind:
             return assignment
-        with self._lock:
-            if not self._asked:
-                self._asked = True
-                self._ask()
-        location = self._locations.get(assignment.backup_location_id)
+        location = self.locations().get(assignment.backup_location_id)
         return replace(
             assignment,
             vm_name=assignment.vm_name or self._vm_names.get(assignment.vm_ref),
             location_path=assignment.location_path or (location.path if location else None),
             kind=assignment.kind or (location.kind if location else None),
         )
+
+    def locations(self) -> dict[str, BackupLocation]:
+        """The server's backup locations by their ids; none when they cannot be learnt."""
+        with self._lock:
+            if not self._asked:
+                self._asked = True
+                self._ask()
+            return self._locations
 
     def _ask(self) -> None:
         for ask in (self._ask_vm_names, self._ask_locations):
@@ -248,19 +274,3 @@ def _location(
     locations: list[BackupLocation] | None, backup_location_id: str
 ) -> BackupLocation | None:
     return next((each for each in locations or () if each.id == backup_location_id), None)
-
-
-def _advice_for_assigning(locations: list[BackupLocation] | None) -> str:
-    if locations is None:
-        return " VM Backup manages no VM of this ref: check vm_ref, and add the VM to VM Backup."
-    if not locations:
-        return (
-            " Check that the VM is configured in VM Backup, and that backup_location_id is a "
-            "location of this server."
-        )
-    present = ", ".join(location.path or location.id for location in locations)
-    return (
-        f" The VM keeps its present location ({present}). Check that backup_location_id is a "
-        "location of this server; if the server allows one primary location only, un-assign the "
-        "old one first with ResourceOptions(delete_before_replace=True)."
-    )

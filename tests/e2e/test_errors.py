@@ -58,9 +58,12 @@ def test_a_typo_in_an_id_is_a_sentence_without_a_traceback(
         (
             SQL01,
             NOWHERE,
-            "the server says “InvalidParameter / The backup location was not found”. Check that "
-            "the VM is configured in VM Backup, and that backup_location_id is a location of this "
-            "server.",
+            "the server says “InvalidParameter / The backup location was not found”. The VM has no "
+            "backup location at present. This server has no such backup location; it has "
+            r"\\NAS01\VMBackups (e52edf12-a762-4602-a6d7-bc2386321b84), "
+            r"E:\VMBackups (76b67451-80b6-4386-969c-803601a5ba50), "
+            r"\\OFFSITE01\VMBackups (558298e2-14b0-44d7-9acd-8acde5f6db1d), "
+            "Rotating disks (b339a476-9ddc-46f8-afb6-fbfe8de4ab47).",
         ),
     ],
     ids=["unknown VM", "unknown location"],

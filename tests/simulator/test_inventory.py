@@ -222,7 +222,10 @@ def test_the_whole_inventory_of_these_tables_is_a_valid_one(file: Path) -> None:
     [
         (lambda file: None, "cannot be read: No such file or directory."),  # noqa: ARG005
         (Path.mkdir, "cannot be read: "),
-        (lambda file: file.write_bytes(b'{"\xff"'), "cannot be read: 'utf-8' codec can't decode"),
+        (
+            lambda file: file.write_bytes(b'{"\xff"'),
+            "cannot be read: save it as UTF-8 ('utf-8' codec can't decode",
+        ),
     ],
     ids=["missing", "directory", "binary"],
 )

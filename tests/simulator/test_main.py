@@ -117,7 +117,7 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
     }
     assert defaults == {
         "--host": "127.0.0.1",
-        "--port": "36013",
+        "--port": "",
         "--api-version": "9.1",
         "--username": "Administrator",
         "--password": "simulator",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from ..errors import VmBackupError
-from .api import BASE_PATHS, Behavior, Simulator
+from .api import BASE_PATHS, PORTS, Behavior, Simulator
 from .inventory import Inventory
 from .server import serve
 
@@ -42,7 +42,7 @@ def main() -> None:
         with serve(
             simulator,
             host=arguments.host,
-            port=arguments.port,
+            port=PORTS[arguments.api_version] if arguments.port is None else arguments.port,
             certificate=arguments.tls_certificate,
             key=arguments.tls_key,
         ) as base_url:
@@ -71,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=_HelpFormatter,
     )
     parser.add_argument("--host", type=_host, default="127.0.0.1", help="the address to listen at")
-    parser.add_argument("--port", type=_port, default=36013, help="the port; 0 for a free one")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        help="the port, 0 for a free one; when left out, the documented one of the API version",
+    )
     parser.add_argument(
         "--api-version", choices=BASE_PATHS, default="9.1", help="the API whose address it has"
     )

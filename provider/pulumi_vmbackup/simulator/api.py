@@ -24,6 +24,7 @@ from .inventory import Inventory, InventoryError
 log = logging.getLogger(__name__)
 
 BASE_PATHS = {"8": "/api", "9.0": "/api", "9.1": "/api/rest"}
+PORTS = {"8": 35113, "9.0": 36015, "9.1": 36013}
 SERVER_PORTS = {"8": "35107", "9.0": "36014", "9.1": "36014"}
 
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")

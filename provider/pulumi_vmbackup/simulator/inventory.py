@@ -51,7 +51,9 @@ class Inventory:
                 f"The inventory file {path} cannot be read: {error.strerror}."
             ) from None
         except UnicodeDecodeError as error:
-            raise InventoryError(f"The inventory file {path} cannot be read: {error}.") from None
+            raise InventoryError(
+                f"The inventory file {path} cannot be read: save it as UTF-8 ({error})."
+            ) from None
         return cls.parse(text, str(path))
 
     @classmethod
