@@ -95,13 +95,14 @@ class Quickstart:
     def show_assignments(self) -> None:
         with self._client as client:
             for vm in client.virtual_machines():
-                paths = [location.path or "" for location in client.vm_backup_locations(vm.ref)]
+                locations = client.vm_backup_locations(vm.ref) if vm.ref else []
+                paths = [location.path or "" for location in locations]
                 print(f"  {vm.name:8} {', '.join(paths) or '-'}")
 
     def unassign_by_hand(self, vm_name: str) -> None:
         with self._client as client:
             for vm in client.virtual_machines():
-                if vm.name == vm_name:
+                if vm.name == vm_name and vm.ref:
                     for location in client.vm_backup_locations(vm.ref, "offsite"):
                         client.unassign(vm.ref, location.id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import pickle
 import threading
 from datetime import datetime, timedelta, timezone
@@ -31,14 +32,16 @@ from sample import (
 
 from pulumi_vmbackup import (
     ArgumentError,
+    BackupLocation,
     ProgramError,
     RefusedError,
     SettingsError,
+    VirtualMachine,
     VmBackupError,
     VmBackupLocationAssignment,
 )
 from pulumi_vmbackup.assignment import VmBackupLocationAssignmentProvider
-from pulumi_vmbackup.simulator import Behavior, Simulator
+from pulumi_vmbackup.simulator import Behavior, Simulator, serve
 
 # What users' state files hold, so that their resources can be read and deleted after an update of
 # this package.
@@ -164,6 +167,7 @@ def test_check_lets_what_is_not_known_yet_pass(
         ),
         ({**PAIR, "vm_ref": UNKNOWN}, ["vm_ref"]),
         ({**PAIR, "vm_ref": rpc.UNKNOWN}, ["vm_ref"]),
+        ({**PAIR, "vm_name": "renamed", "location_path": "renamed"}, []),
     ],
 )
 def test_only_another_id_is_a_change_and_replaces_with_the_new_one_first(
@@ -173,6 +177,23 @@ def test_only_another_id_is_a_change_and_replaces_with_the_new_one_first(
     diff = offline.diff(f"{SQL01}/{NAS01}", olds, news)
     assert (diff.changes, diff.replaces) == (bool(replaces), replaces)
     assert diff.delete_before_replace is False
+
+
+@pytest.mark.parametrize(("old", "new"), [(None, "site-b"), ("site-b", None), ("a", "b")])
+def test_another_connection_is_an_update_that_sends_nothing(
+    old: str | None, new: str | None, offline: VmBackupLocationAssignmentProvider
+) -> None:
+    olds = {**PAIR, "vm_name": "SQL01", "connection": old}
+    diff = offline.diff(f"{SQL01}/{NAS01}", olds, {**PAIR, "connection": new})
+    assert (diff.changes, diff.replaces) == (True, [])
+    updated = offline.update(f"{SQL01}/{NAS01}", olds, {**PAIR, "connection": new})
+    assert updated.outs == {**olds, "connection": new}
+
+
+def test_the_same_connection_is_no_change(offline: VmBackupLocationAssignmentProvider) -> None:
+    olds = {**PAIR, "connection": "site-b"}
+    assert offline.diff(f"{SQL01}/{NAS01}", olds, dict(olds)).changes is False
+    assert offline.diff(f"{SQL01}/{NAS01}", {**PAIR, "connection": None}, PAIR).changes is False
 
 
 # Create, read, delete
@@ -192,8 +213,46 @@ def test_create_gives_the_id_and_what_people_call_the_pair(
         "vm_name": "SQL01",
         "location_path": r"\\NAS01\VMBackups",
         "kind": "primary",
+        "connection": None,
     }
     assert simulator.inventory.locations_of(SQL01) == [NAS01]
+
+
+def test_names_that_the_program_gave_are_not_asked_for(
+    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+) -> None:
+    given = {"vm_name": "SQL", "location_path": "the NAS", "kind": "primary"}
+    made = provider.create({**PAIR, **given})
+    assert made.outs
+    assert given.items() <= made.outs.items()
+    assert calls_of(simulator, "GET") == []
+
+
+def test_each_connection_has_its_server_and_its_session(
+    simulator: Simulator, base_url: str
+) -> None:
+    site_b = Simulator(password="another one")
+    with serve(site_b) as url_b:
+        login = {"username": "Administrator", "settleSeconds": "0"}
+        provider = configured(
+            baseUrl=base_url,
+            password=PASSWORD,
+            **login,
+            connections=json.dumps(
+                {"site-b": {"baseUrl": url_b, "password": "another one", **login}}
+            ),
+        )
+        provider.create(dict(PAIR))
+        at_b = {"vm_ref": SQL02, "backup_location_id": OFFSITE01, "connection": "site-b"}
+        made = provider.create(at_b)
+        assert simulator.inventory.locations_of(SQL02) == []
+        assert site_b.inventory.locations_of(SQL02) == [OFFSITE01]
+        assert made.outs
+        read = provider.read(made.id, made.outs)
+        assert read.inputs == at_b
+        provider.delete(made.id, made.outs)
+        assert site_b.inventory.locations_of(SQL02) == []
+        assert (len(simulator.tokens), len(site_b.tokens)) == (1, 1)
 
 
 def test_read_of_what_stands_gives_inputs_and_outputs(
@@ -363,6 +422,48 @@ def test_the_resource_registers_its_type_its_ids_and_the_provider(
     assert registered.typ == "pulumi-python:dynamic/vmbackup:VmBackupLocationAssignment"
     assert registered.inputs.pop("__provider") in PROVIDERS_IN_STATES
     assert registered.inputs == PAIR
+
+
+VM = VirtualMachine(SQL01, "SQL01", host="HV-01", configured=True)
+LOCATION = BackupLocation(NAS01, r"\\NAS01\VMBackups", "primary")
+
+
+@pytest.mark.parametrize("as_outputs", [False, True], ids=["objects", "outputs"])
+def test_objects_are_registered_by_their_ids_and_names(
+    as_outputs: bool, recorder: Recorder
+) -> None:
+    def program() -> None:
+        VmBackupLocationAssignment(
+            "sql01",
+            vm_ref=pulumi.Output.from_input(VM) if as_outputs else VM,
+            backup_location_id=pulumi.Output.from_input(LOCATION) if as_outputs else LOCATION,
+        )
+
+    run_program(program)
+    inputs = next(each for each in recorder.registered if each.name == "sql01").inputs
+    del inputs["__provider"]
+    assert inputs == {
+        **PAIR,
+        "vm_name": "SQL01",
+        "location_path": r"\\NAS01\VMBackups",
+        "kind": "primary",
+    }
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize("ref", [None, SQL01])
+def test_a_vm_that_is_not_configured_fails_the_program(ref: str | None) -> None:
+    vm = VirtualMachine(ref, "SQL09", host="HV-09", configured=False)
+    with pytest.raises(ArgumentError, match="'SQL09' on host HV-09 is not configured in VM Backup"):
+        VmBackupLocationAssignment("sql09", vm_ref=vm, backup_location_id=NAS01)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_an_unknown_connection_fails_the_program() -> None:
+    with pytest.raises(SettingsError, match="There is no connection 'site-b'"):
+        VmBackupLocationAssignment(
+            "sql01", vm_ref=SQL01, backup_location_id=NAS01, connection="site-b"
+        )
 
 
 def test_a_wrong_setting_fails_the_program(

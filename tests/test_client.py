@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_the_locations_of_a_vm_are_all_or_of_one_kind(
     assert in_session.vm_backup_locations(SQL01, kind) == [BackupLocation(NAS01, "x", kind)]
 
 
-def test_virtual_machines_without_a_ref_are_left_out(
+def test_virtual_machines_are_read_as_typed_values(
     api: responses.RequestsMock, in_session: Client
 ) -> None:
     items = [
@@ -145,8 +146,46 @@ def test_virtual_machines_without_a_ref_are_left_out(
     ]
     api.get(f"{BASE}/vms/list/{TOKEN}", json={**OK, "VirtualMachines": items})
     assert in_session.virtual_machines() == [
-        VirtualMachine(SQL01, "SQL01", None),
-        VirtualMachine(DC01, None, False),
+        VirtualMachine(SQL01, "SQL01"),
+        VirtualMachine(DC01, None, configured=False),
+        VirtualMachine(None, "unmanaged"),
+        VirtualMachine(None, "unmanaged"),
+    ]
+
+
+def test_what_the_server_tells_of_backups_is_typed_and_what_cannot_be_read_is_none(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    whole = {
+        "AltaroVirtualMachineRef": SQL01,
+        "VirtualMachineName": "SQL01",
+        "HostName": "HV-01",
+        "HypervisorVirtualMachineUuid": "2b1e1885-283b-43a6-ac2e-a417b99de255",
+        "Configured": True,
+        "NextBackupTime": "2026-03-02-22-00-00",
+        "LastBackupTime": "2026-03-01-22-00-59",
+        "LastBackupResult": "Success",
+        "LastBackupDuration": "697",
+        "LastBackupTransferSizeCompressed": 3_000_000_000,
+        "LastOffsiteCopyTime": "",
+        "LastOffsiteCopyResult": None,
+        "LastOffsiteCopyDuration": True,
+        "NextOffsiteCopyTime": "tomorrow",
+    }
+    api.get(f"{BASE}/vms/list/{TOKEN}", json={**OK, "VirtualMachines": [whole]})
+    assert in_session.virtual_machines() == [
+        VirtualMachine(
+            SQL01,
+            "SQL01",
+            host="HV-01",
+            configured=True,
+            hypervisor_uuid="2b1e1885-283b-43a6-ac2e-a417b99de255",
+            next_backup_time=datetime(2026, 3, 2, 22, 0, 0),
+            last_backup_time=datetime(2026, 3, 1, 22, 0, 59),
+            last_backup_result="Success",
+            last_backup_duration=697,
+            last_backup_transfer_size_compressed=3_000_000_000,
+        )
     ]
 
 

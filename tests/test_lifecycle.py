@@ -87,9 +87,9 @@ def methods(api: responses.RequestsMock) -> str:
 def test_assigning_is_one_post_and_at_most_three_gets_a_process(
     simulator: Simulator, on_simulator: AssignmentLifecycle
 ) -> None:
-    made = on_simulator.assign(SQL01, NAS01)
+    made = on_simulator.assign(PAIR)
     assert made == KNOWN
-    assert on_simulator.assign(FILE01, OFFSITE01) == Assignment(
+    assert on_simulator.assign(Assignment(FILE01, OFFSITE01)) == Assignment(
         FILE01, OFFSITE01, "FILE01", r"\\OFFSITE01\VMBackups", "offsite"
     )
     assert [call.method for call in simulator.calls] == [
@@ -138,9 +138,9 @@ def test_names_that_cannot_be_learnt_fail_nothing(
             api.get(url, body=answer)
         elif answer:
             api.get(url, json=answer)
-    assert lifecycle.assign(SQL01, NAS01) == made
+    assert lifecycle.assign(PAIR) == made
     asked = len(api.calls)
-    assert lifecycle.assign(SQL01, NAS01) == made
+    assert lifecycle.assign(PAIR) == made
     assert len(api.calls) == asked + 1  # the names are not asked for again
 
 
@@ -160,7 +160,7 @@ def test_an_assignment_that_stands_after_a_failed_post_is_adopted(
     api.post(PAIR_URL, **answer)
     api.get(VM_URL, json=locations(OFFSITE01, NAS01.upper()))
     knows_no_names(api)
-    assert lifecycle.assign(SQL01, NAS01) == PAIR
+    assert lifecycle.assign(PAIR) == PAIR
     assert methods(api).startswith("POST GET")
     assert methods(api).count("POST") == 1
 
@@ -172,7 +172,7 @@ def test_a_lost_post_that_did_nothing_is_sent_again(
     api.get(VM_URL, json=locations())
     api.post(PAIR_URL, json={"Success": True})
     knows_no_names(api)
-    assert lifecycle.assign(SQL01, NAS01) == PAIR
+    assert lifecycle.assign(PAIR) == PAIR
     assert methods(api).startswith("POST GET POST")
 
 
@@ -182,7 +182,7 @@ def test_a_post_that_is_lost_again_and_again_is_an_error(
     api.post(PAIR_URL, status=500)
     api.get(VM_URL, json=locations())
     with pytest.raises(LostAnswerError) as raised:
-        lifecycle.assign(SQL01, NAS01)
+        lifecycle.assign(PAIR)
     assert str(raised.value).startswith(
         f"Could not assign VM {SQL01} to backup location {NAS01}: {BASE} gave an answer that is "
         "not the VM Backup API's (HTTP 500, 0 bytes)"
@@ -201,7 +201,7 @@ def test_a_failed_post_whose_outcome_cannot_be_seen_is_an_error(
     if listing == {"json": REFUSED}:
         api.get(VMS_URL, json=vms())
     with pytest.raises(RefusedError, match="the server says “Cannot be assigned”"):
-        lifecycle.assign(SQL01, NAS01)
+        lifecycle.assign(PAIR)
     assert methods(api).count("POST") == 1
 
 
@@ -214,7 +214,7 @@ def test_a_refused_offsite_location_is_not_advised_to_be_replaced(
     api.get(PRIMARY_URL, json=locations())
     api.get(OFFSITE_URL, json=locations(NAS01))
     with pytest.raises(RefusedError) as raised:
-        lifecycle.assign(SQL01, NAS01)
+        lifecycle.assign(PAIR)
     assert str(raised.value).endswith(
         f"the server says “Not now”. The VM has path of {OFFSITE01[:8]} at present."
     )
@@ -225,7 +225,7 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
 ) -> None:
     api.post(PAIR_URL, body=requests.ConnectTimeout())
     with pytest.raises(UnreachableError, match="“VM Backup API Service”"):
-        lifecycle.assign(SQL01, NAS01)
+        lifecycle.assign(PAIR)
     assert methods(api) == "POST POST POST"
 
 
@@ -268,7 +268,7 @@ def test_a_refused_assignment_is_a_sentence_with_both_ids_the_servers_words_and_
     simulator.behavior = Behavior(second_primary="refuse")
     before = dict(simulator.inventory.assignments)
     with pytest.raises(RefusedError) as raised:
-        on_simulator.assign(vm_ref, location)
+        on_simulator.assign(Assignment(vm_ref, location))
     assert str(raised.value) == (
         f"Could not assign VM {vm_ref} to backup location {location}: the server says {says}"
     )
@@ -279,7 +279,7 @@ def test_a_refused_login_is_said_for_the_pair(settings: Settings) -> None:
     with Client(replace(settings, password="wrong")) as client:
         lifecycle = AssignmentLifecycle(client, settle_seconds=0)
         with pytest.raises(LoginError, match=f"Could not assign VM {SQL01} to .* refused the log"):
-            lifecycle.assign(SQL01, NAS01)
+            lifecycle.assign(PAIR)
 
 
 # Find
@@ -398,7 +398,7 @@ def test_a_fresh_assignment_of_a_removed_vm_is_gone(
 
 def test_after_a_write_the_vm_is_listed_anew(on_simulator: AssignmentLifecycle) -> None:
     assert on_simulator.find(KNOWN) is None
-    on_simulator.assign(SQL01, NAS01)
+    on_simulator.assign(PAIR)
     assert on_simulator.find(KNOWN) == KNOWN
     on_simulator.unassign(SQL01, NAS01)
     assert on_simulator.find(KNOWN) is None
@@ -483,7 +483,7 @@ def test_a_lost_post_that_is_refused_the_second_time_waits_for_the_listing(
         api.get(VM_URL, json=locations())
     api.get(VM_URL, json=locations(NAS01))
     knows_no_names(api)
-    assert settling.assign(SQL01, NAS01) == PAIR
+    assert settling.assign(PAIR) == PAIR
     assert methods(api).startswith("POST GET POST GET GET GET")
 
 
@@ -527,7 +527,7 @@ def test_a_refusal_at_once_is_not_waited_for(api: responses.RequestsMock) -> Non
     with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
         lifecycle = AssignmentLifecycle(client, settle_seconds=3600)
         with pytest.raises(RefusedError):
-            lifecycle.assign(SQL01, NAS01)
+            lifecycle.assign(PAIR)
     assert methods(api) == "POST GET GET GET"  # the last two for the advice
 
 
@@ -550,7 +550,7 @@ def test_the_outcome_is_the_same_however_odd_calls_are_answered(
         return AssignmentLifecycle(client, settle_seconds=0)
 
     for _ in range(2):
-        assert in_a_new_process().assign(SQL01, NAS01) == KNOWN
+        assert in_a_new_process().assign(PAIR) == KNOWN
         assert simulator.inventory.locations_of(SQL01) == [NAS01]
     assert in_a_new_process().find(KNOWN) == KNOWN
     for _ in range(2):
@@ -563,9 +563,9 @@ def test_the_outcome_is_the_same_however_odd_calls_are_answered(
     replacing = in_a_new_process()
     if behavior.second_primary == "refuse":
         with pytest.raises(RefusedError, match="delete_before_replace=True"):
-            replacing.assign(DC01, NAS01)
+            replacing.assign(Assignment(DC01, NAS01))
         assert simulator.inventory.locations_of(DC01) == [DISK_E]
     else:
-        replacing.assign(DC01, NAS01)
+        replacing.assign(Assignment(DC01, NAS01))
         replacing.unassign(DC01, DISK_E)
         assert simulator.inventory.locations_of(DC01) == [NAS01]

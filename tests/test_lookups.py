@@ -9,7 +9,7 @@ import pytest
 import responses
 from programs import SetConfig, run_program
 from pulumi.output import Unknown
-from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01
+from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02, TEST01
 
 from pulumi_vmbackup import (
     ArgumentError,
@@ -19,8 +19,14 @@ from pulumi_vmbackup import (
     ProgramError,
     RefusedError,
     SettingsError,
+    get_backup_location,
+    get_backup_location_output,
     get_backup_locations,
     get_backup_locations_output,
+    get_virtual_machine,
+    get_virtual_machine_output,
+    get_virtual_machines,
+    get_virtual_machines_output,
 )
 from pulumi_vmbackup.simulator import Simulator
 
@@ -37,7 +43,7 @@ OFFSITE = [
 
 
 @pytest.fixture(autouse=True)
-def configured(base_url: str, set_config: SetConfig) -> None:
+def account(base_url: str, set_config: SetConfig) -> None:
     set_config("password", baseUrl=base_url, username="Administrator", password=PASSWORD)
 
 
@@ -50,24 +56,183 @@ def gets(simulator: Simulator) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("primary", "offsite", "locations", "calls"),
-    [
-        (True, True, PRIMARY + OFFSITE, ["/1/0", "/0/1"]),
-        (True, False, PRIMARY, ["/1/0"]),
-        (False, True, OFFSITE, ["/0/1"]),
-    ],
+    ("primary", "offsite", "locations"),
+    [(True, True, PRIMARY + OFFSITE), (True, False, PRIMARY), (False, True, OFFSITE)],
 )
-def test_locations_are_listed_by_kind_and_the_session_is_ended(
-    primary: bool,
-    offsite: bool,
-    locations: list[BackupLocation],
-    calls: list[str],
-    simulator: Simulator,
+def test_locations_are_listed_by_kind(
+    primary: bool, offsite: bool, locations: list[BackupLocation]
 ) -> None:
     assert get_backup_locations(primary=primary, offsite=offsite) == locations
-    assert gets(simulator) == [f"/backuplocations/[token]{flags}" for flags in calls]
-    assert len(simulator.tokens) == 1
-    assert not simulator.sessions
+
+
+@pytest.mark.usefixtures("recorder")
+def test_any_number_of_lookups_costs_one_session_and_three_gets(simulator: Simulator) -> None:
+    for _ in range(25):
+        get_virtual_machines()
+        get_virtual_machine(name="sql01")
+        get_backup_location(path=r"\\OFFSITE01\VMBackups")
+        get_backup_locations(primary=False)
+        assert not simulator.sessions  # ended before a resource needs the provider's own
+    assert gets(simulator) == [
+        "/vms/list/[token]",
+        "/backuplocations/[token]/1/0",
+        "/backuplocations/[token]/0/1",
+    ]
+    assert len(simulator.calls) == 5
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_refused_list_fails_the_lookups_that_need_it_alone(set_config: SetConfig) -> None:
+    set_config("sessionToken", sessionToken=TOKEN)
+    with responses.RequestsMock() as api:
+        base_url = "http://localhost:36013/api/rest"
+        api.get(f"{base_url}/vms/list/{TOKEN}", json={"Success": False, "ErrorMessage": "No list"})
+        for flags in ("1/0", "0/1"):
+            api.get(
+                f"{base_url}/backuplocations/{TOKEN}/{flags}",
+                json={"Success": True, "BackupLocations": []},
+            )
+        assert get_backup_locations() == []
+        for _ in range(2):
+            with pytest.raises(
+                RefusedError, match=r"^Could not list the virtual machines: .* “No list”\.$"
+            ):
+                get_virtual_machine(name="SQL01")
+        assert len(api.calls) == 3
+
+
+# Virtual machines
+
+
+@pytest.mark.parametrize(
+    ("configured", "names"),
+    [
+        (True, ["DC01", "SQL01", "SQL02", "FILE01", "EXCH01", "WEB01", "WEB02"]),
+        (False, ["TEST01"]),
+        (None, ["DC01", "SQL01", "SQL02", "FILE01", "EXCH01", "WEB01", "WEB02", "TEST01"]),
+    ],
+)
+def test_virtual_machines_are_all_or_those_that_are_configured_or_not(
+    configured: bool | None, names: list[str]
+) -> None:
+    assert [vm.name for vm in get_virtual_machines(configured=configured)] == names
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"name": "SQL01"},
+        {"name": "sql01", "host": "hv-01"},
+        {"ref": f"{{{SQL01.upper()}}}"},
+        {"name": "Sql01", "ref": SQL01},
+    ],
+    ids=str,
+)
+def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict[str, str]) -> None:
+    vm = get_virtual_machine(**wanted)
+    assert (vm.ref, vm.name, vm.host, vm.configured) == (SQL01, "SQL01", "HV-01", True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({}, "get_virtual_machine() needs a name or a ref."),
+        ({"host": "HV-01"}, "get_virtual_machine() needs a name or a ref."),
+        (
+            {"ref": "SQL01"},
+            "ref of get_virtual_machine: 'SQL01' is not a GUID; expected 32 hexadecimal digits "
+            "like ba2e9cdc-0d85-48e6-8db7-a45c5a40819e, with or without braces.",
+        ),
+        (
+            {"name": "SQL1"},
+            "There is no VM with name 'SQL1': did you mean 'SQL01' or 'SQL02'?",
+        ),
+        (
+            {"name": "SQL01", "host": "HV-02"},
+            "There is no VM with name 'SQL01', host 'HV-02'; it is on HV-01.",
+        ),
+        ({"ref": NAS01}, f"There is no VM with ref '{NAS01}'."),
+        (
+            {"name": "test01"},
+            "The VM 'TEST01' on host HV-01 is not configured in VM Backup, so it cannot be "
+            "assigned: add it to VM Backup first.",
+        ),
+    ],
+    ids=str,
+)
+def test_a_virtual_machine_that_cannot_be_assigned_is_a_sentence(
+    wanted: dict[str, str], says: str
+) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        get_virtual_machine(**wanted)
+    assert str(raised.value) == says
+    assert isinstance(raised.value, ProgramError)
+
+
+def test_two_virtual_machines_of_one_name_are_told_apart_by_their_hosts(
+    simulator: Simulator,
+) -> None:
+    simulator.inventory.virtual_machines[SQL02]["VirtualMachineName"] = "sql01"
+    with pytest.raises(ArgumentError) as raised:
+        get_virtual_machine(name="SQL01")
+    assert str(raised.value) == (
+        f"There are 2 VMs with name 'SQL01': on host HV-01 (ref {SQL01}) and on host HV-02 (ref "
+        f"{SQL02}). Add host or ref."
+    )
+    assert get_virtual_machine(name="SQL01", host="HV-02").ref == SQL02
+
+
+# Backup locations
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"path": r"\\offsite01\vmbackups"},
+        {"id": OFFSITE01.upper()},
+        {"path": r"\\OFFSITE01\VMBackups", "kind": "offsite"},
+    ],
+    ids=str,
+)
+def test_a_backup_location_is_found_by_path_id_or_kind(wanted: dict[str, Any]) -> None:
+    assert get_backup_location(**wanted) == OFFSITE[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({}, "get_backup_location() needs a path, an id or a kind."),
+        (
+            {"kind": "Offsite"},
+            "kind of get_backup_location is 'Offsite': use 'primary' or 'offsite'.",
+        ),
+        ({"id": "x"}, "id of get_backup_location: 'x' is not a GUID;"),
+        (
+            {"path": r"\\OFFSITE01\VMBackup"},
+            r"There is no backup location with path '\\\\OFFSITE01\\VMBackup': did you mean "
+            r"'\\\\OFFSITE01\\VMBackups' or ",
+        ),
+        (
+            {"path": r"\\OFFSITE01\VMBackups", "kind": "primary"},
+            r"There is no backup location with path '\\\\OFFSITE01\\VMBackups', kind 'primary'",
+        ),
+        (
+            {"kind": "offsite"},
+            rf"There are 2 backup locations with kind 'offsite': offsite \\OFFSITE01\VMBackups "
+            rf"({OFFSITE01}) and offsite Rotating disks ({ROTATING}). Add path, id or kind.",
+        ),
+    ],
+    ids=str,
+)
+def test_a_backup_location_that_is_not_the_only_one_is_a_sentence(
+    wanted: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        get_backup_location(**wanted)
+    assert str(raised.value).startswith(says)
+
+
+# The locations of one VM
 
 
 def test_the_locations_of_one_vm_are_those_it_is_assigned_to(simulator: Simulator) -> None:
@@ -75,6 +240,7 @@ def test_the_locations_of_one_vm_are_those_it_is_assigned_to(simulator: Simulato
     assert get_backup_locations(vm_ref=f"{{{DC01.upper()}}}") == [PRIMARY[1], OFFSITE[1]]
     assert get_backup_locations(vm_ref=DC01, primary=False) == [OFFSITE[1]]
     assert get_backup_locations(vm_ref=SQL01) == []
+    assert get_backup_locations(vm_ref=get_virtual_machine(name="dc01")) == [PRIMARY[1], OFFSITE[1]]
     assert not simulator.sessions
 
 
@@ -140,15 +306,40 @@ def test_a_location_of_both_kinds_is_not_guessed_at(set_config: SetConfig) -> No
     set_config("sessionToken", sessionToken=TOKEN)
     item = {"BackupLocationId": NAS01, "LocationPath": "x"}
     with responses.RequestsMock() as api:
-        for flags in ("1/0", "0/1", "1/0"):
+        base_url = "http://localhost:36013/api/rest"
+        api.get(f"{base_url}/vms/list/{TOKEN}", json={"Success": True, "VirtualMachines": []})
+        for flags in ("1/0", "0/1"):
             api.get(
-                f"http://localhost:36013/api/rest/backuplocations/{TOKEN}/{flags}",
+                f"{base_url}/backuplocations/{TOKEN}/{flags}",
                 json={"Success": True, "BackupLocations": [item]},
             )
         with pytest.raises(ProgramError, match=f"lists {NAS01} \\(x\\) as a primary and") as raised:
             get_backup_locations()
         assert isinstance(raised.value.__cause__, LostAnswerError)
         assert get_backup_locations(offsite=False) == [BackupLocation(NAS01, "x", "primary")]
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize(
+    ("lookup", "arguments", "found"),
+    [
+        (get_virtual_machine_output, {"name": "SQL01"}, SQL01),
+        (get_virtual_machines_output, {"configured": False}, TEST01),
+        (get_backup_location_output, {"path": "Rotating disks"}, ROTATING),
+    ],
+    ids=["VM", "VMs", "location"],
+)
+def test_each_lookup_takes_outputs(lookup: Any, arguments: dict[str, Any], found: str) -> None:
+    results: list[Any] = []
+
+    def program() -> None:
+        outputs = {key: pulumi.Output.from_input(value) for key, value in arguments.items()}
+        lookup(**outputs).apply(results.append)
+
+    run_program(program)
+    (result,) = results
+    (one,) = result if isinstance(result, list) else [result]
+    assert (one.ref if hasattr(one, "ref") else one.id) == found
 
 
 @pytest.mark.usefixtures("recorder")

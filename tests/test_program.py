@@ -34,6 +34,19 @@ def test_a_secret_in_plain_text_is_warned_of_once_with_the_line_that_encrypts_it
     assert text not in warning
 
 
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize("secret", [[], ["connections"]], ids=["plain", "secret"])
+def test_a_secret_of_a_connection_is_warned_of_with_its_line(
+    secret: list[str], set_config: SetConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_config(*secret, connections='{"site-b": {"password": "s3cret"}}')
+    run_program(lambda: program_settings("site-b") and None)
+    warnings = [record.getMessage() for record in caplog.records]
+    line = "`pulumi config set --secret --path vmbackup:connections.site-b.password`"
+    assert [line in warning for warning in warnings] == ([] if secret else [True])
+    assert "s3cret" not in caplog.text
+
+
 def test_a_secret_that_is_one_is_not_warned_of(
     set_config: SetConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

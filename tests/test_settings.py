@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import trustme
 from pulumi_vmbackup import SettingsError
 from pulumi_vmbackup.settings import (
     SECRET_SETTINGS,
+    SETTINGS,
     Settings,
-    both_ways_to_set,
+    config_set_command,
     environment_variable,
     is_loopback,
     read_settings,
@@ -33,6 +35,7 @@ KEYS = {
     "timeoutSeconds": "VMBACKUP_TIMEOUT_SECONDS",
     "sessionWaitSeconds": "VMBACKUP_SESSION_WAIT_SECONDS",
     "settleSeconds": "VMBACKUP_SETTLE_SECONDS",
+    "inventoryFile": "VMBACKUP_INVENTORY_FILE",
 }
 
 
@@ -90,7 +93,7 @@ def test_each_setting_is_asked_for_by_its_key_and_its_variable() -> None:
         asked.append(key)
 
     read_settings(get_config, {})
-    assert sorted(asked) == sorted(KEYS)
+    assert sorted(asked) == sorted(KEYS) == sorted(SETTINGS)
     assert {key: environment_variable(key) for key in KEYS} == KEYS
 
 
@@ -111,6 +114,7 @@ def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
         "timeoutSeconds": "1.5",
         "sessionWaitSeconds": "0",
         "settleSeconds": "7",
+        "inventoryFile": "inventory.json",
     }
     expected = Settings(
         base_url="https://127.0.0.1:8443/api",
@@ -125,6 +129,7 @@ def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
         timeout_seconds=1.5,
         session_wait_seconds=0,
         settle_seconds=7,
+        inventory_file="inventory.json",
     )
     assert texts.keys() == KEYS.keys()
     assert read(texts) == expected
@@ -242,8 +247,97 @@ def test_secrets_are_not_shown_by_repr() -> None:
 
 
 def test_the_ways_to_set_a_setting_keep_secrets_encrypted() -> None:
-    assert both_ways_to_set("username") == (
+    assert read().ways_to_set("username") == (
         "set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`"
     )
     for key in SECRET_SETTINGS:
-        assert f"`pulumi config set --secret vmbackup:{key}`" in both_ways_to_set(key)
+        assert config_set_command(key) == f"pulumi config set --secret vmbackup:{key}"
+
+
+# Named connections
+
+SITES: dict[str, object] = {
+    "connections": {
+        "site-a": {"baseUrl": "https://a.contoso.com/api", "username": "a"},
+        "site-b": {"baseUrl": "https://b.contoso.com/api", "password": "b"},
+    },
+    "username": "of no connection",
+    "domain": "CONTOSO",
+}
+
+
+def read_site(
+    name: str, config: dict[str, object] | None = None, /, **environment: str
+) -> Settings:
+    return read_settings((SITES if config is None else config).get, environment, name)
+
+
+def test_a_connection_has_settings_of_its_own_and_the_same_defaults() -> None:
+    assert read_site("site-a") == Settings(
+        base_url="https://a.contoso.com/api", connection="site-a", username="a"
+    )
+
+
+def test_the_provider_is_given_connections_as_a_text() -> None:
+    text: dict[str, object] = {"connections": json.dumps(SITES["connections"])}
+    assert read_site("site-a", text) == read_site("site-a")
+
+
+def test_the_environment_of_a_connection_has_its_name() -> None:
+    settings = read_site(
+        "site-b", VMBACKUP_SITE_B_USERNAME="b", VMBACKUP_USERNAME="other", VMBACKUP_PASSWORD="other"
+    )
+    assert (settings.username, settings.password) == ("b", "b")
+    alone = read_site("site-c", {}, VMBACKUP_SITE_C_BASE_URL="https://c.contoso.com/api")
+    assert alone.base_url == "https://c.contoso.com/api"
+
+
+def test_an_unknown_connection_lists_those_there_are() -> None:
+    with pytest.raises(SettingsError) as raised:
+        read_site("site-x")
+    assert str(raised.value) == (
+        "There is no connection 'site-x' in vmbackup:connections of the stack configuration (there "
+        "are: 'site-a', 'site-b'), nor a variable VMBACKUP_SITE_X_… in the environment: correct "
+        "the name, or run `pulumi config set --path vmbackup:connections.site-x.baseUrl`."
+    )
+    with pytest.raises(SettingsError, match=r"there are: none"):
+        read_site("site-x", {})
+
+
+@pytest.mark.parametrize(
+    ("connections", "says"),
+    [
+        ("site-a", "is no object: give it one object for each name, as `pulumi config set --path"),
+        (["site-a"], "is no object"),
+        ({"site-a": "https://a.contoso.com"}, "'site-a' of vmbackup:connections .* is no object"),
+        (
+            {"site-a": {"baseURL": "x"}},
+            r"site-a\.baseURL of vmbackup:connections .* is not a setting: use 'baseUrl'\.",
+        ),
+        (
+            {"site-a": {}, "site_A": {}},
+            "'site-a' and 'site_A' of .* share the environment variables VMBACKUP_SITE_A_…: rename",
+        ),
+    ],
+    ids=str,
+)
+def test_connections_that_are_none_are_a_sentence(connections: object, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as raised:
+        read_site("site-a", {"connections": connections})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_wrong_value_of_a_connection_names_the_connection() -> None:
+    config: dict[str, object] = {"connections": {"site-a": {"serverPort": "https"}}}
+    with pytest.raises(SettingsError) as raised:
+        read_site("site-a", config)
+    assert "'https' of vmbackup:connections.site-a.serverPort in the stack" in str(raised.value)
+
+
+def test_the_ways_to_set_a_setting_of_a_connection_are_its_own() -> None:
+    settings = read_site("site-b")
+    assert settings.name_of("caFile") == "vmbackup:connections.site-b.caFile"
+    assert settings.ways_to_set("password") == (
+        "set VMBACKUP_SITE_B_PASSWORD or run `pulumi config set --secret --path "
+        "vmbackup:connections.site-b.password`"
+    )

@@ -13,8 +13,17 @@ from .errors import (
     UnreachableError,
     VmBackupError,
 )
-from .lookups import get_backup_locations, get_backup_locations_output
-from .models import BackupLocation
+from .lookups import (
+    get_backup_location,
+    get_backup_location_output,
+    get_backup_locations,
+    get_backup_locations_output,
+    get_virtual_machine,
+    get_virtual_machine_output,
+    get_virtual_machines,
+    get_virtual_machines_output,
+)
+from .models import BackupLocation, VirtualMachine
 from .program import ProgramError
 
 __all__ = [
@@ -29,8 +38,15 @@ __all__ = [
     "RefusedError",
     "SettingsError",
     "UnreachableError",
+    "VirtualMachine",
     "VmBackupError",
     "VmBackupLocationAssignment",
+    "get_backup_location",
+    "get_backup_location_output",
     "get_backup_locations",
     "get_backup_locations_output",
+    "get_virtual_machine",
+    "get_virtual_machine_output",
+    "get_virtual_machines",
+    "get_virtual_machines_output",
 ]

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
+from inspect import isawaitable
 from typing import Any, TypeVar
 
 import pulumi
@@ -18,7 +19,8 @@ from pulumi.runtime import rpc
 from .client import Client
 from .errors import ArgumentError, VmBackupError
 from .lifecycle import AssignmentLifecycle
-from .models import Assignment, normalize_guid
+from .lookups import assignable
+from .models import Assignment, BackupLocation, VirtualMachine, normalize_guid
 from .program import once_per_program, program_settings, shown_without_traceback
 from .settings import Settings, read_settings
 
@@ -42,11 +44,19 @@ class VmBackupLocationAssignment(
 
     Args:
         name: the resource's name in the program.
-        vm_ref: the VM's AltaroVirtualMachineRef, a GUID in any case, with or without braces.
-        backup_location_id: the BackupLocationId, a GUID likewise.
+        vm_ref: the VM, as get_virtual_machine() gives it, or its AltaroVirtualMachineRef, a GUID in
+            any case, with or without braces.
+        backup_location_id: the location, as get_backup_location() gives it, or its
+            BackupLocationId, a GUID likewise.
+        connection: the name of the connection in ``vmbackup:connections``, None for the unnamed
+            one. It is the way to the server and not a part of the resource's identity: another name
+            changes the state and leaves the server alone.
         opts: the options of any Pulumi resource.
 
+    Given a VM or a location rather than an id, a preview shows its name beside the id.
+
     Raises:
+        ArgumentError: the VM is not configured in VM Backup.
         SettingsError: a setting of ``vmbackup:…`` or ``VMBACKUP_…`` cannot be used.
 
     A program that declares the same pair twice fails with a sentence, at preview already.
@@ -69,6 +79,9 @@ class VmBackupLocationAssignment(
     kind: pulumi.Output[str | None]
     """``"primary"`` or ``"offsite"``; None when the server did not tell."""
 
+    connection: pulumi.Output[str | None]
+    """The name of the connection; None for the unnamed one."""
+
     assigned_at: pulumi.Output[str | None]
     """When Pulumi assigned or adopted it, as ISO 8601 in UTC."""
 
@@ -76,26 +89,45 @@ class VmBackupLocationAssignment(
         self,
         name: str,
         *,
-        vm_ref: pulumi.Input[str],
-        backup_location_id: pulumi.Input[str],
+        vm_ref: pulumi.Input[str | VirtualMachine],
+        backup_location_id: pulumi.Input[str | BackupLocation],
+        connection: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         with shown_without_traceback():
-            program_settings()  # so that a wrong setting fails the preview already
-        super().__init__(
-            VmBackupLocationAssignmentProvider(),
-            name,
-            {
-                "vm_ref": vm_ref,
-                "backup_location_id": backup_location_id,
-                "vm_name": None,
-                "location_path": None,
-                "kind": None,
+            program_settings(connection)  # so that a wrong setting fails the preview already
+            properties = {
+                **_parts(vm_ref, _parts_of_vm),
+                **_parts(backup_location_id, _parts_of_location),
+                "connection": connection,
                 "assigned_at": None,
-            },
-            opts,
-        )
+            }
+        super().__init__(VmBackupLocationAssignmentProvider(), name, properties, opts)
         _refuse_same_pair_twice(self)
+
+
+def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[str, Any]:
+    """The properties that an argument stands for: an id, an object, or an output of one of them."""
+    if isinstance(value, pulumi.Output) or isawaitable(value):
+        known = pulumi.Output.from_input(value).apply(parts)
+        return {key: known[key] for key in parts("")}
+    return dict(parts(value))
+
+
+def _parts_of_vm(vm: str | VirtualMachine) -> dict[str, str | None]:
+    if isinstance(vm, VirtualMachine):
+        return {"vm_ref": assignable(vm).ref, "vm_name": vm.name}
+    return {"vm_ref": vm, "vm_name": None}
+
+
+def _parts_of_location(location: str | BackupLocation) -> dict[str, str | None]:
+    if isinstance(location, BackupLocation):
+        return {
+            "backup_location_id": location.id,
+            "location_path": location.path,
+            "kind": location.kind,
+        }
+    return {"backup_location_id": location, "location_path": None, "kind": None}
 
 
 @once_per_program
@@ -193,36 +225,41 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             for key in _ID_KEYS
             if _is_unknown(_news.get(key)) or _news.get(key) != _olds.get(key)
         ]
-        return dynamic.DiffResult(
-            changes=bool(replaces), replaces=replaces, delete_before_replace=False
-        )
+        changes = bool(replaces) or _news.get("connection") != _olds.get("connection")
+        return dynamic.DiffResult(changes, replaces, delete_before_replace=False)
 
     @_sentence_first
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        made = self._lifecycle().assign(*(props[key] for key in _ID_KEYS))
+        connection = props.get("connection")
+        made = self._lifecycle(connection).assign(
+            _known("/".join(props[key] for key in _ID_KEYS), props)
+        )
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         return dynamic.CreateResult(
-            f"{made.vm_ref}/{made.backup_location_id}", {**asdict(made), "assigned_at": now}
+            f"{made.vm_ref}/{made.backup_location_id}",
+            {**asdict(made), "connection": connection, "assigned_at": now},
         )
 
     @_sentence_first
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
-        vm_ref, backup_location_id = id_.split("/")
-        known = Assignment(
-            vm_ref,
-            backup_location_id,
-            vm_name=props.get("vm_name"),
-            location_path=props.get("location_path"),
-            kind=props.get("kind"),
+        connection, assigned_at = props.get("connection"), props.get("assigned_at")
+        found = self._lifecycle(connection).find(
+            _known(id_, props), age_seconds=_age_seconds(assigned_at)
         )
-        found = self._lifecycle().find(known, age_seconds=_age_seconds(props.get("assigned_at")))
         if found is None:
             return dynamic.ReadResult("", {})
+        inputs = {key: getattr(found, key) for key in _ID_KEYS}
+        if connection:
+            inputs["connection"] = connection
         return dynamic.ReadResult(
-            id_,
-            {**asdict(found), "assigned_at": props.get("assigned_at")},
-            {key: getattr(found, key) for key in _ID_KEYS},
+            id_, {**asdict(found), "connection": connection, "assigned_at": assigned_at}, inputs
         )
+
+    def update(
+        self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]
+    ) -> dynamic.UpdateResult:
+        # The connection alone has changed, which is nothing to the server.
+        return dynamic.UpdateResult({**_olds, "connection": _news.get("connection")})
 
     @_sentence_first
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -231,11 +268,26 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         # maybe in a later run. A pair that the program still declares is left alone.
         if (vm_ref, backup_location_id) not in _declared:
             age_seconds = _age_seconds(_props.get("assigned_at"))
-            self._lifecycle().unassign(vm_ref, backup_location_id, age_seconds=age_seconds)
+            lifecycle = self._lifecycle(_props.get("connection"))
+            lifecycle.unassign(vm_ref, backup_location_id, age_seconds=age_seconds)
 
-    def _lifecycle(self) -> AssignmentLifecycle:
-        settings = read_settings(lambda key: self._config.get(f"vmbackup:{key}"), os.environ)
-        return _shared_lifecycle(settings)
+    def _lifecycle(self, connection: str | None) -> AssignmentLifecycle:
+        def get_config(key: str) -> object:
+            return self._config.get(f"vmbackup:{key}")
+
+        return _shared_lifecycle(read_settings(get_config, os.environ, connection))
+
+
+def _known(id_: str, props: dict[str, Any]) -> Assignment:
+    """The assignment of an id, with the names that its properties tell."""
+    vm_ref, backup_location_id = id_.split("/")
+    return Assignment(
+        vm_ref,
+        backup_location_id,
+        vm_name=props.get("vm_name"),
+        location_path=props.get("location_path"),
+        kind=props.get("kind"),
+    )
 
 
 def _is_unknown(value: object) -> bool:

@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 import urllib3
@@ -37,7 +38,7 @@ from .errors import (
 )
 from .models import BackupLocation, Kind, VirtualMachine, normalize_guid
 from .redaction import add_secret, redact
-from .settings import Settings, both_ways_to_set, environment_variable
+from .settings import Settings, environment_variable
 
 # The dynamic provider host handles four resources at once, each on a thread of its own.
 _THREADS = 4
@@ -46,12 +47,13 @@ BUSY_POLL_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_ANSWER_BYTES = 64 * 2**20
 _LONGEST_QUOTE = 500
-_RUN_PROGRAM = (
+RUN_PROGRAM = (
     "`pulumi refresh` and `pulumi destroy` use the configuration of the last `up` unless they are "
     "given `--run-program`."
 )
 _BUSY = "AnotherConsoleIsRegistered"  # seen
 _SESSION_IS_OVER = "Invalid Token"  # seen
+_HOST_IS_REFUSED = b"hostname is invalid"  # seen
 
 
 def pauses() -> Iterator[float]:
@@ -61,6 +63,22 @@ def pauses() -> Iterator[float]:
     """
     for factor in (1, 2):
         yield FIRST_PAUSE_SECONDS * factor * random.uniform(0.5, 1.5)
+
+
+class ProtocolAnswer(NamedTuple):
+    """What an address answers when it is asked which VM Backup API it is.
+
+    Attributes:
+        is_api: whether it is one.
+        version: the version of its protocol; None when it does not say.
+        refuses_host: whether it is refused to be addressed by this Host header.
+        status: the HTTP status.
+    """
+
+    is_api: bool
+    version: str | None
+    refuses_host: bool
+    status: int
 
 
 class Client:
@@ -130,17 +148,33 @@ class Client:
 
     def virtual_machines(self) -> list[VirtualMachine]:
         """All VMs that VM Backup sees, configured or not."""
-        answer = self._get("vms/list")
-        return [
-            VirtualMachine(
-                ref=_read_guid(item, "AltaroVirtualMachineRef"),
-                name=_read_text(item, "VirtualMachineName"),
-                configured=_read_flag(item, "Configured"),
+        items = _read_items(self._get("vms/list"), "VirtualMachines")
+        return [_read_virtual_machine(item) for item in items]
+
+    # The way to the server, without a session or with nothing but one (seen)
+
+    def ask_protocol(self) -> ProtocolAnswer:
+        """Ask what answers there, once and without credentials."""
+        try:
+            status, content = self._send("GET", "protocol/version", None)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            failure = self._explain(error)
+        else:
+            answer = _read_json(content)
+            is_api = isinstance(answer, dict) and isinstance(answer.get("Success"), bool)
+            version = answer.get("Data") if is_api else None
+            return ProtocolAnswer(
+                is_api=is_api,
+                version=_on_one_line(str(version))[:_LONGEST_QUOTE] if version else None,
+                refuses_host=not is_api and _HOST_IS_REFUSED in content,
+                status=status,
             )
-            for item in _read_items(answer, "VirtualMachines")
-            # A VM that VM Backup does not manage may have no ref of its own (unknown).
-            if _is_guid(item.get("AltaroVirtualMachineRef"))
-        ]
+        raise failure
+
+    def log_in(self) -> None:
+        """Start the session now, rather than with the first call that needs one."""
+        with self._session():
+            pass
 
     # Calls within a session
 
@@ -159,9 +193,10 @@ class Client:
         except InvalidTokenError:
             if self._settings.session_token:
                 raise SettingsError(
-                    "The session of vmbackup:sessionToken has ended: start another one and set "
-                    f"{environment_variable('sessionToken')} to its token, or leave it out and "
-                    f"give a user name and a password. {_RUN_PROGRAM}"
+                    f"The session of {self._settings.name_of('sessionToken')} has ended: start "
+                    "another one and set "
+                    f"{environment_variable('sessionToken', self._settings.connection)} to its "
+                    f"token, or leave it out and give a user name and a password. {RUN_PROGRAM}"
                 ) from None
         # The server did nothing but look at the token, so nothing is sent twice.
         with self._condition:
@@ -207,7 +242,10 @@ class Client:
         settings = self._settings
         for key, value in (("username", settings.username), ("password", settings.password)):
             if not value:
-                raise SettingsError(f"No {key} for VM Backup is known: {both_ways_to_set(key)}.")
+                at = f" at connection {settings.connection!r}" if settings.connection else ""
+                raise SettingsError(
+                    f"No {key} for VM Backup{at} is known: {settings.ways_to_set(key)}."
+                )
         body = {
             "ServerAddress": settings.server_address,
             "ServerPort": str(settings.server_port),
@@ -227,14 +265,14 @@ class Client:
                     raise LoginError(
                         f"VM Backup refused the login of {_account(settings)} to "
                         f"{settings.server_address}:{settings.server_port}: {refusal} Check "
-                        "vmbackup:username, password, domain, serverAddress and serverPort. "
-                        f"{_RUN_PROGRAM}"
+                        f"{settings.name_of('username')}, password, domain, serverAddress and "
+                        f"serverPort. {RUN_PROGRAM}"
                     ) from None
                 if time.monotonic() + BUSY_POLL_SECONDS > give_up_at:
                     raise BusyError(
                         f"VM Backup accepted no session within {settings.session_wait_seconds:g} "
                         f"seconds: {refusal} Close the VM Backup Management Console, or wait "
-                        "longer with vmbackup:sessionWaitSeconds."
+                        f"longer with {settings.name_of('sessionWaitSeconds')}."
                     ) from None
                 time.sleep(BUSY_POLL_SECONDS)
         token = answer.get("Data")
@@ -300,10 +338,7 @@ class Client:
             return response.status_code, bytes(content)
 
     def _read_envelope(self, status: int, content: bytes) -> Mapping[str, Any]:
-        try:
-            answer = json.loads(content)
-        except (ValueError, RecursionError):
-            answer = None
+        answer = _read_json(content)
         if not isinstance(answer, dict) or not isinstance(answer.get("Success"), bool):
             raise LostAnswerError(self._explain_foreign_answer(status, content))
         if answer["Success"] and status < 300:
@@ -326,30 +361,32 @@ class Client:
         raise refusal
 
     def _explain_foreign_answer(self, status: int, content: bytes) -> str:
-        base_url = self._settings.base_url
-        if b"hostname is invalid" in content:
+        settings = self._settings
+        base_url = settings.base_url
+        if _HOST_IS_REFUSED in content:
             return (
                 f"{base_url} refuses the Host header (HTTP {status}): the API wants to be "
-                f"addressed as localhost; {both_ways_to_set('hostHeader')} to localhost:<port>."
+                f"addressed as localhost; {settings.ways_to_set('hostHeader')} to localhost:<port>."
             )
         if 300 <= status < 400:
             return (
                 f"{base_url} answers with a redirect (HTTP {status}), which is not followed since "
-                "the address holds the session: correct vmbackup:baseUrl."
+                f"the address holds the session: correct {settings.name_of('baseUrl')}."
             )
         if status == 404:
             return (
-                f"No VM Backup API is at {base_url} (HTTP 404): check vmbackup:apiVersion, which "
-                "chooses the address, and vmbackup:baseUrl."
+                f"No VM Backup API is at {base_url} (HTTP 404): check "
+                f"{settings.name_of('apiVersion')}, which chooses the address, and baseUrl."
             )
         return (
             f"{base_url} gave an answer that is not the VM Backup API's (HTTP {status}, "
-            f"{len(content)} bytes): check vmbackup:apiVersion and vmbackup:baseUrl, or the "
+            f"{len(content)} bytes): check {settings.name_of('apiVersion')} and baseUrl, or the "
             "“VM Backup API Service” if it happened once."
         )
 
     def _explain(self, error: Exception) -> NoAnswerError:
-        base_url = self._settings.base_url
+        settings = self._settings
+        base_url = settings.base_url
         reason = getattr(error.args[0], "reason", None) if error.args else None
         if isinstance(error, requests.exceptions.SSLError):
             # Only a certificate is certainly refused before anything was sent.
@@ -357,12 +394,14 @@ class Client:
             kind = UnreachableError if is_refused else LostAnswerError
             return kind(
                 f"The certificate or TLS of {base_url} is not accepted ({_tls_reason(reason)}): "
-                f"for a private or self-signed certificate, {both_ways_to_set('caFile')} to its "
-                "PEM file; check whether the address wants http instead of https."
+                "for a private or self-signed certificate, "
+                f"{settings.ways_to_set('caFile')} to its PEM file; check whether the address "
+                "wants http instead of https."
             )
         if isinstance(reason, NameResolutionError):
             return UnreachableError(
-                f"The host name of {base_url} cannot be resolved: correct vmbackup:baseUrl."
+                f"The host name of {base_url} cannot be resolved: correct "
+                f"{settings.name_of('baseUrl')}."
             )
         if isinstance(error, requests.exceptions.ProxyError):
             return UnreachableError(
@@ -372,19 +411,29 @@ class Client:
         if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
             return UnreachableError(
                 f"No VM Backup API answers at {base_url}: start the Windows service “VM Backup API "
-                "Service” there (before V9.1 it is off by default), and check vmbackup:apiVersion "
-                "and vmbackup:baseUrl. The API answers on the VM Backup machine only, so from "
-                "another one it needs a tunnel."
+                "Service” there (before V9.1 it is off by default), and check "
+                f"{settings.name_of('apiVersion')} and baseUrl. The API answers on the VM Backup "
+                "machine only, so from another one it needs a tunnel."
             )
         if isinstance(error, requests.Timeout) or "timed out" in str(error):
             return LostAnswerError(
                 f"{base_url} did not answer within {self._settings.timeout_seconds:g} seconds: "
-                "check the “VM Backup API Service”, or wait longer with vmbackup:timeoutSeconds."
+                "check the “VM Backup API Service”, or wait longer with "
+                f"{settings.name_of('timeoutSeconds')}."
             )
         return LostAnswerError(
             f"The connection to {base_url} broke before the answer was complete: check the “VM "
             "Backup API Service”, and whether the address wants https instead of http."
         )
+
+
+def trust(ca_file: str | None) -> ssl.SSLContext:
+    """What a connection checks the server's certificate with."""
+    context = ssl.create_default_context(cafile=ca_file)
+    # Python 3.13 began to refuse certificates that miss formal extensions, as those that Windows
+    # products make for themselves do. Trust and host name are checked all the same.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 class _TrustAdapter(HTTPAdapter):
@@ -394,10 +443,7 @@ class _TrustAdapter(HTTPAdapter):
     """
 
     def __init__(self, ca_file: str | None) -> None:
-        self._ssl_context = ssl.create_default_context(cafile=ca_file)
-        # Python 3.13 began to refuse certificates that miss formal extensions, as those that
-        # Windows products make for themselves do. Trust and host name are checked all the same.
-        self._ssl_context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        self._ssl_context = trust(ca_file)
         super().__init__(pool_connections=1, pool_maxsize=_THREADS)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -422,6 +468,13 @@ def _http_session(settings: Settings) -> requests.Session:
     session.mount("https://", _TrustAdapter(settings.ca_file))
     session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=_THREADS))
     return session
+
+
+def _read_json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _account(settings: Settings) -> str:
@@ -484,6 +537,36 @@ def _read_locations(answer: Mapping[str, Any], kind: Kind | None) -> list[Backup
     ]
 
 
+def _read_virtual_machine(item: Mapping[str, Any]) -> VirtualMachine:
+    # A VM that VM Backup does not manage may have no ref of its own (unknown).
+    has_ref = _is_guid(item.get("AltaroVirtualMachineRef"))
+    return VirtualMachine(
+        ref=_read_guid(item, "AltaroVirtualMachineRef") if has_ref else None,
+        name=_read_text(item, "VirtualMachineName"),
+        host=_read_text(item, "HostName"),
+        configured=_read_flag(item, "Configured"),
+        hypervisor_uuid=_read_text(item, "HypervisorVirtualMachineUuid"),
+        next_backup_time=_read_time(item, "NextBackupTime"),
+        next_offsite_copy_time=_read_time(item, "NextOffsiteCopyTime"),
+        last_backup_time=_read_time(item, "LastBackupTime"),
+        last_backup_result=_read_text(item, "LastBackupResult"),
+        last_backup_duration=_read_int(item, "LastBackupDuration"),
+        last_backup_transfer_size_compressed=_read_int(item, "LastBackupTransferSizeCompressed"),
+        last_backup_transfer_size_uncompressed=_read_int(
+            item, "LastBackupTransferSizeUncompressed"
+        ),
+        last_offsite_copy_time=_read_time(item, "LastOffsiteCopyTime"),
+        last_offsite_copy_result=_read_text(item, "LastOffsiteCopyResult"),
+        last_offsite_copy_duration=_read_int(item, "LastOffsiteCopyDuration"),
+        last_offsite_copy_transfer_size_compressed=_read_int(
+            item, "LastOffsiteCopyTransferSizeCompressed"
+        ),
+        last_offsite_copy_transfer_size_uncompressed=_read_int(
+            item, "LastOffsiteCopyTransferSizeUncompressed"
+        ),
+    )
+
+
 def _read_guid(item: Mapping[str, Any], key: str) -> str:
     if not _is_guid(item.get(key)):
         raise LostAnswerError(f"The server's answer has an item whose {key} is not a GUID.")
@@ -498,3 +581,17 @@ def _read_text(item: Mapping[str, Any], key: str) -> str | None:
 def _read_flag(item: Mapping[str, Any], key: str) -> bool | None:
     value = item.get(key)
     return value if isinstance(value, bool) else None
+
+
+def _read_int(item: Mapping[str, Any], key: str) -> int | None:
+    value = item.get(key)
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _read_time(item: Mapping[str, Any], key: str) -> datetime | None:
+    try:
+        return datetime.strptime(item.get(key) or "", "%Y-%m-%d-%H-%M-%S")  # seen
+    except (TypeError, ValueError):
+        return None

@@ -42,18 +42,25 @@ class AssignmentLifecycle:
         self._vms: list[VirtualMachine] | None = None
         self._vms_lock = threading.Lock()
 
-    def assign(self, vm_ref: str, backup_location_id: str) -> Assignment:
+    def assign(self, wanted: Assignment) -> Assignment:
         """Assign a VM to a backup location; an assignment that stands already is adopted.
 
         Costs one POST. Only when that is refused or its answer is lost, the VM's locations are
         listed.
 
+        Args:
+            wanted: the pair, with the names that are known of it.
+
+        Returns:
+            The assignment, with the names that the server told.
+
         Raises:
             VmBackupError: the VM is not assigned, or that could not be found out.
         """
+        vm_ref, backup_location_id = wanted.vm_ref, wanted.backup_location_id
         with explained(f"assign VM {vm_ref} to backup location {backup_location_id}"):
             self._write(self._client.assign, vm_ref, backup_location_id, assigned=True)
-        return self._names.complete(Assignment(vm_ref, backup_location_id))
+        return self._names.complete(wanted)
 
     def find(self, known: Assignment, *, age_seconds: float | None = None) -> Assignment | None:
         """Look an assignment up on the server; a VM's locations are listed once per process.
@@ -260,7 +267,7 @@ class _Names:
                 break  # a server that does not answer is not asked again
 
     def _ask_vm_names(self) -> None:
-        self._vm_names = {vm.ref: vm.name for vm in self._virtual_machines()}
+        self._vm_names = {vm.ref: vm.name for vm in self._virtual_machines() if vm.ref}
 
     def _ask_locations(self) -> None:
         primary, offsite = map(self._client.backup_locations, KINDS)

@@ -1,32 +1,168 @@
 """The data functions: what a program can ask the VM Backup server for.
 
 They run in the program's own process, in previews as well: the dynamic provider has no functions.
+The first look-up of a program asks for the VMs and the locations of both kinds in one session,
+which is ended before it returns; later look-ups are answered from that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
 import pulumi
 
 from .client import Client
-from .errors import ArgumentError, LoginError, LostAnswerError, RefusedError, explained
-from .models import KINDS, BackupLocation, Kind, normalize_guid
+from .errors import (
+    ArgumentError,
+    BusyError,
+    LostAnswerError,
+    NoAnswerError,
+    RefusedError,
+    VmBackupError,
+    explained,
+)
+from .inventory import Inventory, read_inventory
+from .models import KINDS, BackupLocation, Kind, VirtualMachine, normalize_guid
 from .program import once_per_program, program_settings, shown_without_traceback
-from .settings import Settings
+from .settings import Settings, did_you_mean
+
+_T = TypeVar("_T")
+
+
+def get_virtual_machines(
+    *, configured: bool | None = None, connection: str | None = None
+) -> list[VirtualMachine]:
+    """List the virtual machines that the server sees.
+
+    Args:
+        configured: True for those that are configured in VM Backup, and so can be assigned; False
+            for the others; None for all.
+        connection: the name of the connection in ``vmbackup:connections``; None for the unnamed
+            one.
+
+    Raises:
+        VmBackupError: a setting is wrong, or the server refused or did not answer.
+
+    The call is seen in public clients.
+    """
+    with shown_without_traceback():
+        return [
+            vm
+            for vm in _server(connection).virtual_machines()
+            if configured is None or _is_configured(vm) is configured
+        ]
+
+
+def get_virtual_machine(
+    *,
+    name: str | None = None,
+    host: str | None = None,
+    ref: str | None = None,
+    connection: str | None = None,
+) -> VirtualMachine:
+    """Find the one virtual machine of a name, for an assignment.
+
+    Args:
+        name: the VM's name, in any case.
+        host: the name of its hypervisor host, in any case, where several VMs have the name.
+        ref: its AltaroVirtualMachineRef (a GUID), instead of or besides the name.
+        connection: the name of the connection; None for the unnamed one.
+
+    Raises:
+        ArgumentError: there is no such VM, there are several, or it is not configured in VM Backup
+            and so cannot be assigned.
+        VmBackupError: a setting is wrong, or the server refused or did not answer.
+    """
+    with shown_without_traceback():
+        if name is None and ref is None:
+            raise ArgumentError("get_virtual_machine() needs a name or a ref.")
+        wanted_ref = None if ref is None else _guid("ref of get_virtual_machine", ref)
+        vms = _server(connection).virtual_machines()
+        found = [
+            vm
+            for vm in vms
+            if _is_same(name, vm.name)
+            and _is_same(host, vm.host)
+            and (wanted_ref is None or vm.ref == wanted_ref)
+        ]
+        what = _described(name=name, host=host, ref=wanted_ref)
+        if not found:
+            raise ArgumentError(_no_vm(what, name, host, vms))
+        if len(found) > 1:
+            each = " and ".join(f"on host {vm.host} (ref {vm.ref})" for vm in found)
+            raise ArgumentError(f"There are {len(found)} VMs {what}: {each}. Add host or ref.")
+        return assignable(found[0])
+
+
+def get_backup_location(
+    *,
+    path: str | None = None,
+    id: str | None = None,  # the name of the field
+    kind: Kind | None = None,
+    connection: str | None = None,
+) -> BackupLocation:
+    """Find the one backup location of a path.
+
+    Args:
+        path: the LocationPath as VM Backup shows it, in any case.
+        id: its BackupLocationId (a GUID), instead of or besides the path.
+        kind: ``"primary"`` or ``"offsite"``, where that makes it the only one.
+        connection: the name of the connection; None for the unnamed one.
+
+    Raises:
+        ArgumentError: there is no such location, or there are several.
+        VmBackupError: a setting is wrong, or the server refused or did not answer.
+    """
+    with shown_without_traceback():
+        if path is None and id is None and kind is None:
+            raise ArgumentError("get_backup_location() needs a path, an id or a kind.")
+        if kind is not None and kind not in KINDS:
+            raise ArgumentError(
+                f"kind of get_backup_location is {kind!r}: use {' or '.join(map(repr, KINDS))}."
+            )
+        wanted_id = None if id is None else _guid("id of get_backup_location", id)
+        locations = _server(connection).backup_locations()
+        found = [
+            location
+            for location in locations
+            if _is_same(path, location.path)
+            and (wanted_id is None or location.id == wanted_id)
+            and (kind is None or location.kind == kind)
+        ]
+        what = _described(path=path, id=wanted_id, kind=kind)
+        if not found:
+            paths = [each.path for each in locations if each.path]
+            closest = f": did you mean {did_you_mean(path, paths)}?" if path and paths else "."
+            raise ArgumentError(f"There is no backup location {what}{closest}")
+        if len(found) > 1:
+            each = " and ".join(f"{each.kind} {each.path} ({each.id})" for each in found)
+            raise ArgumentError(
+                f"There are {len(found)} backup locations {what}: {each}. Add path, id or kind."
+            )
+        return found[0]
 
 
 def get_backup_locations(
-    *, primary: bool = True, offsite: bool = True, vm_ref: str | None = None
+    *,
+    primary: bool = True,
+    offsite: bool = True,
+    vm_ref: str | VirtualMachine | None = None,
+    connection: str | None = None,
 ) -> list[BackupLocation]:
     """List the backup locations of the server, or those that one VM is assigned to.
 
-    Each kind is asked for by itself, since only that tells which location is of which kind: one
-    HTTP call a kind, in one session, which is ended before the function returns.
+    Each kind is asked for by itself, since only that tells which location is of which kind. Those
+    of one VM are asked for each time, in a session that is ended before the function returns.
 
     Args:
         primary: include the primary locations.
         offsite: include the offsite locations.
-        vm_ref: the AltaroVirtualMachineRef (a GUID) of the VM whose locations to list; None for
-            all locations.
+        vm_ref: the VM whose locations to list, as its AltaroVirtualMachineRef (a GUID) or as
+            get_virtual_machine() gives it; None for all locations.
+        connection: the name of the connection; None for the unnamed one.
 
     Raises:
         ArgumentError: both flags are False, or ``vm_ref`` is no GUID; nothing was sent.
@@ -36,71 +172,238 @@ def get_backup_locations(
     public clients.
     """
     with shown_without_traceback():
-        kinds: list[Kind] = [
-            kind for kind, asked in zip(KINDS, (primary, offsite), strict=True) if asked
-        ]
+        kinds = [kind for kind, asked in zip(KINDS, (primary, offsite), strict=True) if asked]
         if not kinds:
             raise ArgumentError(
                 "get_backup_locations(primary=False, offsite=False) asks for no location: leave "
                 "out one of the two."
             )
-        ref = None if vm_ref is None else _vm_ref(vm_ref)
-        of_vm = f" of VM {ref}" if ref else ""
-        with explained(f"list the backup locations{of_vm}"):
-            return _listed(program_settings(), kinds, ref)
+        if isinstance(vm_ref, VirtualMachine):
+            vm_ref = assignable(vm_ref).ref
+        if vm_ref is None:
+            return _server(connection).backup_locations(kinds)
+        ref = _guid("vm_ref of get_backup_locations", vm_ref)
+        return _server(connection).vm_backup_locations(ref, kinds)
+
+
+def get_virtual_machines_output(
+    *, configured: pulumi.Input[bool | None] = None, connection: str | None = None
+) -> pulumi.Output[list[VirtualMachine]]:
+    """:func:`get_virtual_machines` for arguments that may be outputs."""
+    return _output(get_virtual_machines, configured=configured, connection=connection)
+
+
+def get_virtual_machine_output(
+    *,
+    name: pulumi.Input[str | None] = None,
+    host: pulumi.Input[str | None] = None,
+    ref: pulumi.Input[str | None] = None,
+    connection: str | None = None,
+) -> pulumi.Output[VirtualMachine]:
+    """:func:`get_virtual_machine` for arguments that may be outputs."""
+    return _output(get_virtual_machine, name=name, host=host, ref=ref, connection=connection)
+
+
+def get_backup_location_output(
+    *,
+    path: pulumi.Input[str | None] = None,
+    id: pulumi.Input[str | None] = None,  # the name of the field
+    kind: pulumi.Input[Kind | None] = None,
+    connection: str | None = None,
+) -> pulumi.Output[BackupLocation]:
+    """:func:`get_backup_location` for arguments that may be outputs."""
+    return _output(get_backup_location, path=path, id=id, kind=kind, connection=connection)
 
 
 def get_backup_locations_output(
     *,
     primary: pulumi.Input[bool] = True,
     offsite: pulumi.Input[bool] = True,
-    vm_ref: pulumi.Input[str | None] = None,
+    vm_ref: pulumi.Input[str | VirtualMachine | None] = None,
+    connection: str | None = None,
 ) -> pulumi.Output[list[BackupLocation]]:
-    """:func:`get_backup_locations` for arguments that may be outputs of other resources.
+    """:func:`get_backup_locations` for arguments that may be outputs.
 
     In a preview in which an argument is not known yet, nothing is asked and the result is unknown
     as well.
     """
-    return pulumi.Output.all(primary=primary, offsite=offsite, vm_ref=vm_ref).apply(
-        lambda arguments: get_backup_locations(**arguments)
+    return _output(
+        get_backup_locations,
+        primary=primary,
+        offsite=offsite,
+        vm_ref=vm_ref,
+        connection=connection,
     )
 
 
-def _vm_ref(value: str) -> str:
-    try:
-        return normalize_guid(value)
-    except ArgumentError as error:
-        raise ArgumentError(f"vm_ref of get_backup_locations: {error}") from None
+def assignable(vm: VirtualMachine) -> VirtualMachine:
+    """The VM itself, when it can be assigned.
+
+    Raises:
+        ArgumentError: it is not configured in VM Backup.
+    """
+    if not _is_configured(vm):
+        raise ArgumentError(
+            f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, so it cannot be "
+            "assigned: add it to VM Backup first."
+        )
+    return vm
 
 
-def _listed(settings: Settings, kinds: list[Kind], ref: str | None) -> list[BackupLocation]:
-    refused_logins = _refused_logins()
-    if settings in refused_logins:
-        raise LoginError(refused_logins[settings])
-    found: dict[str, BackupLocation] = {}
-    try:
-        with Client(settings) as client:
-            for kind in kinds:
-                locations = (
-                    client.vm_backup_locations(ref, kind) if ref else client.backup_locations(kind)
-                )
-                for location in locations:
-                    if found.setdefault(location.id, location).kind != kind:
-                        raise LostAnswerError(
-                            f"The server lists {location.id} ({location.path}) as a primary and as "
-                            "an offsite location; ask for one kind only, with primary=False or "
-                            "offsite=False."
-                        )
-    except LoginError as error:
-        refused_logins[settings] = str(error)
-        raise
-    except RefusedError as error:
-        advice = " Check that vm_ref is a VM of this server." if ref else ""
-        raise RefusedError(f"{error}{advice}") from None
-    return list(found.values())
+class _Server:
+    """What one server has told a program: it is asked for its lists once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lists: dict[str, list[Any] | RefusedError] = {}
+        self._snapshot: Inventory | None = None
+        self._failure: VmBackupError | None = None
+
+    def virtual_machines(self) -> list[VirtualMachine]:
+        with explained("list the virtual machines"):
+            return self._list("virtual_machines")
+
+    def backup_locations(self, kinds: Iterable[Kind] = KINDS) -> list[BackupLocation]:
+        with explained("list the backup locations"):
+            return _of_one_kind([each for kind in kinds for each in self._list(kind)])
+
+    def vm_backup_locations(self, ref: str, kinds: list[Kind]) -> list[BackupLocation]:
+        def ask(client: Client) -> list[BackupLocation]:
+            return [each for kind in kinds for each in client.vm_backup_locations(ref, kind)]
+
+        def read(snapshot: Inventory) -> list[BackupLocation]:
+            return [each for each in snapshot.vm_backup_locations(ref) if each.kind in kinds]
+
+        with explained(f"list the backup locations of VM {ref}"):
+            try:
+                return _of_one_kind(self._ask(ask, read))
+            except RefusedError as error:
+                raise RefusedError(f"{error} Check that vm_ref is a VM of this server.") from None
+
+    def _list(self, name: str) -> list[Any]:
+        if not self._lists:
+            self._lists = self._ask(_lists_of_server, _lists_of_snapshot)
+        answer = self._lists[name]
+        if isinstance(answer, RefusedError):
+            raise RefusedError(str(answer))
+        return answer
+
+    def _ask(self, ask: Callable[[Client], _T], read: Callable[[Inventory], _T]) -> _T:
+        """Ask the server, or in a preview that cannot, read the snapshot instead."""
+        if self._failure:
+            raise type(self._failure)(str(self._failure))
+        if self._snapshot is None:
+            may_read = pulumi.runtime.is_dry_run() and self._settings.inventory_file
+            reason = "no credentials are configured"
+            if self._settings.has_credentials or not may_read:
+                try:
+                    with Client(self._settings) as client:
+                        return ask(client)
+                except RefusedError:
+                    raise
+                except (NoAnswerError, BusyError) as error:
+                    if not may_read:
+                        self._failure = error
+                        raise
+                    reason = f"the server cannot be asked: {error}"
+                except VmBackupError as error:
+                    # Kept, so that a refused password is sent once: Windows locks accounts.
+                    self._failure = error
+                    raise
+            self._snapshot = self._read_snapshot(reason)
+        return read(self._snapshot)
+
+    def _read_snapshot(self, reason: str) -> Inventory:
+        path = Path(self._settings.inventory_file or "")
+        snapshot = read_inventory(path)
+        age = _age(datetime.now(timezone.utc) - snapshot.taken_at)
+        pulumi.log.warn(
+            f"This preview takes VMs and backup locations from the inventory file {path}, which is "
+            f"{age} old, since {reason.rstrip('.')}."
+        )
+        return snapshot
+
+
+def _server(connection: str | None) -> _Server:
+    return _servers().setdefault(settings := program_settings(connection), _Server(settings))
 
 
 @once_per_program
-def _refused_logins() -> dict[Settings, str]:
-    """Logins that are not sent again, since Windows locks accounts after a few."""
+def _servers() -> dict[Settings, _Server]:
     return {}
+
+
+def _lists_of_server(client: Client) -> dict[str, list[Any] | RefusedError]:
+    calls: dict[str, Callable[[], list[Any]]] = {
+        "virtual_machines": client.virtual_machines,
+        "primary": lambda: client.backup_locations("primary"),
+        "offsite": lambda: client.backup_locations("offsite"),
+    }
+    lists: dict[str, list[Any] | RefusedError] = {}
+    for name, call in calls.items():
+        try:
+            lists[name] = call()
+        except RefusedError as error:  # fails the look-ups that need this list
+            lists[name] = error
+    return lists
+
+
+def _lists_of_snapshot(snapshot: Inventory) -> dict[str, list[Any] | RefusedError]:
+    return {
+        "virtual_machines": list(snapshot.virtual_machines),
+        **{
+            kind: [each for each in snapshot.backup_locations if each.kind == kind]
+            for kind in KINDS
+        },
+    }
+
+
+def _of_one_kind(locations: list[BackupLocation]) -> list[BackupLocation]:
+    found: dict[str, BackupLocation] = {}
+    for location in locations:
+        if found.setdefault(location.id, location).kind != location.kind:
+            raise LostAnswerError(
+                f"The server lists {location.id} ({location.path}) as a primary and as an offsite "
+                "location, so it is not certain which of the two it is."
+            )
+    return list(found.values())
+
+
+def _output(function: Callable[..., _T], **arguments: Any) -> pulumi.Output[_T]:
+    return pulumi.Output.all(**arguments).apply(lambda known: function(**known))
+
+
+def _guid(where: str, value: str) -> str:
+    try:
+        return normalize_guid(value)
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}: {error}") from None
+
+
+def _is_same(wanted: str | None, name: str | None) -> bool:
+    return wanted is None or (name is not None and wanted.casefold() == name.casefold())
+
+
+def _is_configured(vm: VirtualMachine) -> bool:
+    return vm.ref is not None and vm.configured is not False
+
+
+def _described(**wanted: str | None) -> str:
+    return "with " + ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value)
+
+
+def _no_vm(what: str, name: str | None, host: str | None, vms: list[VirtualMachine]) -> str:
+    elsewhere = [vm for vm in vms if name and host and _is_same(name, vm.name)]
+    if elsewhere:
+        hosts = " and ".join(str(vm.host) for vm in elsewhere)
+        return f"There is no VM {what}; it is on {hosts}."
+    names = [vm.name for vm in vms if vm.name]
+    closest = f": did you mean {did_you_mean(name, names)}?" if name and names else "."
+    return f"There is no VM {what}{closest}"
+
+
+def _age(age: timedelta) -> str:
+    minutes = max(0, int(age.total_seconds()) // 60)
+    if minutes < 120:
+        return f"{minutes} minutes"
+    return f"{minutes // 60} hours" if minutes < 2880 else f"{minutes // 1440} days"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from .errors import ArgumentError
@@ -33,16 +34,42 @@ class BackupLocation:
 class VirtualMachine:
     """A virtual machine that VM Backup sees.
 
+    What the server does not tell is None. Times are the server's own, without a time zone; the
+    units of durations and sizes are not documented, so they are as the server gives them.
+
     Attributes:
-        ref: the AltaroVirtualMachineRef, a GUID in lower case.
+        ref: the AltaroVirtualMachineRef, a GUID in lower case; None when VM Backup has none for it.
         name: the VM's name on its hypervisor; None when the server names none.
+        host: the name of its hypervisor host.
         configured: False when the VM is known but not configured in VM Backup, so that nothing of
-            it is backed up; None when the server does not say.
+            it is backed up.
+        hypervisor_uuid: the HypervisorVirtualMachineUuid, as the server writes it.
+        next_backup_time, next_offsite_copy_time: when the next ones are due.
+        last_backup_time, last_offsite_copy_time: when the last ones were made.
+        last_backup_result, last_offsite_copy_result: how they ended, in the server's words.
+        last_backup_duration, last_offsite_copy_duration: how long they took.
+        last_backup_transfer_size_compressed, last_backup_transfer_size_uncompressed,
+        last_offsite_copy_transfer_size_compressed, last_offsite_copy_transfer_size_uncompressed:
+            how much was transferred.
     """
 
-    ref: str
+    ref: str | None
     name: str | None
-    configured: bool | None
+    host: str | None = None
+    configured: bool | None = None
+    hypervisor_uuid: str | None = None
+    next_backup_time: datetime | None = None
+    next_offsite_copy_time: datetime | None = None
+    last_backup_time: datetime | None = None
+    last_backup_result: str | None = None
+    last_backup_duration: int | None = None
+    last_backup_transfer_size_compressed: int | None = None
+    last_backup_transfer_size_uncompressed: int | None = None
+    last_offsite_copy_time: datetime | None = None
+    last_offsite_copy_result: str | None = None
+    last_offsite_copy_duration: int | None = None
+    last_offsite_copy_transfer_size_compressed: int | None = None
+    last_offsite_copy_transfer_size_uncompressed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ import pulumi
 from pulumi.runtime import is_config_secret
 
 from .errors import VmBackupError
-from .settings import SECRET_SETTINGS, Settings, config_set_command, read_settings
+from .settings import (
+    SECRET_SETTINGS,
+    Settings,
+    config_name,
+    config_set_command,
+    read_connections,
+    read_settings,
+)
 
 _T = TypeVar("_T")
 
@@ -54,24 +61,31 @@ def once_per_program(function: Callable[[], _T]) -> Callable[[], _T]:
     return wrapper
 
 
-def program_settings() -> Settings:
+def program_settings(connection: str | None = None) -> Settings:
     """The settings of the running program: stack configuration, environment, default.
 
     Warns of a password or token that the stack configuration holds as plain text.
 
+    Args:
+        connection: the name of the connection; None for the unnamed one.
+
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: a value cannot be used, or there is no such connection.
     """
     _warn_of_plain_text_secrets()
-    return read_settings(pulumi.Config("vmbackup").get, os.environ)
+    return read_settings(pulumi.Config("vmbackup").get, os.environ, connection)
 
 
 @once_per_program
 def _warn_of_plain_text_secrets() -> None:
     config = pulumi.Config("vmbackup")
-    for key in SECRET_SETTINGS:
-        if config.get(key) and not is_config_secret(f"vmbackup:{key}"):
-            pulumi.log.warn(
-                f"vmbackup:{key} stands in the stack configuration as plain text: encrypt it with "
-                f"`{config_set_command(key)}`."
-            )
+    connections = read_connections(config.get)
+    for connection in (None, *connections):
+        get = connections[connection].get if connection else config.get
+        for key in SECRET_SETTINGS:
+            stored_as = "vmbackup:connections" if connection else f"vmbackup:{key}"
+            if get(key) and not is_config_secret(stored_as):
+                pulumi.log.warn(
+                    f"{config_name(key, connection)} stands in the stack configuration as plain "
+                    f"text: encrypt it with `{config_set_command(key, connection)}`."
+                )

@@ -2,16 +2,24 @@
 
 Each setting is looked for in the stack configuration (``vmbackup:username``), then in the
 environment (``VMBACKUP_USERNAME``), then its default is taken. Empty text counts as not set.
+
+A named connection has settings of its own: ``vmbackup:connections.site-b.username``, then
+``VMBACKUP_SITE_B_USERNAME``, then the same defaults. Nothing of the unnamed connection is taken for
+it, so that no password goes to another server.
+
+The ``vmbackup`` command has an option for each setting that is no secret, which goes before both.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +28,22 @@ from urllib.parse import urlsplit
 from .errors import ArgumentError, SettingsError
 from .models import normalize_guid
 
+SETTINGS = (
+    "apiVersion",
+    "baseUrl",
+    "username",
+    "password",
+    "domain",
+    "sessionToken",
+    "serverAddress",
+    "serverPort",
+    "caFile",
+    "hostHeader",
+    "timeoutSeconds",
+    "sessionWaitSeconds",
+    "settleSeconds",
+    "inventoryFile",
+)
 SECRET_SETTINGS = ("password", "sessionToken")
 
 
@@ -29,12 +53,12 @@ class _Version(NamedTuple):
 
 
 # Base URLs: documented. Server ports: seen in public clients.
-_VERSIONS = {
+VERSIONS = {
     "8": _Version("http://localhost:35113/api", 35107),
     "9.0": _Version("http://localhost:36015/api", 36014),
     "9.1": _Version("http://localhost:36013/api/rest", 36014),
 }
-_NEWEST_VERSION = "9.1"
+NEWEST_VERSION = "9.1"
 
 
 @dataclass(frozen=True)
@@ -42,6 +66,7 @@ class Settings:
     """Everything that is needed to talk to one VM Backup API; made by :func:`read_settings`.
 
     Attributes:
+        connection: the name of the connection; None for the unnamed one.
         base_url: where the API answers, without a slash at the end.
         session_token: a session that somebody else started and will end, or None.
         username, password, domain: the Windows account that starts a session.
@@ -51,25 +76,42 @@ class Settings:
         timeout_seconds: how long one HTTP exchange may take.
         session_wait_seconds: how long to wait while something else holds the API.
         settle_seconds: how long a fresh assignment may be missing from what the API lists.
+        inventory_file: the snapshot that previews read when the server cannot be asked, or None.
     """
 
     base_url: str
+    connection: str | None = None
     session_token: str | None = field(default=None, repr=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     domain: str = ""
     server_address: str = "LOCALHOST"
-    server_port: int = _VERSIONS[_NEWEST_VERSION].server_port
+    server_port: int = VERSIONS[NEWEST_VERSION].server_port
     ca_file: str | None = None
     host_header: str | None = None
     timeout_seconds: float = 30
     session_wait_seconds: float = 60
     settle_seconds: float = 30
+    inventory_file: str | None = None
 
     @property
     def is_local(self) -> bool:
         """Whether the API is reached through a loopback address of this machine."""
         return is_loopback(urlsplit(self.base_url).hostname)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether a session can be started, or is given."""
+        return bool(self.session_token or (self.username and self.password))
+
+    def name_of(self, key: str) -> str:
+        """How the stack configuration names a setting of this connection."""
+        return config_name(key, self.connection)
+
+    def ways_to_set(self, key: str) -> str:
+        """How to set a setting of this connection, for the end of an error's sentence."""
+        variable = environment_variable(key, self.connection)
+        return f"set {variable} or run `{config_set_command(key, self.connection)}`"
 
 
 def is_loopback(host: str | None) -> bool:
@@ -82,20 +124,27 @@ def is_loopback(host: str | None) -> bool:
         return host.lower() == "localhost"
 
 
-def environment_variable(key: str) -> str:
+def environment_variable(key: str, connection: str | None = None) -> str:
     """The environment variable of a setting: ``VMBACKUP_API_VERSION`` for ``apiVersion``."""
-    return "VMBACKUP_" + "".join(f"_{c}" if c.isupper() else c.upper() for c in key)
+    name = re.sub(r"[^A-Z0-9]", "_", connection.upper()) + "_" if connection else ""
+    return f"VMBACKUP_{name}" + "".join(f"_{c}" if c.isupper() else c.upper() for c in key)
 
 
-def config_set_command(key: str) -> str:
+def config_name(key: str, connection: str | None = None) -> str:
+    """How the stack configuration names a setting."""
+    return f"vmbackup:connections.{connection}.{key}" if connection else f"vmbackup:{key}"
+
+
+def config_set_command(key: str, connection: str | None = None) -> str:
     """The command that stores a setting in the stack configuration."""
-    option = "--secret " if key in SECRET_SETTINGS else ""
-    return f"pulumi config set {option}vmbackup:{key}"
+    secret = "--secret " if key in SECRET_SETTINGS else ""
+    path = "--path " if connection else ""
+    return f"pulumi config set {secret}{path}{config_name(key, connection)}"
 
 
-def both_ways_to_set(key: str) -> str:
-    """How to set a setting, for the end of an error's sentence."""
-    return f"set {environment_variable(key)} or run `{config_set_command(key)}`"
+def option_name(key: str) -> str:
+    """The option of the ``vmbackup`` command for a setting: ``--api-version``."""
+    return "--" + "".join(f"-{c.lower()}" if c.isupper() else c for c in key)
 
 
 @dataclass(frozen=True)
@@ -111,27 +160,26 @@ class _Value:
         return SettingsError(f"The value{value} of {self.source} {problem}.")
 
 
-def read_settings(get_config: Callable[[str], object], environment: Mapping[str, str]) -> Settings:
-    """Read and check all settings.
+def read_settings(
+    get_config: Callable[[str], object],
+    environment: Mapping[str, str],
+    connection: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read and check all settings of a connection.
 
     Args:
         get_config: gives the stack configuration's value for a key such as ``username`` (without
             ``vmbackup:``), or None.
         environment: the environment variables, mostly ``os.environ``.
+        connection: the name of the connection; None for the unnamed one.
+        options: what the options of the ``vmbackup`` command give, by the keys of the settings.
 
     Raises:
-        SettingsError: a value cannot be used. Missing credentials are no error here: a preview
-            needs none.
+        SettingsError: a value cannot be used, or there is no such connection. Missing credentials
+            are no error here: a preview needs none.
     """
-
-    def find(key: str) -> _Value | None:
-        configured = get_config(key)
-        if configured not in (None, ""):
-            return _Value(key, str(configured), f"vmbackup:{key} in the stack configuration")
-        variable = environment_variable(key)
-        if environment.get(variable):
-            return _Value(key, environment[variable], f"{variable} in the environment")
-        return None
+    find = _finder(get_config, environment, connection, options)
 
     def text(key: str, default: str | None = None) -> str | None:
         value = find(key)
@@ -152,6 +200,7 @@ def read_settings(get_config: Callable[[str], object], environment: Mapping[str,
 
     return Settings(
         base_url=base_url,
+        connection=connection,
         session_token=_session_token(find("sessionToken")),
         username=text("username"),
         password=text("password"),
@@ -163,18 +212,120 @@ def read_settings(get_config: Callable[[str], object], environment: Mapping[str,
         timeout_seconds=seconds("timeoutSeconds", 30, minimum=0.001),
         session_wait_seconds=seconds("sessionWaitSeconds", 60, minimum=0),
         settle_seconds=seconds("settleSeconds", 30, minimum=0),
+        inventory_file=text("inventoryFile"),
+    )
+
+
+def setting_sources(
+    get_config: Callable[[str], object],
+    environment: Mapping[str, str],
+    connection: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Where each setting that is set comes from, by its key; takes what read_settings takes."""
+    find = _finder(get_config, environment, connection, options)
+    return {key: value.source for key in SETTINGS if (value := find(key))}
+
+
+def _finder(
+    get_config: Callable[[str], object],
+    environment: Mapping[str, str],
+    connection: str | None,
+    options: Mapping[str, str] | None,
+) -> Callable[[str], _Value | None]:
+    if connection is not None:
+        get_config = _connection(get_config, environment, connection).get
+
+    def find(key: str) -> _Value | None:
+        if options and options.get(key):
+            return _Value(key, options[key], f"the option {option_name(key)}")
+        configured = get_config(key)
+        if configured not in (None, ""):
+            source = f"{config_name(key, connection)} in the stack configuration"
+            return _Value(key, str(configured), source)
+        variable = environment_variable(key, connection)
+        if environment.get(variable):
+            return _Value(key, environment[variable], f"{variable} in the environment")
+        return None
+
+    return find
+
+
+def read_connections(get_config: Callable[[str], object]) -> dict[str, dict[str, object]]:
+    """The settings of each named connection in the stack configuration, by its name.
+
+    Raises:
+        SettingsError: ``vmbackup:connections`` does not hold one object for each name.
+    """
+    where = "vmbackup:connections in the stack configuration"
+    value = get_config("connections")
+    if isinstance(value, str):  # as the provider's process is given it
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise SettingsError(f"The value of {where} is no object: {_HOW_TO_CONNECT}.") from None
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"The value of {where} is no object: {_HOW_TO_CONNECT}.")
+    connections: dict[str, dict[str, object]] = {}
+    prefixes: dict[str, str] = {}
+    for name, settings in value.items():
+        if not isinstance(settings, Mapping):
+            raise SettingsError(f"{name!r} of {where} is no object: {_HOW_TO_CONNECT}.")
+        for key in settings:
+            if key not in SETTINGS:
+                raise SettingsError(
+                    f"{name}.{key} of {where} is not a setting: use {did_you_mean(key, SETTINGS)}."
+                )
+        other = prefixes.setdefault(environment_variable("", name), name)
+        if other != name:
+            raise SettingsError(
+                f"{other!r} and {name!r} of {where} share the environment variables "
+                f"{environment_variable('', name)}…: rename one of them."
+            )
+        connections[name] = dict(settings)
+    return connections
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The words closest to a misspelt one, or some of them when none is close."""
+    by_lower = {each.lower(): each for each in words}
+    close = get_close_matches(word.lower(), by_lower, cutoff=0.5) or sorted(by_lower)[:10]
+    return " or ".join(repr(by_lower[each]) for each in close)
+
+
+_HOW_TO_CONNECT = (
+    "give it one object for each name, as `pulumi config set --path "
+    "vmbackup:connections.site-b.baseUrl …` does"
+)
+
+
+def _connection(
+    get_config: Callable[[str], object], environment: Mapping[str, str], name: str
+) -> dict[str, object]:
+    connections = read_connections(get_config)
+    if name in connections:
+        return connections[name]
+    if name and any(environment.get(environment_variable(key, name)) for key in SETTINGS):
+        return {}
+    there_are = ", ".join(map(repr, sorted(connections))) or "none"
+    raise SettingsError(
+        f"There is no connection {name!r} in vmbackup:connections of the stack configuration "
+        f"(there are: {there_are}), nor a variable {environment_variable('', name)}… in the "
+        f"environment: correct the name, or run `{config_set_command('baseUrl', name)}`."
     )
 
 
 def _version(value: _Value | None) -> _Version:
     if not value:
-        return _VERSIONS[_NEWEST_VERSION]
-    if value.text not in _VERSIONS:
+        return VERSIONS[NEWEST_VERSION]
+    if value.text not in VERSIONS:
         raise value.error(
-            f"is not a known API version: use {', '.join(_VERSIONS)} "
-            f"({_NEWEST_VERSION} also for everything later), in quotes in a YAML file"
+            f"is not a known API version: use {', '.join(VERSIONS)} "
+            f"({NEWEST_VERSION} also for everything later), in quotes in a YAML file"
         )
-    return _VERSIONS[value.text]
+    return VERSIONS[value.text]
 
 
 def _base_url(value: _Value | None) -> str | None:

@@ -1,0 +1,257 @@
+"""What a VM Backup server holds, and the snapshot of it that previews read away from the server."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .client import Client
+from .errors import ArgumentError, SettingsError, explained
+from .models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine, normalize_guid
+
+# What a server that people work on may be asked at a time.
+CALLS_AT_A_TIME = 4
+_SECONDS_TO_FINISH_CALLS = 5.0
+
+_FORMAT = "pulumi-vmbackup inventory"
+_VERSION = 1
+# What changes with each backup is left out, so that a change of the file is one of the inventory.
+_VM_KEYS = ("ref", "name", "host", "configured", "hypervisor_uuid")
+_LOCATION_KEYS = ("id", "path", "kind")
+_ASSIGNMENT_KEYS = ("vm_ref", "backup_location_id")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The VMs, backup locations and assignments of one server at one time.
+
+    Attributes:
+        virtual_machines: all VMs that the server sees.
+        backup_locations: all locations, each with its kind.
+        assignments: which VM goes to which location.
+        taken_at: when it was read from the server, in UTC.
+    """
+
+    virtual_machines: tuple[VirtualMachine, ...]
+    backup_locations: tuple[BackupLocation, ...]
+    assignments: tuple[Assignment, ...]
+    taken_at: datetime
+
+    def vm_backup_locations(self, vm_ref: str) -> list[BackupLocation]:
+        """The locations that a VM is assigned to."""
+        ids = {each.backup_location_id for each in self.assignments if each.vm_ref == vm_ref}
+        return [location for location in self.backup_locations if location.id in ids]
+
+    def dump(self) -> str:
+        """The text of a snapshot file: sorted, and an item a line."""
+        content = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "taken_at": self.taken_at.astimezone(timezone.utc).isoformat(timespec="seconds"),
+        }
+        lists = {
+            "virtual_machines": _lines(self.virtual_machines, _VM_KEYS, ("name", "host", "ref")),
+            "backup_locations": _lines(self.backup_locations, _LOCATION_KEYS, ("kind", "path")),
+            "assignments": _lines(self.assignments, _ASSIGNMENT_KEYS, _ASSIGNMENT_KEYS),
+        }
+        head = ",\n".join(
+            f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()
+        )
+        body = ",\n".join(f"  {json.dumps(key)}: {lines}" for key, lines in lists.items())
+        return f"{{\n{head},\n{body}\n}}\n"
+
+
+def gather(client: Client, progress: Callable[[int, int], None] | None = None) -> Inventory:
+    """Read everything from a server: three lists, then the locations of each configured VM.
+
+    Args:
+        client: the way to the server; its session is left to the caller.
+        progress: is called on this thread with the number of VMs that have been asked for, and with
+            that of all.
+
+    Raises:
+        VmBackupError: the server refused or did not answer.
+    """
+    taken_at = datetime.now(timezone.utc)
+    with explained("list the virtual machines"):
+        vms = client.virtual_machines()
+    with explained("list the backup locations"):
+        locations = [each for kind in KINDS for each in client.backup_locations(kind)]
+    kinds: dict[str, Kind | None] = {}
+    for location in locations:
+        # What both lists hold is certainly neither.
+        is_new = kinds.get(location.id, location.kind) == location.kind
+        kinds[location.id] = location.kind if is_new else None
+    paths = {location.id: location.path for location in locations}
+    configured = [vm for vm in vms if vm.ref is not None and vm.configured is not False]
+
+    def ask(vm: VirtualMachine) -> list[Assignment]:
+        ref = vm.ref or ""
+        with explained(f"list the backup locations of VM {vm.name} ({ref})"):
+            return [
+                Assignment(
+                    vm_ref=ref,
+                    backup_location_id=each.id,
+                    vm_name=vm.name,
+                    location_path=each.path or paths.get(each.id),
+                    kind=kinds.get(each.id),
+                )
+                for each in client.vm_backup_locations(ref)
+            ]
+
+    return Inventory(
+        virtual_machines=tuple(vms),
+        backup_locations=tuple(locations),
+        assignments=tuple(
+            assignment
+            for answer in _ask_at_a_time(ask, configured, progress or (lambda *_: None))
+            for assignment in answer
+        ),
+        taken_at=taken_at,
+    )
+
+
+def _ask_at_a_time(
+    ask: Callable[[VirtualMachine], list[Assignment]],
+    vms: list[VirtualMachine],
+    progress: Callable[[int, int], None],
+) -> list[list[Assignment]]:
+    """The answers for all VMs, a few asked for at a time; the first error stops it.
+
+    Not a ThreadPoolExecutor: the process would wait for its threads after Ctrl-C, and so for a
+    server that does not answer.
+    """
+    answers: list[list[Assignment]] = [[] for _ in vms]
+    left = iter(enumerate(vms))
+    lock = threading.Condition()
+    is_stopped = False
+    done = 0
+    failure: Exception | None = None
+
+    def work() -> None:
+        nonlocal done, failure
+        while True:
+            with lock:
+                number, vm = next(left, (0, None))
+                if vm is None or is_stopped:
+                    return
+            try:
+                answers[number] = ask(vm)
+            except Exception as error:  # noqa: BLE001  # is raised on the thread of the caller
+                with lock:
+                    failure = failure or error
+                    lock.notify_all()
+                return
+            with lock:
+                done += 1
+                lock.notify_all()
+
+    threads = [
+        threading.Thread(target=work, daemon=True) for _ in range(min(CALLS_AT_A_TIME, len(vms)))
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        shown = 0
+        progress(0, len(vms))
+        while shown < len(vms) and not failure:
+            with lock:
+                # In slices: Windows delivers Ctrl-C between waits only.
+                if done == shown and not failure:
+                    lock.wait(0.5)
+                now = done
+            if now > shown:
+                shown = now
+                progress(shown, len(vms))
+    finally:
+        is_stopped = True
+        # A call that is under way would start the session again that the caller ends now.
+        give_up_at = time.monotonic() + _SECONDS_TO_FINISH_CALLS
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0, give_up_at - time.monotonic()))
+    if failure:
+        raise failure
+    return answers
+
+
+def read_inventory(path: Path) -> Inventory:
+    """Read a snapshot file, as ``vmbackup snapshot`` writes it.
+
+    Raises:
+        SettingsError: the file is not there, is damaged, or is none that this version can read.
+    """
+    again = "write it again with `vmbackup snapshot`"
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(
+            f"The inventory file {path.absolute()} cannot be read ({error.strerror}): correct "
+            f"vmbackup:inventoryFile, or {again}."
+        ) from None
+    except (ValueError, RecursionError):
+        raise SettingsError(f"The inventory file {path} is not JSON: {again}.") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise SettingsError(f"The file {path} is no inventory of pulumi-vmbackup: {again}.")
+    if content.get("version") != _VERSION:
+        raise SettingsError(
+            f"The inventory file {path} has the format version {content.get('version')!r}, and "
+            f"{_VERSION} can be read here: update pulumi-vmbackup, or {again}."
+        )
+    try:
+        return Inventory(
+            virtual_machines=tuple(map(_virtual_machine, content["virtual_machines"])),
+            backup_locations=tuple(map(_backup_location, content["backup_locations"])),
+            assignments=tuple(map(_assignment, content["assignments"])),
+            taken_at=_time(content["taken_at"]),
+        )
+    except (ArgumentError, KeyError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise SettingsError(f"The inventory file {path} is damaged ({reason}): {again}.") from None
+
+
+def _lines(items: Iterable[Any], keys: tuple[str, ...], order: tuple[str, ...]) -> str:
+    rows = [asdict(item) for item in items]
+    rows.sort(key=lambda row: [str(row[key] or "").lower() for key in order])
+    lines = [json.dumps({key: row[key] for key in keys}, ensure_ascii=False) for row in rows]
+    return "[\n    " + ",\n    ".join(lines) + "\n  ]" if lines else "[]"
+
+
+def _virtual_machine(item: Any) -> VirtualMachine:
+    ref, name, host, configured, hypervisor_uuid = (item[key] for key in _VM_KEYS)
+    return VirtualMachine(
+        ref=None if ref is None else normalize_guid(ref),
+        name=_text(name),
+        host=_text(host),
+        configured=configured if configured is None else bool(configured),
+        hypervisor_uuid=_text(hypervisor_uuid),
+    )
+
+
+def _backup_location(item: Any) -> BackupLocation:
+    if item["kind"] not in KINDS:
+        raise ValueError(f"the kind {item['kind']!r} is neither primary nor offsite")
+    return BackupLocation(normalize_guid(item["id"]), _text(item["path"]), item["kind"])
+
+
+def _assignment(item: Any) -> Assignment:
+    return Assignment(normalize_guid(item["vm_ref"]), normalize_guid(item["backup_location_id"]))
+
+
+def _text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _time(value: object) -> datetime:
+    time = datetime.fromisoformat(str(value))
+    if time.tzinfo is None:
+        raise ValueError(f"the time {value!r} has no time zone")
+    return time
