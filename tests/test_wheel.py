@@ -42,7 +42,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 def test_it_works_without_the_extras(wheel: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path)
-    python = tmp_path / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    scripts = tmp_path / ("Scripts" if sys.platform == "win32" else "bin")
+    python = scripts / "python"
     run(python, "-m", "pip", "install", "--quiet", wheel)
     run(python, "-W", "error", "-c", "from pulumi_vmbackup import *; VmBackupLocationAssignment")
     done = subprocess.run(
@@ -52,4 +53,10 @@ def test_it_works_without_the_extras(wheel: Path, tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: The simulator needs packages that are not installed (werkzeug): run "
         "`pip install 'pulumi-vmbackup[simulator]'`."
+    )
+    done = subprocess.run([scripts / "vmbackup"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "The vmbackup command needs packages that are not installed (click): run "
+        "`pip install 'pulumi-vmbackup[cli]'`.\n"
     )

@@ -1,0 +1,23 @@
+"""The ``vmbackup`` command, also where the packages that it needs are missing."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    try:
+        from . import cli
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("click", "rich"):
+            raise
+        sys.exit(
+            f"The vmbackup command needs packages that are not installed ({package}): run "
+            "`pip install 'pulumi-vmbackup[cli]'`."
+        )
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
