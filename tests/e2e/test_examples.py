@@ -2,32 +2,185 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from e2e.stack import MakeStack
+import yaml  # type: ignore[import-untyped]  # of pulumi, which depends on it
+from e2e.stack import MakeStack, Stack
+from sample import FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
-from pulumi_vmbackup.simulator import Inventory, Simulator
+from pulumi_vmbackup.inventory import read_inventory
+from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/Pulumi.yaml"))
+OF_ONE_SERVER = [example for example in EXAMPLES if example != "several-servers"]
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+def copied(example: str, stack: Stack) -> Stack:
+    shutil.copytree(ROOT / "examples" / example, stack.folder, dirs_exist_ok=True)
+    stack.pulumi("stack", "init", "test")
+    return stack
+
+
+@pytest.mark.parametrize("example", OF_ONE_SERVER)
 def test_an_example_goes_up_stays_and_comes_down(
     example: str, make_stack: MakeStack, simulator: Simulator
 ) -> None:
-    stack = make_stack(init=False)
-    shutil.copytree(ROOT / "examples" / example, stack.folder, dirs_exist_ok=True)
-    stack.pulumi("stack", "init", "test")
+    stack = copied(example, make_stack(init=False))
     stack.up()
     assert len(stack.resources()) == len(simulator.inventory.assignments) - 1
     stack.up("--expect-no-changes")
     stack.pulumi("destroy", "--yes", "--skip-preview")
     assert simulator.inventory.assignments == Inventory.sample().assignments
+
+
+# What is particular to an example
+
+
+def test_several_servers_go_up_stay_and_come_down_and_drift_on_one_is_noticed_there(
+    make_stack: MakeStack, simulator: Simulator, base_url: str
+) -> None:
+    site_a, site_b = simulator, Simulator(Inventory.sample(), password="of site-b")
+    with serve(site_b) as url_of_b:
+        stack = make_stack(init=False)
+        for site, url, password in (("A", base_url, PASSWORD), ("B", url_of_b, "of site-b")):
+            stack.environment[f"VMBACKUP_SITE_{site}_BASE_URL"] = url
+            stack.environment[f"VMBACKUP_SITE_{site}_USERNAME"] = "Administrator"
+            stack.environment[f"VMBACKUP_SITE_{site}_PASSWORD"] = password
+            stack.environment[f"VMBACKUP_SITE_{site}_SETTLE_SECONDS"] = "0"
+        copied("several-servers", stack).up()
+        assert site_a.inventory.locations_of(SQL01) == [OFFSITE01]
+        assert site_b.inventory.locations_of(FILE01) == [ROTATING]
+        stack.up("--expect-no-changes")
+
+        del site_b.inventory.assignments[FILE01, ROTATING]
+        assert "- 1 deleted" in stack.pulumi("refresh", "--yes", "--skip-preview")
+        assert stack.resources().keys() == {"SQL01-offsite"}
+        site_a.calls.clear()
+        stack.up()
+        assert site_b.inventory.locations_of(FILE01) == [ROTATING]
+        assert not [call for call in site_a.calls if SQL01 in call.path]
+
+        stack.pulumi("destroy", "--yes", "--skip-preview")
+    for server in (site_a, site_b):
+        assert server.inventory.assignments == Inventory.sample().assignments
+        assert not server.sessions
+
+
+def test_every_vm_leaves_the_rest_alone_when_a_vm_of_the_same_name_is_added(
+    make_stack: MakeStack, simulator: Simulator
+) -> None:
+    stack = copied("every-vm", make_stack(init=False))
+    stack.up()
+    before = stack.resources().keys()
+    assert not [name for name in before if name.startswith(("WEB0", "TEST01"))]  # exceptions
+    ref = "00000000-0000-4000-8000-000000000001"
+    sql01 = simulator.inventory.virtual_machines[SQL01]
+    simulator.inventory.virtual_machines[ref] = {**sql01, "AltaroVirtualMachineRef": ref}
+    output = stack.up()
+    assert "+ 1 created" in output
+    assert stack.resources().keys() == {*before, f"SQL01-{ref}"}
+    assert not [call for call in simulator.calls if call.method == "DELETE"]
+
+    for command in re.findall(r"^\$ pulumi (.+)$", (stack.folder / "README.md").read_text(), re.M):
+        stack.pulumi(*shlex.split(command))
+    stack.pulumi("preview", "--expect-no-changes")
+    stack.pulumi("config", "set", "--path", "exceptions[0]", "SQL1")
+    assert "No configured VM has the name of an exception: ['sql1']." in stack.pulumi(
+        "preview", fails=True
+    )
+
+
+PLAN = ["Rotating disks", r"\\NAS01\VMBackups", r"\\OFFSITE01\VMBackups"]
+
+
+def plan(preview: str) -> list[str]:
+    """The lines of a preview that tell what is created, without the ids of this stack."""
+    return sorted(
+        line for line in preview.splitlines() if re.search(r"\+ |vm_|location_|kind", line)
+    )
+
+
+def test_a_preview_without_the_server_prints_the_same_plan_and_up_refuses(
+    make_stack: MakeStack, simulator: Simulator
+) -> None:
+    stack = copied("pull-request-preview", make_stack(init=False))
+    with_server = stack.pulumi("preview", "--diff")
+    assert "inventory file" not in with_server
+    assert simulator.calls
+    simulator.calls.clear()
+    for variable in ("VMBACKUP_USERNAME", "VMBACKUP_PASSWORD"):
+        del stack.environment[variable]
+    stack.environment["VMBACKUP_BASE_URL"] = "http://127.0.0.1:9/api/rest"  # nothing listens there
+
+    without = stack.pulumi("preview", "--diff")
+    assert plan(without) == plan(with_server)
+    assert re.findall(r'vm_name +: "(\w+)"', without).count("SQL01") == 2
+    assert re.findall(r'vm_name +: "(\w+)"', without).count("FILE01") == 1
+    paths = re.findall(r'location_path +: (".+")', without)
+    assert sorted(json.loads(path) for path in paths) == PLAN
+    assert re.search(
+        r"warning: This preview takes VMs and backup locations from the inventory file "
+        r"inventory\.json, which is \d+ days old, since no credentials are configured\.\n",
+        without,
+    )
+    refused = stack.up(fails=True)
+    assert "error: Could not list the backup locations: No username for VM Backup" in refused
+    assert "Traceback" not in refused
+    assert simulator.calls == []
+
+
+def test_the_snapshot_of_the_example_is_one_of_the_simulator() -> None:
+    file = ROOT / "examples" / "pull-request-preview" / "inventory.json"
+    snapshot = read_inventory(file)
+    assert snapshot.dump() == file.read_text("utf-8")
+    sample = Inventory.sample()
+    assert {vm.ref for vm in snapshot.virtual_machines} == set(sample.virtual_machines)
+    assert {each.id: each.kind for each in snapshot.backup_locations} == sample.kinds
+
+
+@pytest.mark.skipif(os.name == "nt", reason="that job of the workflow runs on Linux")
+def test_the_workflow_comments_the_preview_also_when_it_fails(make_stack: MakeStack) -> None:
+    stack = copied("pull-request-preview", make_stack(init=False, VMBACKUP_PASSWORD=""))
+    file = stack.folder / ".github" / "workflows" / "vmbackup.yml"
+    workflow = yaml.safe_load(file.read_text("utf-8"))
+    (script,) = (
+        step["run"] for step in workflow["jobs"]["preview"]["steps"] if step.get("id") == "preview"
+    )
+
+    def comment(code: int) -> str:
+        environment = {**stack.environment, "PULUMI_STACK": "test"}
+        done = subprocess.run(
+            [shutil.which("bash") or "bash", "-e", "-o", "pipefail", "-c", script],
+            cwd=stack.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == code
+        return (stack.folder / "comment.md").read_text("utf-8")
+
+    text = comment(0)
+    assert text.startswith("### Preview of `test`\n~~~~~~text\n")
+    assert text.endswith("\n~~~~~~\n")
+    assert 'vm_name           : "FILE01"' in text
+    assert "the inventory file inventory.json" in text
+    program = stack.folder / "__main__.py"
+    program.write_text(program.read_text("utf-8").replace('"FILE01"', '"FIEL01"'), "utf-8")
+    assert "did you mean 'FILE01'" in comment(1)
+
+
+# The quickstart
 
 
 @pytest.fixture

@@ -1,0 +1,59 @@
+"""Checks GitHub workflows with actionlint, which it gets where there is none.
+
+Those of this repository and of its examples, each with its own .github/actionlint.yaml if it has
+one. In this order: `actionlint` on PATH, the copy in .tools/bin, and a build from its Go module.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools" / "bin"
+COPY = TOOLS / ("actionlint.exe" if os.name == "nt" else "actionlint")
+MODULE = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+
+
+def main() -> None:
+    # shellcheck and pyflakes are off: whether a machine has them is not to decide the result.
+    command = [actionlint(), "-shellcheck=", "-pyflakes="]
+    failed = False
+    for folder in (ROOT, *sorted((ROOT / "examples").iterdir())):
+        workflows = sorted(folder.glob(".github/workflows/*.yml"))
+        if workflows:
+            config = folder / ".github" / "actionlint.yaml"
+            option = ["-config-file", str(config)] if config.exists() else []
+            done = subprocess.run([*command, *option, *map(str, workflows)], check=False)
+            failed = failed or done.returncode != 0
+    sys.exit(failed)
+
+
+def actionlint() -> str:
+    """The path of an actionlint, built first if need be."""
+    on_path = shutil.which("actionlint")
+    if on_path:
+        return on_path
+    if not COPY.exists():
+        go = shutil.which("go")
+        if not go:
+            sys.exit(
+                "actionlint is missing: put it on PATH (https://github.com/rhysd/actionlint), or "
+                "install Go 1.25 or later, with which it can be built here."
+            )
+        print("Building actionlint into .tools/bin …", flush=True)
+        TOOLS.mkdir(parents=True, exist_ok=True)
+        # Resolved, since .tools may be a link, and go takes absolute paths only.
+        environment = {**os.environ, "GOBIN": str(TOOLS.resolve())}
+        done = subprocess.run([go, "install", MODULE], env=environment, check=False)
+        if done.returncode != 0:
+            sys.exit(
+                f"actionlint could not be built from {MODULE}, and go's messages above say why: "
+                "put it on PATH (https://github.com/rhysd/actionlint)."
+            )
+    return str(COPY)
+
+
+if __name__ == "__main__":
+    main()

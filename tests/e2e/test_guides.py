@@ -1,0 +1,296 @@
+"""The guides in docs/: their commands and programs, in the order in which they stand there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from e2e.stack import MakeStack, Stack
+from sample import EXCH01, FILE01, NAS01, OFFSITE01, ROTATING, SQL01
+
+from pulumi_vmbackup.simulator import Inventory, Simulator, serve
+
+ROOT = Path(__file__).parents[2]
+GUIDES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+LOOKUPS = "from pulumi_vmbackup import *\n\n"
+ASSIGN = """\
+VmBackupLocationAssignment(
+    "{name}-offsite",
+    vm_ref=get_virtual_machine(name="{name}"),
+    backup_location_id=get_backup_location(kind="offsite", path={path!r}),
+)
+"""
+
+
+def assigning(*names: str, path: str = r"\\OFFSITE01\VMBackups") -> str:
+    return LOOKUPS + "".join(ASSIGN.format(name=name, path=path) for name in names)
+
+
+def text(guide: str) -> str:
+    return (ROOT / "docs" / guide).read_text("utf-8")
+
+
+def blocks(guide: str) -> list[tuple[str, str]]:
+    """The language and the text of each block of code."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text(guide), re.MULTILINE | re.DOTALL)
+
+
+def commands(console: str) -> Iterator[tuple[str, list[str]]]:
+    """Each command of a console, and the lines of output that stand below it."""
+    for each in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]:
+        line, _, output = each.partition("\n")
+        yield line, [shown.strip() for shown in output.splitlines() if shown.strip()]
+
+
+def vmbackup(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pulumi_vmbackup.command", *arguments],
+        cwd=stack.folder,
+        env=stack.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+
+
+def run(stack: Stack, line: str, shown: list[str]) -> None:
+    """Run a command of a console, and find in its output what the guide shows of it."""
+    program, *arguments = shlex.split(line)
+    if program == "vmbackup":
+        to_file = arguments[-1] if arguments[-2:-1] == [">"] else None
+        done = vmbackup(stack, *(arguments[:-2] if to_file else arguments))
+        assert done.returncode == 0, done.stdout + done.stderr
+        if to_file:
+            (stack.folder / to_file).write_text(done.stdout, "utf-8")
+        printed = done.stdout
+    else:
+        assert program == "pulumi", line
+        fails = any(each.startswith("error:") for each in shown)
+        printed = stack.pulumi(*arguments, fails=fails)
+    printed_lines = [re.sub(r" \(\d[\d.]*s\)", "", each).strip() for each in printed.splitlines()]
+    for each in shown:
+        pattern = re.escape(each).replace("…", ".*")
+        assert any(re.fullmatch(pattern, printed_line) for printed_line in printed_lines), (
+            f"{each!r} of `{line}` is not in:\n{printed}"
+        )
+
+
+def run_guide(
+    guide: str, stack: Stack, *, before: dict[int, Callable[[], object]] | None = None
+) -> list[str]:
+    """Run a guide, and before its numbered commands what the guide tells of.
+
+    Returns the commands that cannot be run here.
+    """
+    number, left = 0, []
+    for language, block in blocks(guide):
+        if language == "python":
+            stack.program(block)
+        elif language == "console":
+            for line, shown in commands(block):
+                if line.startswith(("ssh ", "export ")):
+                    left.append(line)
+                    continue
+                number += 1
+                (before or {}).get(number, lambda: None)()
+                run(stack, line, shown)
+    return left
+
+
+def test_connecting(stack: Stack) -> None:
+    stack.pulumi("config", "set", "vmbackup:baseUrl", stack.environment["VMBACKUP_BASE_URL"])
+    left = run_guide("connecting.md", stack)
+    assert left == [
+        "ssh -N -L 36013:localhost:36013 backup-server",
+        "export VMBACKUP_CA_FILE=vmbackup.pem",
+    ]
+
+
+def test_pull_requests(stack: Stack, simulator: Simulator) -> None:
+    def away_from_the_server() -> None:
+        del stack.environment["VMBACKUP_PASSWORD"]
+        simulator.calls.clear()
+
+    run_guide("pull-requests.md", stack, before={3: away_from_the_server})
+    assert simulator.calls == []
+    assert "Traceback" not in stack.output
+
+
+def test_drift(make_stack: MakeStack, simulator: Simulator) -> None:
+    stack = make_stack(init=False)
+    stack.pulumi("stack", "init", "test")
+    stack.program(assigning("SQL01"))
+    stack.up()
+
+    def unassign() -> None:
+        del simulator.inventory.assignments[SQL01, OFFSITE01]
+
+    def nothing_was_changed() -> None:
+        assert stack.resources().keys() == {"SQL01-offsite"}
+        assert not simulator.inventory.locations_of(SQL01)
+
+    run_guide("drift.md", stack, before={2: unassign, 3: nothing_was_changed})
+    assert simulator.inventory.locations_of(SQL01) == [OFFSITE01]
+
+
+def exit_code(stack: Stack, command: str) -> int:
+    done = subprocess.run(
+        ["pulumi", *command.split(), "--non-interactive"],
+        cwd=stack.folder,
+        env=stack.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode
+
+
+def test_each_command_for_drift_sees_what_the_guide_says(
+    stack: Stack, simulator: Simulator
+) -> None:
+    rows = re.findall(r"^\| `pulumi (.+)` \| .+ \| (.+) \| (.+) \|$", text("drift.md"), re.M)
+    assert len(rows) == 3
+    yes_and_no = {True: 7, False: 0}
+    stack.program(assigning("SQL01"))
+    stack.up()
+    stack.program(assigning("SQL01", "FILE01"))
+    for command, _, sees_program in rows:
+        assert exit_code(stack, command) == yes_and_no[sees_program.startswith("yes")], command
+    stack.program(assigning("SQL01"))
+    del simulator.inventory.assignments[SQL01, OFFSITE01]
+    for command, sees_drift, _ in rows:
+        assert exit_code(stack, command) == yes_and_no[sees_drift.startswith("yes")], command
+    with serve(Simulator(password="changed since")) as refusing:
+        stack.environment["VMBACKUP_BASE_URL"] = refusing
+        assert exit_code(stack, rows[-1][0]) == 1
+    assert re.findall(r"^\| (\d) \|", text("drift.md"), re.M) == ["0", "7", "1"]
+
+
+def test_the_workflow_in_the_guide_is_the_one_of_the_example() -> None:
+    workflows = ROOT / "examples" / "pull-request-preview" / ".github" / "workflows"
+    (block,) = [block for language, block in blocks("drift.md") if language == "yaml"]
+    assert block == (workflows / "drift.yml").read_text("utf-8")
+
+
+def test_adopting(stack: Stack, simulator: Simulator) -> None:
+    simulator.inventory.assignments[FILE01, OFFSITE01] = None
+    simulator.inventory.assignments[FILE01, ROTATING] = None
+    _, generating = [block for language, block in blocks("adopting.md") if language == "python"]
+    run_guide("adopting.md", stack)
+    generator = stack.folder / "generate.py"
+    generator.write_text(generating, "utf-8")
+    generated = subprocess.run(
+        [sys.executable, generator.name],
+        cwd=stack.folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        timeout=60,
+    )
+    stack.program(generated.stdout)
+    stack.up()
+    names = stack.resources().keys()
+    assert "DC01-primary" in names  # the one that was adopted before, by its name
+    assert len(names) == 3
+    assert len(simulator.inventory.assignments) == 3
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+    assert not [call for call in simulator.calls if call.method == "DELETE"]
+
+
+def test_handing_over(make_stack: MakeStack, simulator: Simulator, tmp_path: Path) -> None:
+    stack = make_stack(init=False)
+    stack.pulumi("stack", "init", "prod")
+    stack.program(assigning("SQL01", "EXCH01"))
+    stack.up()
+    other = tmp_path / "databases"
+    other.mkdir()
+    (other / "Pulumi.yaml").write_text("name: databases\nruntime: python\n")
+    (other / "__main__.py").write_text(assigning("SQL01"), "utf-8")
+    stack.pulumi("--cwd", str(other), "stack", "init", "prod")
+
+    def takes_it_out() -> None:
+        stack.program(assigning("EXCH01"))
+
+    def keeps_exch01() -> None:
+        file = stack.folder / "__main__.py"
+        stack.program(file.read_text("utf-8") + "\n" + assigning("EXCH01"))
+
+    simulator.calls.clear()
+    run_guide(
+        "handing-over.md",
+        stack,
+        before={3: takes_it_out, 5: keeps_exch01, 6: keeps_exch01},
+    )
+    assert not stack.resources()
+    stack.program("import pulumi\n")
+    stack.up()
+    for vm_ref in (SQL01, FILE01, EXCH01):
+        assert simulator.inventory.locations_of(vm_ref) == [OFFSITE01]
+    assert not [call for call in simulator.calls if call.method == "DELETE"]
+
+    # The new stack is now the one that un-assigns it.
+    stack.pulumi("--cwd", str(other), "destroy", "--yes", "--skip-preview")
+    assert not simulator.inventory.locations_of(SQL01)
+
+
+def test_a_replacement_retains_as_well(stack: Stack, simulator: Simulator) -> None:
+    for location in (NAS01, ROTATING):
+        stack.program(
+            "import pulumi\n\nfrom pulumi_vmbackup import VmBackupLocationAssignment\n\n"
+            f'VmBackupLocationAssignment("a", vm_ref="{SQL01}", backup_location_id="{location}",\n'
+            "    opts=pulumi.ResourceOptions(retain_on_delete=True))\n"
+        )
+        stack.up()
+    assert simulator.inventory.locations_of(SQL01) == [NAS01, ROTATING]
+
+
+def test_several_servers(stack: Stack, simulator: Simulator, base_url: str) -> None:
+    site_b = Simulator(Inventory.sample(), password="of site-b")
+    with serve(site_b) as url_of_b:
+        stack.environment["VMBACKUP_SITE_A_PASSWORD"] = stack.environment.pop("VMBACKUP_PASSWORD")
+        stack.environment["VMBACKUP_SITE_B_PASSWORD"] = "of site-b"
+        stack.environment["VMBACKUP_SITE_B_BASE_URL"] = url_of_b  # for the command vmbackup
+        stack.environment["VMBACKUP_SITE_B_USERNAME"] = "Administrator"
+
+        def point_to_the_simulators() -> None:
+            for site, url in (("site-a", base_url), ("site-b", url_of_b)):
+                stack.pulumi("config", "set", "--path", f"vmbackup:connections.{site}.baseUrl", url)
+
+        run_guide("several-servers.md", stack, before={6: point_to_the_simulators})
+    assert simulator.inventory.locations_of(SQL01) == [OFFSITE01]
+    assert site_b.inventory.locations_of(FILE01) == [ROTATING]
+    snapshot = json.loads((stack.folder / "site-b.json").read_text("utf-8"))
+    assert {"vm_ref": FILE01, "backup_location_id": ROTATING} in snapshot["assignments"]
+
+
+def test_the_commands_of_the_example_several_servers_are_in_its_guide() -> None:
+    readme = (ROOT / "examples" / "several-servers" / "README.md").read_text("utf-8")
+    shown = re.findall(r"^\$ pulumi config .+$", readme, re.M)
+    assert len(shown) == 4
+    assert [line for line in shown if line not in text("several-servers.md")] == []
+
+
+def test_each_guide_is_run() -> None:
+    tested = {
+        f"{name.removeprefix('test_').replace('_', '-')}.md"
+        for name in globals()
+        if name.startswith("test_")
+    }
+    assert set(GUIDES) <= tested
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_each_link_of_a_guide_leads_somewhere(guide: str) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", text(guide)):
+        if not link.startswith("https://"):
+            assert (ROOT / "docs" / link).exists(), link
