@@ -6,6 +6,7 @@ import base64
 import json
 import pickle
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -456,6 +457,48 @@ def test_a_vm_that_is_not_configured_fails_the_program(ref: str | None) -> None:
     vm = VirtualMachine(ref, "SQL09", host="HV-09", configured=False)
     with pytest.raises(ArgumentError, match="'SQL09' on host HV-09 is not configured in VM Backup"):
         VmBackupLocationAssignment("sql09", vm_ref=vm, backup_location_id=NAS01)
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize(
+    ("vm_ref", "location", "says"),
+    [
+        (
+            replace(VM, connection="site-a"),
+            LOCATION,
+            "vm_ref was looked up over the connection 'site-a', and the resource goes over the "
+            "unnamed connection: give both the same connection.",
+        ),
+        (
+            VM,
+            replace(LOCATION, connection="site-b"),
+            "backup_location_id was looked up over the connection 'site-b', and the resource goes "
+            "over the unnamed connection: give both the same connection.",
+        ),
+        (LOCATION, LOCATION, "vm_ref is a BackupLocation: are two arguments swapped?"),
+        (VM, VM, "backup_location_id is a VirtualMachine: are two arguments swapped?"),
+    ],
+    ids=["VM elsewhere", "location elsewhere", "no VM", "no location"],
+)
+def test_an_object_that_does_not_fit_fails_the_program_with_a_sentence(
+    vm_ref: Any, location: Any, says: str
+) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        VmBackupLocationAssignment("a", vm_ref=vm_ref, backup_location_id=location)
+    assert str(raised.value) == says
+    assert isinstance(raised.value, ProgramError)
+
+
+@pytest.mark.parametrize("handler", ["read", "delete"])
+def test_a_connection_that_only_the_state_knows_is_said_to_be_needed(handler: str) -> None:
+    provider = configured(connections='{"first": {}}')
+    with pytest.raises(SettingsError) as raised:
+        getattr(provider, handler)(f"{SQL01}/{NAS01}", {**PAIR, "connection": "site-a"})
+    assert "There is no connection 'site-a'" in str(raised.value)
+    assert str(raised.value).endswith(
+        "The state reaches an assignment over 'site-a': keep that connection in the configuration "
+        "until a `pulumi up` with another one has succeeded."
+    )
 
 
 @pytest.mark.usefixtures("recorder")

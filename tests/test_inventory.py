@@ -64,6 +64,13 @@ def test_backups_that_were_made_do_not_change_a_snapshot() -> None:
     assert later.dump() == TEXT
 
 
+def test_characters_that_a_page_would_hide_are_shown() -> None:
+    vms = (VirtualMachine(DC01, "DC\u202e01\n\U000e0001"),)
+    assert (
+        '"name": "DC\\u202e01\\n\\udb40\\udc01"' in replace(INVENTORY, virtual_machines=vms).dump()
+    )
+
+
 def test_the_time_is_written_in_utc() -> None:
     elsewhere = timezone(timedelta(hours=2))
     assert replace(INVENTORY, taken_at=TAKEN_AT.astimezone(elsewhere)).dump() == TEXT
@@ -114,6 +121,10 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
         ),
         (changed(lambda c: c["virtual_machines"][0].pop("host")), "is damaged ('host' is missing)"),
         (
+            changed(lambda c: c["virtual_machines"][0].update(configured="false")),
+            "is damaged (configured is 'false', not true, false or null)",
+        ),
+        (
             changed(lambda c: c["virtual_machines"][0].update(ref="x")),
             "is damaged ('x' is not a GUID; expected",
         ),
@@ -132,7 +143,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
             "is damaged (the time '2026-03-01T23:00:00' has no time zone)",
         ),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_a_damaged_foreign_or_future_file_is_one_sentence(text: str, says: str, file: Path) -> None:
     file.write_text(text, "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pulumi
@@ -138,6 +139,8 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
     [
         ({}, "get_virtual_machine() needs a name or a ref."),
         ({"host": "HV-01"}, "get_virtual_machine() needs a name or a ref."),
+        ({"name": ""}, "name of get_virtual_machine is '': give a text, or leave it out."),
+        ({"name": 7}, "name of get_virtual_machine is 7: give a text, or leave it out."),
         (
             {"ref": "SQL01"},
             "ref of get_virtual_machine: 'SQL01' is not a GUID; expected 32 hexadecimal digits "
@@ -161,12 +164,30 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
     ids=str,
 )
 def test_a_virtual_machine_that_cannot_be_assigned_is_a_sentence(
-    wanted: dict[str, str], says: str
+    wanted: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ArgumentError) as raised:
         get_virtual_machine(**wanted)
     assert str(raised.value) == says
     assert isinstance(raised.value, ProgramError)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_an_output_is_told_to_go_into_the_output_form() -> None:
+    name: Any = pulumi.Output.from_input("SQL01")
+    says = "name of get_virtual_machine is an Output: use get_virtual_machine_output"
+    with pytest.raises(ArgumentError, match=says):
+        get_virtual_machine(name=name)
+
+
+def test_what_was_looked_up_tells_its_connection(base_url: str, set_config: SetConfig) -> None:
+    site = {"baseUrl": base_url, "username": "Administrator", "password": PASSWORD}
+    set_config("connections", connections=json.dumps({"site-b": site}))
+    assert get_virtual_machine(name="SQL01", connection="site-b").connection == "site-b"
+    assert get_backup_location(id=NAS01, connection="site-b").connection == "site-b"
+    assert [each.connection for each in get_backup_locations(vm_ref=DC01, connection="site-b")] == [
+        "site-b"
+    ]
 
 
 def test_two_virtual_machines_of_one_name_are_told_apart_by_their_hosts(

@@ -6,10 +6,10 @@ from pulumi_vmbackup import VmBackupLocationAssignment, get_backup_location, get
 
 config = pulumi.Config()
 offsite = get_backup_location(path=config.require("offsitePath"), kind="offsite")
-vms = {f"{vm.name}-{vm.ref}": vm for vm in get_virtual_machines(configured=True)}
+vms = get_virtual_machines(configured=True)
 exceptions = {name.casefold() for name in config.require_object("exceptions")}
-if unknown := exceptions - {str(vm.name).casefold() for vm in vms.values()}:
+if unknown := exceptions - {str(vm.name).casefold() for vm in vms}:
     raise pulumi.RunError(f"No configured VM has the name of an exception: {sorted(unknown)}.")
-for name, vm in vms.items():  # a name of its own for each, where two VMs are called the same
-    if str(vm.name).casefold() not in exceptions:
-        VmBackupLocationAssignment(name, vm_ref=vm, backup_location_id=offsite)
+for vm in vms:
+    if str(vm.name).casefold() not in exceptions:  # named by its ref, which never changes
+        VmBackupLocationAssignment(f"vm-{vm.ref}", vm_ref=vm, backup_location_id=offsite)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from inspect import isawaitable
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
 from .client import Client
-from .errors import ArgumentError, VmBackupError
+from .errors import ArgumentError, SettingsError, VmBackupError
 from .lifecycle import AssignmentLifecycle
 from .lookups import assignable
 from .models import Assignment, BackupLocation, VirtualMachine, normalize_guid
@@ -97,8 +98,8 @@ class VmBackupLocationAssignment(
         with shown_without_traceback():
             program_settings(connection)  # so that a wrong setting fails the preview already
             properties = {
-                **_parts(vm_ref, _parts_of_vm),
-                **_parts(backup_location_id, _parts_of_location),
+                **_parts(vm_ref, partial(_parts_of_vm, connection=connection)),
+                **_parts(backup_location_id, partial(_parts_of_location, connection=connection)),
                 "connection": connection,
                 "assigned_at": None,
             }
@@ -110,24 +111,52 @@ def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[st
     """The properties that an argument stands for: an id, an object, or an output of one of them."""
     if isinstance(value, pulumi.Output) or isawaitable(value):
         known = pulumi.Output.from_input(value).apply(parts)
-        return {key: known[key] for key in parts("")}
+        return {key: known[key] for key in parts("")}  # whatever it is, the keys are the same
     return dict(parts(value))
 
 
-def _parts_of_vm(vm: str | VirtualMachine) -> dict[str, str | None]:
+def _parts_of_vm(vm: str | VirtualMachine, connection: str | None) -> dict[str, str | None]:
     if isinstance(vm, VirtualMachine):
-        return {"vm_ref": assignable(vm).ref, "vm_name": vm.name}
+        with shown_without_traceback():
+            _refuse_other_connection("vm_ref", vm, connection)
+            return {"vm_ref": assignable(vm).ref, "vm_name": vm.name}
+    _refuse_other_object("vm_ref", vm)
     return {"vm_ref": vm, "vm_name": None}
 
 
-def _parts_of_location(location: str | BackupLocation) -> dict[str, str | None]:
+def _parts_of_location(
+    location: str | BackupLocation, connection: str | None
+) -> dict[str, str | None]:
     if isinstance(location, BackupLocation):
+        with shown_without_traceback():
+            _refuse_other_connection("backup_location_id", location, connection)
         return {
             "backup_location_id": location.id,
             "location_path": location.path,
             "kind": location.kind,
         }
+    _refuse_other_object("backup_location_id", location)
     return {"backup_location_id": location, "location_path": None, "kind": None}
+
+
+def _refuse_other_connection(
+    key: str, found: VirtualMachine | BackupLocation, connection: str | None
+) -> None:
+    if found.connection != connection:
+        raise ArgumentError(
+            f"{key} was looked up over {_named(found.connection)}, and the resource goes over "
+            f"{_named(connection)}: give both the same connection."
+        )
+
+
+def _named(connection: str | None) -> str:
+    return f"the connection {connection!r}" if connection else "the unnamed connection"
+
+
+def _refuse_other_object(key: str, value: object) -> None:
+    if isinstance(value, (VirtualMachine, BackupLocation)):
+        with shown_without_traceback():
+            raise ArgumentError(f"{key} is a {type(value).__name__}: are two arguments swapped?")
 
 
 @once_per_program
@@ -243,7 +272,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     @_sentence_first
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
         connection, assigned_at = props.get("connection"), props.get("assigned_at")
-        found = self._lifecycle(connection).find(
+        found = self._lifecycle_of_state(connection).find(
             _known(id_, props), age_seconds=_age_seconds(assigned_at)
         )
         if found is None:
@@ -268,8 +297,20 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         # maybe in a later run. A pair that the program still declares is left alone.
         if (vm_ref, backup_location_id) not in _declared:
             age_seconds = _age_seconds(_props.get("assigned_at"))
-            lifecycle = self._lifecycle(_props.get("connection"))
+            lifecycle = self._lifecycle_of_state(_props.get("connection"))
             lifecycle.unassign(vm_ref, backup_location_id, age_seconds=age_seconds)
+
+    def _lifecycle_of_state(self, connection: str | None) -> AssignmentLifecycle:
+        try:
+            return self._lifecycle(connection)
+        except SettingsError as error:
+            if connection is None:
+                raise
+            raise SettingsError(
+                f"{error} The state reaches an assignment over {connection!r}: keep that "
+                "connection in the configuration until a `pulumi up` with another one has "
+                "succeeded."
+            ) from None
 
     def _lifecycle(self, connection: str | None) -> AssignmentLifecycle:
         def get_config(key: str) -> object:

@@ -161,7 +161,7 @@ def vms(connection: Connection, as_json: bool) -> None:
     with connection.client() as client:
         found = sorted(client.virtual_machines(), key=_vm_order)
     if as_json:
-        _print_json(map(asdict, found))
+        _print_json(map(_fields, found))
         return
     table = _table(
         "VM", "Host", "Configured", "Last backup", "Result", "Last offsite copy", "Result", "Ref"
@@ -191,7 +191,7 @@ def locations(connection: Connection, as_json: bool) -> None:
             of_kind = client.backup_locations(kind)
             found += sorted(of_kind, key=lambda each: _order(each.path))
     if as_json:
-        _print_json(map(asdict, found))
+        _print_json(map(_fields, found))
         return
     table = _table("Path", "Kind", "Id")
     for location in found:
@@ -469,6 +469,12 @@ def _print_finding(finding: doctor.Finding) -> None:
 
 def _print_json(items: Iterable[dict[str, Any]]) -> None:
     _echo(json.dumps(list(items), indent=2, default=_to_json) + "\n")
+
+
+def _fields(found: VirtualMachine | BackupLocation) -> dict[str, Any]:
+    fields = asdict(found)
+    del fields["connection"]  # is of programs
+    return fields
 
 
 def _echo(output: str | bytes) -> None:

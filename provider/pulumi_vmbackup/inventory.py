@@ -219,17 +219,25 @@ def read_inventory(path: Path) -> Inventory:
 def _lines(items: Iterable[Any], keys: tuple[str, ...], order: tuple[str, ...]) -> str:
     rows = [asdict(item) for item in items]
     rows.sort(key=lambda row: [str(row[key] or "").lower() for key in order])
-    lines = [json.dumps({key: row[key] for key in keys}, ensure_ascii=False) for row in rows]
+    lines = [_line({key: row[key] for key in keys}) for row in rows]
     return "[\n    " + ",\n    ".join(lines) + "\n  ]" if lines else "[]"
+
+
+def _line(row: dict[str, Any]) -> str:
+    """JSON in which a reviewer sees each character, those too that a page would hide."""
+    text = json.dumps(row, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _virtual_machine(item: Any) -> VirtualMachine:
     ref, name, host, configured, hypervisor_uuid = (item[key] for key in _VM_KEYS)
+    if configured not in (True, False, None):
+        raise ValueError(f"configured is {configured!r}, not true, false or null")
     return VirtualMachine(
         ref=None if ref is None else normalize_guid(ref),
         name=_text(name),
         host=_text(host),
-        configured=configured if configured is None else bool(configured),
+        configured=configured,
         hypervisor_uuid=_text(hypervisor_uuid),
     )
 

@@ -8,6 +8,7 @@ which is ended before it returns; later look-ups are answered from that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,10 @@ from .program import once_per_program, program_settings, shown_without_traceback
 from .settings import Settings, did_you_mean
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item", VirtualMachine, BackupLocation)
+
+# A preview that can read the snapshot does not wait long for a server.
+_LONGEST_PREVIEW_SECONDS = 10
 
 
 def get_virtual_machines(
@@ -77,6 +82,7 @@ def get_virtual_machine(
         VmBackupError: a setting is wrong, or the server refused or did not answer.
     """
     with shown_without_traceback():
+        _check_texts("get_virtual_machine", name=name, host=host, ref=ref)
         if name is None and ref is None:
             raise ArgumentError("get_virtual_machine() needs a name or a ref.")
         wanted_ref = None if ref is None else _guid("ref of get_virtual_machine", ref)
@@ -117,6 +123,7 @@ def get_backup_location(
         VmBackupError: a setting is wrong, or the server refused or did not answer.
     """
     with shown_without_traceback():
+        _check_texts("get_backup_location", path=path, id=id, kind=kind)
         if path is None and id is None and kind is None:
             raise ArgumentError("get_backup_location() needs a path, an id or a kind.")
         if kind is not None and kind not in KINDS:
@@ -261,11 +268,12 @@ class _Server:
 
     def virtual_machines(self) -> list[VirtualMachine]:
         with explained("list the virtual machines"):
-            return self._list("virtual_machines")
+            return self._named(self._list("virtual_machines"))
 
     def backup_locations(self, kinds: Iterable[Kind] = KINDS) -> list[BackupLocation]:
         with explained("list the backup locations"):
-            return _of_one_kind([each for kind in kinds for each in self._list(kind)])
+            found = [each for kind in kinds for each in self._list(kind)]
+            return self._named(_of_one_kind(found))
 
     def vm_backup_locations(self, ref: str, kinds: list[Kind]) -> list[BackupLocation]:
         def ask(client: Client) -> list[BackupLocation]:
@@ -276,9 +284,13 @@ class _Server:
 
         with explained(f"list the backup locations of VM {ref}"):
             try:
-                return _of_one_kind(self._ask(ask, read))
+                return self._named(_of_one_kind(self._ask(ask, read)))
             except RefusedError as error:
                 raise RefusedError(f"{error} Check that vm_ref is a VM of this server.") from None
+
+    def _named(self, items: list[_Item]) -> list[_Item]:
+        """What was found, with the connection that it was found over."""
+        return [replace(each, connection=self._settings.connection) for each in items]
 
     def _list(self, name: str) -> list[Any]:
         if not self._lists:
@@ -296,8 +308,9 @@ class _Server:
             may_read = pulumi.runtime.is_dry_run() and self._settings.inventory_file
             reason = "no credentials are configured"
             if self._settings.has_credentials or not may_read:
+                settings = _impatient(self._settings) if may_read else self._settings
                 try:
-                    with Client(self._settings) as client:
+                    with Client(settings) as client:
                         return ask(client)
                 except RefusedError:
                     raise
@@ -322,6 +335,11 @@ class _Server:
             f"{age} old, since {reason.rstrip('.')}."
         )
         return snapshot
+
+
+def _impatient(settings: Settings) -> Settings:
+    timeout = min(settings.timeout_seconds, _LONGEST_PREVIEW_SECONDS)
+    return replace(settings, timeout_seconds=timeout, session_wait_seconds=0)
 
 
 def _server(connection: str | None) -> _Server:
@@ -371,6 +389,14 @@ def _of_one_kind(locations: list[BackupLocation]) -> list[BackupLocation]:
 
 def _output(function: Callable[..., _T], **arguments: Any) -> pulumi.Output[_T]:
     return pulumi.Output.all(**arguments).apply(lambda known: function(**known))
+
+
+def _check_texts(function: str, **arguments: object) -> None:
+    for key, value in arguments.items():
+        if isinstance(value, pulumi.Output):
+            raise ArgumentError(f"{key} of {function} is an Output: use {function}_output.")
+        if value is not None and (not isinstance(value, str) or not value):
+            raise ArgumentError(f"{key} of {function} is {value!r}: give a text, or leave it out.")
 
 
 def _guid(where: str, value: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -23,11 +23,13 @@ class BackupLocation:
         id: the BackupLocationId, a GUID in lower case.
         path: the LocationPath as VM Backup shows it; None when the server names none.
         kind: ``"primary"``, ``"offsite"``, or None where it was not asked for.
+        connection: the connection that it was looked up over; None for the unnamed one.
     """
 
     id: str
     path: str | None
     kind: Kind | None
+    connection: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class VirtualMachine:
         last_backup_transfer_size_compressed, last_backup_transfer_size_uncompressed,
         last_offsite_copy_transfer_size_compressed, last_offsite_copy_transfer_size_uncompressed:
             how much was transferred.
+        connection: the connection that it was looked up over; None for the unnamed one.
     """
 
     ref: str | None
@@ -70,6 +73,7 @@ class VirtualMachine:
     last_offsite_copy_duration: int | None = None
     last_offsite_copy_transfer_size_compressed: int | None = None
     last_offsite_copy_transfer_size_uncompressed: int | None = None
+    connection: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

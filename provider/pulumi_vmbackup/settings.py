@@ -152,7 +152,7 @@ class _Value:
     """A setting's text, and the place it came from."""
 
     key: str
-    text: str
+    text: str = field(repr=False)
     source: str
 
     def error(self, problem: str) -> SettingsError:
