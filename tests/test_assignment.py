@@ -121,14 +121,14 @@ def test_check_names_each_wrong_property_its_value_and_what_to_use(
         (
             "vm_ref",
             "'SQL01' is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces. Use the VM's AltaroVirtualMachineRef, as the "
-            "API's vms/list shows it.",
+            "a45c5a40819e, with or without braces. Use get_virtual_machine(name=…), or a VM's ref "
+            "as `vmbackup vms` shows it.",
         ),
         (
             "backup_location_id",
             "None is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces. Use a BackupLocationId, as "
-            "get_backup_locations() shows it.",
+            "a45c5a40819e, with or without braces. Use get_backup_location(path=…), or an id as "
+            "`vmbackup locations` shows it.",
         ),
     ]
 

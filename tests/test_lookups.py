@@ -230,12 +230,12 @@ def test_a_backup_location_is_found_by_path_id_or_kind(wanted: dict[str, Any]) -
         ({"id": "x"}, "id of get_backup_location: 'x' is not a GUID;"),
         (
             {"path": r"\\OFFSITE01\VMBackup"},
-            r"There is no backup location with path '\\\\OFFSITE01\\VMBackup': did you mean "
-            r"'\\\\OFFSITE01\\VMBackups' or ",
+            r"There is no backup location with path '\\OFFSITE01\VMBackup': did you mean "
+            r"'\\OFFSITE01\VMBackups' or ",
         ),
         (
             {"path": r"\\OFFSITE01\VMBackups", "kind": "primary"},
-            r"There is no backup location with path '\\\\OFFSITE01\\VMBackups', kind 'primary'",
+            r"There is no backup location with path '\\OFFSITE01\VMBackups', kind 'primary'",
         ),
         (
             {"kind": "offsite"},

@@ -26,8 +26,8 @@ from .program import once_per_program, program_settings, shown_without_traceback
 from .settings import Settings, read_settings
 
 _WHERE_TO_FIND = {
-    "vm_ref": "the VM's AltaroVirtualMachineRef, as the API's vms/list shows it",
-    "backup_location_id": "a BackupLocationId, as get_backup_locations() shows it",
+    "vm_ref": "get_virtual_machine(name=…), or a VM's ref as `vmbackup vms` shows it",
+    "backup_location_id": "get_backup_location(path=…), or an id as `vmbackup locations` shows it",
 }
 _ID_KEYS = tuple(_WHERE_TO_FIND)
 

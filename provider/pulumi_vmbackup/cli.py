@@ -237,7 +237,7 @@ def assignments(connection: Connection, as_json: bool) -> None:
         table.add_row(
             _text(vm.name, "bold red" if nowhere else "bold yellow" if no_offsite else ""),
             _text(vm.host),
-            _text("none", "bold red") if nowhere else _text(primary),
+            _text("none", "bold red") if nowhere else _text(primary or ("" if unknown else "-")),
             _text("none", "bold red" if nowhere else "bold yellow")
             if no_offsite
             else _text(offsite),

@@ -22,6 +22,7 @@ from .errors import (
     LostAnswerError,
     NoAnswerError,
     RefusedError,
+    SettingsError,
     VmBackupError,
     explained,
 )
@@ -306,7 +307,8 @@ class _Server:
             raise type(self._failure)(str(self._failure))
         if self._snapshot is None:
             may_read = pulumi.runtime.is_dry_run() and self._settings.inventory_file
-            reason = "no credentials are configured"
+            at = f" for connection {self._settings.connection!r}"
+            reason = "no credentials are configured" + at * bool(self._settings.connection)
             if self._settings.has_credentials or not may_read:
                 settings = _impatient(self._settings) if may_read else self._settings
                 try:
@@ -328,7 +330,10 @@ class _Server:
 
     def _read_snapshot(self, reason: str) -> Inventory:
         path = Path(self._settings.inventory_file or "")
-        snapshot = read_inventory(path)
+        try:
+            snapshot = read_inventory(path)
+        except SettingsError as error:
+            raise SettingsError(f"{error} It is needed since {reason.rstrip('.')}.") from None
         age = _age(datetime.now(timezone.utc) - snapshot.taken_at)
         pulumi.log.warn(
             f"This preview takes VMs and backup locations from the inventory file {path}, which is "
@@ -415,7 +420,7 @@ def _is_configured(vm: VirtualMachine) -> bool:
 
 
 def _described(**wanted: str | None) -> str:
-    return "with " + ", ".join(f"{key} {value!r}" for key, value in wanted.items() if value)
+    return "with " + ", ".join(f"{key} '{value}'" for key, value in wanted.items() if value)
 
 
 def _no_vm(what: str, name: str | None, host: str | None, vms: list[VirtualMachine]) -> str:

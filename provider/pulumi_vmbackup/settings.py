@@ -292,7 +292,7 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     """The words closest to a misspelt one, or some of them when none is close."""
     by_lower = {each.lower(): each for each in words}
     close = get_close_matches(word.lower(), by_lower, cutoff=0.5) or sorted(by_lower)[:10]
-    return " or ".join(repr(by_lower[each]) for each in close)
+    return " or ".join(f"'{by_lower[each]}'" for each in close)
 
 
 _HOW_TO_CONNECT = (

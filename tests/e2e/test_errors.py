@@ -41,7 +41,7 @@ def test_a_typo_in_an_id_is_a_sentence_without_a_traceback(
     assert (
         "resource 'sql01': property vm_ref value {SQL01} has a problem: 'SQL01' is not a" in error
     )
-    assert "Use the VM's AltaroVirtualMachineRef, as the API's vms/list shows it." in error
+    assert "Use get_virtual_machine(name=…), or a VM's ref as `vmbackup vms` shows it." in error
     assert "Traceback" not in output
     assert not simulator.calls
 

@@ -255,18 +255,17 @@ def test_a_replacement_retains_as_well(stack: Stack, simulator: Simulator) -> No
 
 
 def test_several_servers(stack: Stack, simulator: Simulator, base_url: str) -> None:
+    stack.pulumi("stack", "init", "prod")
     site_b = Simulator(Inventory.sample(), password="of site-b")
     with serve(site_b) as url_of_b:
         stack.environment["VMBACKUP_SITE_A_PASSWORD"] = stack.environment.pop("VMBACKUP_PASSWORD")
         stack.environment["VMBACKUP_SITE_B_PASSWORD"] = "of site-b"
-        stack.environment["VMBACKUP_SITE_B_BASE_URL"] = url_of_b  # for the command vmbackup
-        stack.environment["VMBACKUP_SITE_B_USERNAME"] = "Administrator"
 
         def point_to_the_simulators() -> None:
             for site, url in (("site-a", base_url), ("site-b", url_of_b)):
                 stack.pulumi("config", "set", "--path", f"vmbackup:connections.{site}.baseUrl", url)
 
-        run_guide("several-servers.md", stack, before={6: point_to_the_simulators})
+        run_guide("several-servers.md", stack, before={5: point_to_the_simulators})
     assert simulator.inventory.locations_of(SQL01) == [OFFSITE01]
     assert site_b.inventory.locations_of(FILE01) == [ROTATING]
     snapshot = json.loads((stack.folder / "site-b.json").read_text("utf-8"))
