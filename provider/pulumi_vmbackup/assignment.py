@@ -117,9 +117,8 @@ def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[st
 
 def _parts_of_vm(vm: str | VirtualMachine, connection: str | None) -> dict[str, str | None]:
     if isinstance(vm, VirtualMachine):
-        with shown_without_traceback():
-            _refuse_other_connection("vm_ref", vm, connection)
-            return {"vm_ref": assignable(vm).ref, "vm_name": vm.name}
+        _refuse_other_connection("vm_ref", vm, connection)
+        return {"vm_ref": assignable(vm).ref, "vm_name": vm.name}
     _refuse_other_object("vm_ref", vm)
     return {"vm_ref": vm, "vm_name": None}
 
@@ -128,8 +127,7 @@ def _parts_of_location(
     location: str | BackupLocation, connection: str | None
 ) -> dict[str, str | None]:
     if isinstance(location, BackupLocation):
-        with shown_without_traceback():
-            _refuse_other_connection("backup_location_id", location, connection)
+        _refuse_other_connection("backup_location_id", location, connection)
         return {
             "backup_location_id": location.id,
             "location_path": location.path,
@@ -155,8 +153,7 @@ def _named(connection: str | None) -> str:
 
 def _refuse_other_object(key: str, value: object) -> None:
     if isinstance(value, (VirtualMachine, BackupLocation)):
-        with shown_without_traceback():
-            raise ArgumentError(f"{key} is a {type(value).__name__}: are two arguments swapped?")
+        raise ArgumentError(f"{key} is a {type(value).__name__}: are two arguments swapped?")
 
 
 @once_per_program

@@ -227,7 +227,7 @@ def assignments(connection: Connection, as_json: bool) -> None:
     if any(each.kind is None for each in inventory.assignments):
         table.add_column("Primary or offsite", overflow="fold")
     without_offsite = without_any = 0
-    for vm in sorted(filter(_is_asked_for, inventory.virtual_machines), key=_vm_order):
+    for vm in sorted((vm for vm in inventory.virtual_machines if vm.is_assignable), key=_vm_order):
         its = by_vm.get(vm.ref or "", [])
         primary, offsite, unknown = (_paths(its, kind) for kind in ("primary", "offsite", None))
         nowhere = not its
@@ -514,10 +514,6 @@ def _count(number: int, what: str) -> str:
 def _paths(its: Iterable[Assignment], kind: Kind | None) -> str:
     paths = [each.location_path or each.backup_location_id for each in its if each.kind == kind]
     return ", ".join(sorted(paths, key=str.lower))
-
-
-def _is_asked_for(vm: VirtualMachine) -> bool:
-    return vm.ref is not None and vm.configured is not False
 
 
 def _vm_order(vm: VirtualMachine) -> list[str]:

@@ -479,7 +479,7 @@ def _list(client: Client) -> Finding:
         offsite = client.backup_locations("offsite")
     except VmBackupError as error:
         return Finding("listing", "no listing came back", ok=False, advice=str(error))
-    configured = sum(vm.ref is not None and vm.configured is not False for vm in vms)
+    configured = sum(vm.is_assignable for vm in vms)
     return Finding(
         "listing",
         f"{len(vms)} virtual machines, {configured} of them configured, {len(primary)} primary and "

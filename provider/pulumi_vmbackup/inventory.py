@@ -89,7 +89,7 @@ def gather(client: Client, progress: Callable[[int, int], None] | None = None) -
         is_new = kinds.get(location.id, location.kind) == location.kind
         kinds[location.id] = location.kind if is_new else None
     paths = {location.id: location.path for location in locations}
-    configured = [vm for vm in vms if vm.ref is not None and vm.configured is not False]
+    configured = [vm for vm in vms if vm.is_assignable]
 
     def ask(vm: VirtualMachine) -> list[Assignment]:
         ref = vm.ref or ""

@@ -210,7 +210,7 @@ class AssignmentLifecycle:
             # How an unknown VM is refused is unknown, so only the list of VMs can tell; and one
             # without any VM is that of a server which is not up yet.
             vms = self._virtual_machines()
-            if not vms or any(vm.ref == vm_ref and vm.configured is not False for vm in vms):
+            if not vms or any(vm.ref == vm_ref and vm.is_assignable for vm in vms):
                 raise
             return None
 

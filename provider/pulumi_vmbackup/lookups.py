@@ -58,7 +58,7 @@ def get_virtual_machines(
         return [
             vm
             for vm in _server(connection).virtual_machines()
-            if configured is None or _is_configured(vm) is configured
+            if configured is None or vm.is_assignable is configured
         ]
 
 
@@ -250,7 +250,7 @@ def assignable(vm: VirtualMachine) -> VirtualMachine:
     Raises:
         ArgumentError: it is not configured in VM Backup.
     """
-    if not _is_configured(vm):
+    if not vm.is_assignable:
         raise ArgumentError(
             f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, so it cannot be "
             "assigned: add it to VM Backup first."
@@ -413,10 +413,6 @@ def _guid(where: str, value: str) -> str:
 
 def _is_same(wanted: str | None, name: str | None) -> bool:
     return wanted is None or (name is not None and wanted.casefold() == name.casefold())
-
-
-def _is_configured(vm: VirtualMachine) -> bool:
-    return vm.ref is not None and vm.configured is not False
 
 
 def _described(**wanted: str | None) -> str:

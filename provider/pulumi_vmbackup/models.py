@@ -75,6 +75,11 @@ class VirtualMachine:
     last_offsite_copy_transfer_size_uncompressed: int | None = None
     connection: str | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def is_assignable(self) -> bool:
+        """Whether it is configured in VM Backup, as far as the server tells."""
+        return self.ref is not None and self.configured is not False
+
 
 @dataclass(frozen=True)
 class Assignment:

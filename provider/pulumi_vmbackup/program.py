@@ -37,8 +37,6 @@ def shown_without_traceback() -> Iterator[None]:
     """Turn this package's errors into ones that Pulumi prints as a sentence."""
     try:
         yield
-    except ProgramError:
-        raise
     except VmBackupError as error:
         specific = type(error)
         raise type(specific.__name__, (ProgramError, specific), {})(str(error)) from error
