@@ -9,11 +9,12 @@ From a shell: ``python -m pulumi_vmbackup.simulator --help``. From a test::
         ...
 
 It needs the extra ``simulator``. It answers as far as the real API is known; where nobody knows,
-:class:`Behavior` chooses.
+:class:`Behavior` chooses. A :class:`Fault` makes calls go wrong.
 """
 
 try:
-    from .api import Behavior, Simulator
+    from .api import TOKEN_PREFIX, Behavior, Simulator
+    from .faults import Fault
     from .inventory import Inventory, InventoryError
     from .server import serve
 except ModuleNotFoundError as error:
@@ -22,4 +23,12 @@ except ModuleNotFoundError as error:
         "`pip install 'pulumi-vmbackup[simulator]'`."
     ) from None
 
-__all__ = ["Behavior", "Inventory", "InventoryError", "Simulator", "serve"]
+__all__ = [
+    "TOKEN_PREFIX",
+    "Behavior",
+    "Fault",
+    "Inventory",
+    "InventoryError",
+    "Simulator",
+    "serve",
+]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from werkzeug.wrappers import Request, Response
 
 from ..errors import ArgumentError
 from ..models import normalize_guid
+from .faults import CONNECTION, Fault
 from .inventory import Inventory, InventoryError
 
 log = logging.getLogger(__name__)
@@ -27,11 +29,15 @@ BASE_PATHS = {"8": "/api", "9.0": "/api", "9.1": "/api/rest"}
 PORTS = {"8": 35113, "9.0": 36015, "9.1": 36013}
 SERVER_PORTS = {"8": "35107", "9.0": "36014", "9.1": "36014"}
 
+# How each session token begins, so that leaks can be searched for.
+TOKEN_PREFIX = "5e551047"  # noqa: S105  # of a server that holds nothing
+
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _INVALID_HOST = (
     "<!DOCTYPE HTML><html><body><h2>Bad Request - Invalid Hostname</h2><hr>"
     "<p>HTTP Error 400. The request hostname is invalid.</p></body></html>"
 )
+_PAGE = "<!DOCTYPE HTML><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Behavior:
             VM away from the first.
         second_session: whether a session that is started while another one is open is accepted, or
             refused as while a Management Console is connected.
+        lag_seconds: how long the locations of a VM are listed as they were before a change.
     """
 
     second_post: Literal["accept", "refuse"] = "accept"
@@ -53,11 +60,18 @@ class Behavior:
     unknown_vm: Literal["refuse", "empty"] = "refuse"
     second_primary: Literal["allow", "refuse", "move"] = "allow"
     second_session: Literal["accept", "refuse"] = "accept"
+    lag_seconds: float = 0
 
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP exchange that the server has seen; ``path`` has ``[token]`` for the token."""
+    """One HTTP exchange that the server has seen.
+
+    Attributes:
+        method: the HTTP method.
+        path: the URL's path, with ``[token]`` for the token.
+        status: the HTTP status that was meant to be answered; 0 when no answer was meant to come.
+    """
 
     method: str
     path: str
@@ -75,7 +89,7 @@ class _RefusedCallError(Exception):
 
 
 class Simulator:
-    """A VM Backup server in memory; a WSGI application.
+    """A VM Backup server in memory; a WSGI application for :func:`serve`.
 
     Args:
         inventory: what it holds; the sample when left out.
@@ -87,9 +101,14 @@ class Simulator:
         state_file: where the inventory is written after each change; None for nowhere.
 
     Attributes:
+        behavior: what it answers to odd calls. This and the next three may be changed at any time.
+        faults: what goes wrong from now on; the first that meets a call is the one.
+        console_connected: whether the Management Console is connected, so that no session starts.
+        answer_seconds: how long each answer takes.
         calls: every call so far, oldest first.
-        tokens: every session token it has given out.
-        sessions: the tokens that are alive, and when each was used last.
+        tokens: every session token it has given out; each begins with TOKEN_PREFIX.
+        sessions: the tokens that are alive, and when each was used last; cleared, it is a server
+            that was restarted.
         connections: how many TCP connections :func:`serve` has accepted for it.
     """
 
@@ -106,6 +125,9 @@ class Simulator:
     ) -> None:
         self.inventory = inventory or Inventory.sample()
         self.behavior = behavior or Behavior()
+        self.faults: list[Fault] = []
+        self.console_connected = False
+        self.answer_seconds = 0.0
         self.base_path = BASE_PATHS[api_version]
         self.calls: list[Call] = []
         self.tokens: list[str] = []
@@ -117,6 +139,8 @@ class Simulator:
         self._session_seconds = session_seconds
         self._state_file = state_file
         self._lock = threading.Lock()
+        # What was assigned before each change that listings may not show yet.
+        self._before: list[tuple[float, dict[tuple[str, str], None]]] = []
         self._urls = Map(
             [Submount(self.base_path, self._rules())], strict_slashes=False, merge_slashes=False
         )
@@ -158,6 +182,7 @@ class Simulator:
     ) -> Iterable[bytes]:
         request = Request(environ)
         path = _GUID.sub("[guid]", request.path)
+        fault = None
         # Only requests for localhost are answered (seen).
         if request.host.partition(":")[0].lower() != "localhost":
             response = Response(_INVALID_HOST, 400, mimetype="text/html")
@@ -171,11 +196,34 @@ class Simulator:
                 path = request.path.replace(arguments.get("token", "\0"), "[token]")
                 if request.method == "POST" and answer == self._start_session:
                     arguments["body"] = _json(request)
+                fault = self._meet_fault(f"{request.method} {path.removeprefix(self.base_path)}")
+                if fault and not fault.acted and fault.kind != "session over":
+                    answer, arguments = dict, {}
                 response = self._answer(answer, arguments)
-        call = Call(request.method, path, response.status_code)
+        time.sleep(self.answer_seconds)
+        if fault and fault.kind in ("html", "error"):
+            status, title = (200, "Sign in") if fault.kind == "html" else (500, "Server error")
+            response = Response(_PAGE.format(title), status, mimetype="text/html")
+        is_answered = fault is None or fault.kind not in ("reset", "stall")
+        call = Call(request.method, path, response.status_code if is_answered else 0)
         self.calls.append(call)
         log.info("%s %s %s", call.method, call.path, call.status)
+        if fault:
+            fault.hits += 1
+        if fault and not is_answered:
+            if fault.kind == "stall":
+                environ[CONNECTION].wait_for_caller(lambda: fault not in self.faults)
+            environ[CONNECTION].reset()
+        if fault and fault.kind == "cut short":
+            return _cut_short(response, environ, start_response)
         return response(environ, start_response)
+
+    def _meet_fault(self, call: str) -> Fault | None:
+        with self._lock:
+            fault = next((each for each in self.faults if each.meets(call)), None)
+            if fault and fault.kind == "session over":
+                self.sessions.clear()
+            return fault
 
     def _answer(
         self, answer: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]
@@ -201,11 +249,14 @@ class Simulator:
             raise _RefusedCallError("ConnectionFailed", "Unable to connect to the VM Backup server")
         if (given.get("Username"), given.get("Password")) != (self._username, self._password):
             raise _RefusedCallError("LoginFailed", "The user name or password is incorrect")
-        if self.behavior.second_session == "refuse" and any(map(self._is_open, self.sessions)):
+        another = self.behavior.second_session == "refuse" and any(
+            map(self._is_open, self.sessions)
+        )
+        if another or self.console_connected:
             raise _RefusedCallError(
                 "SessionRefused", "Another session is open", "AnotherConsoleIsRegistered"
             )
-        token = str(uuid.uuid4())
+        token = TOKEN_PREFIX + str(uuid.uuid4())[len(TOKEN_PREFIX) :]
         self.tokens.append(token)
         self.sessions[token] = time.monotonic()
         return {"Data": token}
@@ -273,7 +324,16 @@ class Simulator:
         self._use_session(token)
         if self.behavior.unknown_vm == "refuse":
             self._known_vm(vm_ref)
-        return self._locations(self.inventory.locations_of(_guid(vm_ref)), primary, offsite)
+        vm = _guid(vm_ref)
+        listed = [location for ref, location in self._listed_assignments() if ref == vm]
+        return self._locations(listed, primary, offsite)
+
+    def _listed_assignments(self) -> Mapping[tuple[str, str], None]:
+        shown_until = time.monotonic() - self.behavior.lag_seconds
+        for changed_at, before in self._before:
+            if changed_at > shown_until:
+                return before
+        return self.inventory.assignments
 
     def _locations(self, ids: list[str], primary: int, offsite: int) -> Mapping[str, Any]:
         wanted = {"primary": primary, "offsite": offsite}
@@ -334,10 +394,23 @@ class Simulator:
             self.inventory.assignments = before
             log.error("%s", error)
             raise _RefusedCallError("InternalError", str(error)) from None
+        now = time.monotonic()
+        settled_at = now - self.behavior.lag_seconds
+        self._before = [each for each in self._before if each[0] > settled_at]
+        if self.behavior.lag_seconds:
+            self._before.append((now, before))
 
     def _save(self) -> None:
         if self._state_file:
             self.inventory.save(self._state_file)
+
+
+def _cut_short(
+    response: Response, environ: dict[str, Any], start_response: Callable[..., Any]
+) -> Iterator[bytes]:
+    body = b"".join(response(environ, start_response))
+    yield body[: len(body) // 2]
+    raise ConnectionAbortedError(errno.ECONNABORTED, "the answer is cut short")
 
 
 def _json(request: Request) -> object:

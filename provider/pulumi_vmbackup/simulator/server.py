@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import selectors
 import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cheroot.server import HTTPConnection
 from cheroot.ssl.builtin import BuiltinSSLAdapter
-from cheroot.wsgi import Server
+from cheroot.wsgi import Gateway_10, Server
 
 from .api import Simulator
+from .faults import CONNECTION
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +48,39 @@ class _QuietServer(Server):
         return socket_
 
 
+class _Gateway(Gateway_10):
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # cheroot's stub says None
+        return {**super().get_environ(), CONNECTION: self.req.conn}  # type: ignore[no-untyped-call]
+
+
+class Connection(HTTPConnection):
+    """A caller's connection, which faults act on."""
+
+    _is_reset = False
+
+    def wait_for_caller(self, is_over: Callable[[], bool]) -> None:
+        """Wait until the caller gives up, or something is over."""
+        with selectors.DefaultSelector() as selector:
+            # A caller that waits for its answer says nothing: what can be read is the end.
+            selector.register(self.socket, selectors.EVENT_READ)
+            while not is_over() and not selector.select(0.02):
+                pass
+
+    def reset(self) -> NoReturn:
+        """Break the connection off as a server that crashes does."""
+        self._is_reset = True
+        raise ConnectionResetError(errno.ECONNRESET, "a fault resets the connection")
+
+    def close(self) -> None:
+        if self._is_reset:  # so no orderly end: with this option, closing sends a reset
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            for each in (self.rfile, self.wfile, self.socket):
+                each.close()
+        else:
+            super().close()
+
+
 @contextmanager
 def serve(
     simulator: Simulator,
@@ -68,7 +106,7 @@ def serve(
         OSError: nothing can listen there, or the certificate cannot be used.
     """
 
-    class Connection(HTTPConnection):
+    class CountedConnection(Connection):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             simulator.connections += 1
             super().__init__(*args, **kwargs)
@@ -79,7 +117,8 @@ def serve(
         request_queue_size=128,  # with cheroot's 5, a burst of clients connects a second late
         shutdown_timeout=1,  # is waited for a client that is connected and says nothing
     )
-    server.ConnectionClass = Connection
+    server.ConnectionClass = CountedConnection
+    server.gateway = _Gateway
     server.expiration_interval = 0.02  # so that it ends soon after it is told to
     if certificate:
         try:
