@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ from pulumi_vmbackup import (
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.models import VirtualMachine
 from pulumi_vmbackup.settings import Settings
-from pulumi_vmbackup.simulator import Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
 BASE = "http://localhost:36013/api/rest"
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
@@ -324,6 +324,15 @@ def test_a_read_survives_two_lost_answers(api: responses.RequestsMock, in_sessio
     assert in_session.virtual_machines() == []
 
 
+def test_an_error_inside_the_server_may_pass_whatever_its_answer_looks_like(
+    api: responses.RequestsMock, in_session: Client
+) -> None:
+    url = f"{BASE}/vms/list/{TOKEN}"
+    api.get(url, json={"Success": False, "ErrorCode": "InternalError"}, status=500)
+    api.get(url, json={**OK, "VirtualMachines": []})
+    assert in_session.virtual_machines() == []
+
+
 def test_a_refused_read_is_not_repeated(api: responses.RequestsMock, in_session: Client) -> None:
     api.get(f"{BASE}/vms/list/{TOKEN}", json={"Success": False})
     with pytest.raises(RefusedError):
@@ -517,7 +526,7 @@ def test_a_read_tries_a_lost_session_start_three_times(
     api: responses.RequestsMock, logging_in: Client
 ) -> None:
     api.post(f"{BASE}/sessions/start", status=502)
-    with pytest.raises(LostAnswerError):
+    with pytest.raises(UnreachableError, match=r"not the VM Backup API's \(HTTP 502"):
         logging_in.virtual_machines()
     assert len(api.calls) == 3
 
@@ -526,8 +535,34 @@ def test_a_session_start_without_a_token_is_an_error(
     api: responses.RequestsMock, logging_in: Client
 ) -> None:
     api.post(f"{BASE}/sessions/start", json={**OK, "Data": "../x"})
-    with pytest.raises(LostAnswerError, match="sent no session token"):
+    with pytest.raises(UnreachableError, match="sent no session token"):
         logging_in.assign(SQL01, NAS01)
+
+
+def test_a_session_that_nobody_knows_the_token_of_is_waited_for_until_it_is_idle_for_long(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.behavior = Behavior(second_session="refuse")
+    simulator._session_seconds = 0.3
+    simulator.faults = [Fault("reset", "POST /sessions/start")]
+    with Client(replace(settings, session_wait_seconds=0.05)) as client:
+        client.virtual_machines()
+    assert simulator.calls[1].path.endswith("/sessions/start")
+    assert len(simulator.tokens) == 2
+
+
+def test_it_is_not_waited_for_any_longer_than_it_can_live_nor_when_waiting_is_not_wanted(
+    simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.client.UNKNOWN_SESSION_SECONDS", 0.2)
+    simulator.console_connected = True
+    for session_wait_seconds, says in ((0.05, r"within 0\.\d* seconds"), (0, "within 0 seconds")):
+        simulator.faults = [Fault("reset", "POST /sessions/start")]
+        simulator.calls.clear()
+        waits = replace(settings, session_wait_seconds=session_wait_seconds)
+        with Client(waits) as client, pytest.raises(BusyError, match=says):
+            client.virtual_machines()
+    assert len(simulator.calls) == 2
 
 
 def test_a_session_that_cannot_be_ended_fails_nothing(
@@ -535,9 +570,20 @@ def test_a_session_that_cannot_be_ended_fails_nothing(
 ) -> None:
     starts_session(api)
     api.post(PAIR_URL, json=OK)
-    api.post(f"{BASE}/sessions/end/{TOKEN}", status=500)
+    ending = api.post(f"{BASE}/sessions/end/{TOKEN}", status=500)
     logging_in.assign(SQL01, NAS01)
     logging_in.close()
+    assert ending.call_count == 2
+
+
+@pytest.mark.parametrize("acted", [True, False])
+def test_a_session_whose_end_was_lost_is_ended_all_the_same(
+    acted: bool, simulator: Simulator, settings: Settings
+) -> None:
+    simulator.faults = [Fault("reset", "POST /sessions/end", acted=acted)]
+    with Client(settings) as client:
+        client.virtual_machines()
+    assert not simulator.sessions
 
 
 def test_threads_share_one_session_and_at_most_four_connections(
@@ -640,6 +686,7 @@ class RawServer:
 
     def __init__(self) -> None:
         self.answer = b""
+        self.trickles = b""
         self.stalls = False
         self._done = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -655,6 +702,9 @@ class RawServer:
                     return
                 connection.recv(65536)
                 connection.sendall(self.answer)
+                with suppress(OSError):  # of a client that gives up
+                    while self.trickles and not self._done.wait(0.02):
+                        connection.sendall(self.trickles)
                 if self.stalls:
                     self._done.wait(10)
 
@@ -681,6 +731,21 @@ def test_an_answer_cut_short_is_lost(raw_server: RawServer) -> None:
 
 def test_a_server_that_stalls_is_given_up_after_the_time_limit(raw_server: RawServer) -> None:
     raw_server.stalls = True
+    error = failure_at(raw_server.base_url, timeout_seconds=0.1)
+    assert isinstance(error, LostAnswerError)
+    assert "did not answer within 0.1 seconds" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("headers", "trickles"),
+    [(b"Content-Length: 100000\r\n", b"x"), (b"Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n")],
+    ids=["with a length", "in chunks"],
+)
+def test_an_answer_that_trickles_is_given_up_after_the_time_limit(
+    headers: bytes, trickles: bytes, raw_server: RawServer
+) -> None:
+    raw_server.answer = b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n"
+    raw_server.trickles = trickles
     error = failure_at(raw_server.base_url, timeout_seconds=0.1)
     assert isinstance(error, LostAnswerError)
     assert "did not answer within 0.1 seconds" in str(error)

@@ -25,7 +25,7 @@ from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.lifecycle import AssignmentLifecycle
 from pulumi_vmbackup.models import Assignment
 from pulumi_vmbackup.settings import Settings
-from pulumi_vmbackup.simulator import Behavior, Simulator
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 BASE = "http://localhost:36013/api/rest"
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
@@ -174,6 +174,25 @@ def test_a_lost_post_that_did_nothing_is_sent_again(
     knows_no_names(api)
     assert lifecycle.assign(PAIR) == PAIR
     assert methods(api).startswith("POST GET POST")
+
+
+def test_a_refusal_by_an_error_inside_the_server_may_pass(
+    api: responses.RequestsMock, lifecycle: AssignmentLifecycle
+) -> None:
+    api.post(PAIR_URL, json=REFUSED, status=500)
+    api.get(VM_URL, json=locations())
+    api.post(PAIR_URL, json={"Success": True})
+    knows_no_names(api)
+    assert lifecycle.assign(PAIR) == PAIR
+    assert methods(api).startswith("POST GET POST")
+
+
+def test_a_lost_session_start_is_no_lost_post(
+    simulator: Simulator, on_simulator: AssignmentLifecycle
+) -> None:
+    simulator.faults = [Fault("reset", "POST /sessions/start")]
+    on_simulator.assign(KNOWN)
+    assert [call.method for call in simulator.calls] == ["POST", "POST", "POST"]
 
 
 def test_a_post_that_is_lost_again_and_again_is_an_error(
@@ -534,12 +553,15 @@ def test_a_refusal_at_once_is_not_waited_for(api: responses.RequestsMock) -> Non
 # Where nobody knows what the real server answers
 
 
+CHOICES = {key: get_args(kind) for key, kind in get_type_hints(Behavior).items() if get_args(kind)}
 BEHAVIORS = [
-    Behavior(*choices) for choices in product(*map(get_args, get_type_hints(Behavior).values()))
+    Behavior(**dict(zip(CHOICES, chosen, strict=True))) for chosen in product(*CHOICES.values())
 ]
 
 
-@pytest.mark.parametrize("behavior", BEHAVIORS, ids=lambda behavior: "-".join(astuple(behavior)))
+@pytest.mark.parametrize(
+    "behavior", BEHAVIORS, ids=lambda behavior: "-".join(map(str, astuple(behavior)))
+)
 def test_the_outcome_is_the_same_however_odd_calls_are_answered(
     behavior: Behavior, simulator: Simulator, client: Client
 ) -> None:

@@ -8,6 +8,7 @@ public clients of the API send and read, or neither.
 from __future__ import annotations
 
 import json
+import math
 import random
 import ssl
 import threading
@@ -42,8 +43,14 @@ from .settings import Settings, environment_variable
 
 # The dynamic provider host handles four resources at once, each on a thread of its own.
 _THREADS = 4
-IDLE_SECONDS = 4.0
+# An idle session is given up soon, since a server may allow one only (unknown).
+IDLE_SECONDS = 2.0
 BUSY_POLL_SECONDS = 2.0
+# How long a session may live that this client started and was never told the token of: five idle
+# minutes (seen), and some seconds more.
+UNKNOWN_SESSION_SECONDS = 310.0
+# Pulumi gives its provider's process five seconds to end, and ending a session is tried twice.
+_END_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_ANSWER_BYTES = 64 * 2**20
 _LONGEST_QUOTE = 500
@@ -85,7 +92,7 @@ class Client:
     """One VM Backup API, for any number of threads.
 
     The session is started by the first call that needs one, shared by all threads, renewed when
-    the server has forgotten it, and ended after four seconds without a call, by :meth:`close`, or
+    the server has forgotten it, and ended after two seconds without a call, by :meth:`close`, or
     when the process exits. A session given by ``vmbackup:sessionToken`` is neither started nor
     ended.
 
@@ -103,6 +110,7 @@ class Client:
         self._last_call_at = 0.0
         self._start_failure: VmBackupError | None = None
         self._start_failed_at = 0.0
+        self._unknown_session_until = 0.0
         if settings.password:
             add_secret(settings.password)
         if settings.session_token:
@@ -156,7 +164,7 @@ class Client:
     def ask_protocol(self) -> ProtocolAnswer:
         """Ask what answers there, once and without credentials."""
         try:
-            status, content = self._send("GET", "protocol/version", None)
+            status, content = self._send("GET", "protocol/version")
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = self._explain(error)
         else:
@@ -183,7 +191,11 @@ class Client:
             try:
                 return self._call("GET", resource, segments)
             except NoAnswerError:
-                time.sleep(pause)
+                pass
+            except RefusedError as refusal:
+                if not refusal.is_server_error:
+                    raise
+            time.sleep(pause)
         return self._call("GET", resource, segments)
 
     def _call(self, method: str, resource: str, segments: tuple[str, ...]) -> Mapping[str, Any]:
@@ -234,9 +246,15 @@ class Client:
             raise type(failure)(str(failure))
         try:
             return self._start_session_when_free()
+        except LostAnswerError as error:
+            # The server may have started one, which then keeps others out until it is idle for
+            # long. To the call that needed the session, nothing was sent.
+            self._unknown_session_until = time.monotonic() + UNKNOWN_SESSION_SECONDS
+            failure = UnreachableError(str(error))
         except VmBackupError as error:
-            self._start_failure, self._start_failed_at = error, time.monotonic()
-            raise
+            failure = error
+        self._start_failure, self._start_failed_at = failure, time.monotonic()
+        raise failure
 
     def _start_session_when_free(self) -> str:
         settings = self._settings
@@ -253,9 +271,13 @@ class Client:
             "Password": settings.password,
             "Domain": settings.domain,
         }
+        wait_seconds = settings.session_wait_seconds
+        if wait_seconds:
+            # What keeps others out may be a session of this client's own.
+            wait_seconds = max(wait_seconds, self._unknown_session_until - time.monotonic())
         # A server that was waited for in vain is not waited for again by each resource.
         waited = isinstance(self._start_failure, BusyError)
-        give_up_at = time.monotonic() + (0 if waited else settings.session_wait_seconds)
+        give_up_at = time.monotonic() + (0 if waited else wait_seconds)
         while True:
             try:
                 answer = self._exchange("POST", "sessions/start", body)
@@ -270,8 +292,8 @@ class Client:
                     ) from None
                 if time.monotonic() + BUSY_POLL_SECONDS > give_up_at:
                     raise BusyError(
-                        f"VM Backup accepted no session within {settings.session_wait_seconds:g} "
-                        f"seconds: {refusal} Close the VM Backup Management Console, or wait "
+                        f"VM Backup accepted no session within {wait_seconds:.3g} seconds: "
+                        f"{refusal} Close the VM Backup Management Console, or wait "
                         f"longer with {settings.name_of('sessionWaitSeconds')}."
                     ) from None
                 time.sleep(BUSY_POLL_SECONDS)
@@ -300,22 +322,36 @@ class Client:
         # Only this session: `sessions/end` without a token ends other tools' as well (seen).
         # Where this fails, the server ends the session itself after five idle minutes (seen).
         with suppress(RefusedError, NoAnswerError):
-            self._exchange("POST", f"sessions/end/{token}")
+            try:
+                self._exchange("POST", f"sessions/end/{token}", timeout=_END_SECONDS)
+            except LostAnswerError:
+                self._exchange("POST", f"sessions/end/{token}", timeout=_END_SECONDS)
 
     # One HTTP exchange
 
     def _exchange(
-        self, method: str, path: str, body: Mapping[str, object] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        timeout: float | None = None,
     ) -> Mapping[str, Any]:
         try:
-            return self._read_envelope(*self._send(method, path, body))
+            return self._read_envelope(*self._send(method, path, body, timeout))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = self._explain(error)
         # Outside of the except block: what requests raised holds the URL, and so the token.
         raise failure
 
-    def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> tuple[int, bytes]:
-        timeout = self._settings.timeout_seconds
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        at_most: float | None = None,
+    ) -> tuple[int, bytes]:
+        timeout = min(self._settings.timeout_seconds, at_most or math.inf)
         answer_until = time.monotonic() + timeout
         with self._http.request(
             method,
@@ -326,7 +362,8 @@ class Client:
             stream=True,
         ) as response:
             content = bytearray()
-            for chunk in response.iter_content(65536):
+            # Whatever has come is taken at once, so that an answer that trickles is given up too.
+            while chunk := response.raw.read1(65536, decode_content=True):
                 content += chunk
                 if len(content) > _LONGEST_ANSWER_BYTES:
                     raise LostAnswerError(
@@ -358,6 +395,7 @@ class Client:
             raise InvalidTokenError(says)
         refusal = RefusedError(says)
         refusal.is_busy = _BUSY in words
+        refusal.is_server_error = status >= 500
         raise refusal
 
     def _explain_foreign_answer(self, status: int, content: bytes) -> str:

@@ -46,9 +46,11 @@ class RefusedError(VmBackupError):
 
     Attributes:
         is_busy: whether the reason is that something else holds the API.
+        is_server_error: whether it came as an HTTP status of 500 or more, which may pass.
     """
 
     is_busy = False
+    is_server_error = False
 
 
 class InvalidTokenError(RefusedError):
@@ -60,7 +62,7 @@ class NoAnswerError(VmBackupError):
 
 
 class UnreachableError(NoAnswerError):
-    """No connection could be made, so the server did nothing."""
+    """No connection or no session could be made, so the server did nothing."""
 
 
 class LostAnswerError(NoAnswerError):

@@ -151,13 +151,14 @@ class AssignmentLifecycle:
 
     def _is_done(
         self,
-        failure: VmBackupError,
+        failure: RefusedError | LostAnswerError,
         vm_ref: str,
         backup_location_id: str,
         assigned: bool,
         counts_from: Mapping[bool, float],
     ) -> bool:
         """Whether a failed write did what it was to do all the same; raises a refusal to do it."""
+        poll_seconds = LISTING_POLL_SECONDS
         while True:
             try:
                 locations = self._list(vm_ref)
@@ -167,12 +168,13 @@ class AssignmentLifecycle:
             counts = locations is None or time.monotonic() >= counts_from[shown]
             if counts and shown is assigned:
                 return True
-            if isinstance(failure, LostAnswerError):
+            if isinstance(failure, LostAnswerError) or failure.is_server_error:
                 return False
             if counts:
                 advice = self._advice(locations, backup_location_id) if assigned else ""
                 raise RefusedError(f"{failure}{advice}")
-            time.sleep(LISTING_POLL_SECONDS)
+            time.sleep(max(0, min(poll_seconds, counts_from[shown] - time.monotonic())))
+            poll_seconds *= 2
 
     def _advice(self, locations: list[BackupLocation] | None, backup_location_id: str) -> str:
         """What to do about an assignment that was refused."""
