@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -17,11 +18,34 @@ from sample import PASSWORD
 from pulumi_vmbackup import assignment, redaction
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.settings import Settings
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import TOKEN_PREFIX, Simulator, serve
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a background job of a shell; the processes that tests start and stop inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_in_any_output_state_or_log(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Search all that the tests of this process wrote for the simulators' tokens and password.
+
+    That is what Pulumi keeps in its folders, and every log record of whatever logger, to which the
+    tests that run commands add their output.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    handler = logging.FileHandler(folder / "debug.log", encoding="utf-8")
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield
+    root.removeHandler(handler)
+    handler.close()
+    secrets = (f"{TOKEN_PREFIX}-".encode(), PASSWORD.encode())
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    leaks = [file for file in files if any(secret in file.read_bytes() for secret in secrets)]
+    assert not leaks, f"{len(leaks)} of {len(files)} files hold a token or the password: {leaks}"
 
 
 @pytest.fixture(autouse=True)

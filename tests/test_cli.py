@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from sample import DC01, DISK_E, EXCH01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQ
 from pulumi_vmbackup.cli import vmbackup
 from pulumi_vmbackup.inventory import read_inventory
 from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
+
+log = logging.getLogger(__name__)
 
 COMMAND = [sys.executable, "-m", "pulumi_vmbackup.command"]
 LISTINGS = (["vms"], ["locations"], ["assignments"], ["snapshot", "--output", "-"])
@@ -43,6 +46,7 @@ def run(login: None, simulator: Simulator) -> Run:  # noqa: ARG001  # for its va
 
     def run(*arguments: str, fails: int = 0) -> Result:
         result = CliRunner().invoke(vmbackup, arguments)
+        log.debug("%s", result.output)
         assert result.exit_code == fails, result.output
         assert isinstance(result.exception, SystemExit | None)
         assert not simulator.sessions

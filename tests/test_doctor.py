@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import threading
@@ -20,6 +21,8 @@ from pulumi_vmbackup.cli import vmbackup
 from pulumi_vmbackup.settings import VERSIONS
 from pulumi_vmbackup.simulator import Behavior, Simulator, serve
 
+log = logging.getLogger(__name__)
+
 STEPS = ["settings", "name", "port", "protocol", "Host header", "API", "login", "listing"]
 TLS_STEPS = [*STEPS[:4], "certificate", *STEPS[4:]]
 
@@ -35,6 +38,7 @@ class Doctor:
         result = CliRunner().invoke(vmbackup, ["doctor", *options])
         assert result.stderr == ""
         assert isinstance(result.exception, SystemExit | None)
+        log.debug("%s", result.output)
         self.output = result.stdout
         good: list[str] = []
         failed: list[str] = []

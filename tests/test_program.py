@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from programs import SetConfig, run_program
 
@@ -22,6 +24,10 @@ def test_settings_come_from_the_stack_configuration_then_the_environment(
     assert settings.domain == "CONTOSO"
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
 @pytest.mark.usefixtures("recorder")
 @pytest.mark.parametrize(("key", "text"), [("password", "s3cret"), ("sessionToken", TOKEN)])
 def test_a_secret_in_plain_text_is_warned_of_once_with_the_line_that_encrypts_it(
@@ -29,7 +35,7 @@ def test_a_secret_in_plain_text_is_warned_of_once_with_the_line_that_encrypts_it
 ) -> None:
     set_config(**{key: text})
     run_program(lambda: [program_settings() and None for _ in range(2)])
-    (warning,) = [record.getMessage() for record in caplog.records]
+    (warning,) = warnings(caplog)
     assert f"`pulumi config set --secret vmbackup:{key}`" in warning
     assert text not in warning
 
@@ -41,9 +47,8 @@ def test_a_secret_of_a_connection_is_warned_of_with_its_line(
 ) -> None:
     set_config(*secret, connections='{"site-b": {"password": "s3cret"}}')
     run_program(lambda: program_settings("site-b") and None)
-    warnings = [record.getMessage() for record in caplog.records]
     line = "`pulumi config set --secret --path vmbackup:connections.site-b.password`"
-    assert [line in warning for warning in warnings] == ([] if secret else [True])
+    assert [line in warning for warning in warnings(caplog)] == ([] if secret else [True])
     assert "s3cret" not in caplog.text
 
 

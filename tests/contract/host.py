@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from pulumi.runtime import rpc
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from pulumi_vmbackup.assignment import VmBackupLocationAssignmentProvider
+
+log = logging.getLogger(__name__)
 
 UNKNOWN = rpc.UNKNOWN
 TYPE = "pulumi-python:dynamic/vmbackup:VmBackupLocationAssignment"
@@ -87,6 +90,7 @@ class Host:
                     self._process.send_signal(signal.SIGINT)
                 with suppress(subprocess.TimeoutExpired):
                     self._errors = self._process.communicate(timeout=2)[1].decode()
+                    log.debug("%s", self._errors)
                     break
                 # Python can miss a signal that comes just before it begins to wait.
             else:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pulumi_cli import isolated_environment
+
+log = logging.getLogger(__name__)
 
 PROGRAM = """\
 import json
@@ -56,6 +59,7 @@ class Stack:
             timeout=120,
         )
         output = done.stdout.decode("utf-8")
+        log.debug("%s", output)
         self.output += output
         assert (done.returncode != 0) is fails, output
         return output

@@ -8,6 +8,8 @@ from typing import Any
 import requests
 from sample import NOWHERE, PASSWORD
 
+from pulumi_vmbackup.redaction import add_secret
+
 LOGIN = {
     "ServerAddress": "LOCALHOST",
     "ServerPort": "36014",
@@ -44,6 +46,7 @@ class Caller:
         return self
 
     def send(self, call: str, body: object = None) -> requests.Response:
+        add_secret(self.token)  # urllib3 logs the URLs of these calls, too
         method, _, path = call.partition(" ")
         url = self.base_url + path.replace("[token]", self.token)
         return self.http.request(method, url, json=body, timeout=5, allow_redirects=False)
