@@ -36,7 +36,7 @@ from pulumi_vmbackup import (
     UnreachableError,
     VmBackupError,
 )
-from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.client import Client, pauses
 from pulumi_vmbackup.models import VirtualMachine
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
@@ -619,6 +619,33 @@ def test_threads_that_waited_for_a_failing_session_start_share_its_failure(
     with Client(replace(settings, password="wrong")) as client, ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(fails, range(8)))) == 1
     assert [call.path for call in simulator.calls] == ["/api/rest/sessions/start"]
+
+
+def test_threads_that_fail_together_share_their_session_starts_and_come_back_apart(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.faults = [Fault("error", "POST /sessions/start", times=None)]
+    together = threading.Barrier(4)
+
+    def fails(_: int) -> None:
+        together.wait(10)
+        with pytest.raises(UnreachableError):
+            client.virtual_machines()
+
+    with Client(settings) as client, ThreadPoolExecutor(4) as threads:
+        list(threads.map(fails, range(4)))
+    assert 3 <= len(simulator.calls) <= 3 * 4
+    assert len({tuple(pauses()) for _ in range(4)}) == 4
+
+
+def test_pauses_are_between_half_and_one_and_a_half_times_a_second_or_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.client.FIRST_PAUSE_SECONDS", 0.5)
+    for _ in range(100):
+        first, second = pauses()
+        assert 0.25 <= first <= 0.75
+        assert 0.5 <= second <= 1.5
 
 
 def test_an_idle_session_is_ended_and_the_next_call_starts_another(

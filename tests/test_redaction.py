@@ -1,12 +1,17 @@
 """redaction.py: tokens and passwords stay out of texts and logs."""
 
 import logging
+import traceback
 
 import pytest
-from sample import PASSWORD, SQL01
+from sample import NOWHERE, PASSWORD, SQL01
 
+from pulumi_vmbackup import RefusedError
 from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.lifecycle import AssignmentLifecycle
+from pulumi_vmbackup.models import Assignment
 from pulumi_vmbackup.redaction import add_secret, redact
+from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Simulator
 
 
@@ -35,6 +40,17 @@ def test_urllib3s_loggers_show_no_secret(logger: str, caplog: pytest.LogCaptureF
     logging.getLogger(logger).warning("Failed to parse headers (url=%s)", "http://x/c0ffee01")
     assert "http://x/[secret]" in caplog.text
     assert "c0ffee01" not in caplog.text
+
+
+def test_no_object_shows_a_secret(simulator: Simulator, settings: Settings, client: Client) -> None:
+    client.log_in()
+    lifecycle = AssignmentLifecycle(client, settle_seconds=0)
+    for each in (settings, client, lifecycle, simulator, simulator.calls, client._http):
+        assert not [secret for secret in (PASSWORD, *simulator.tokens) if secret in repr(each)]
+    with pytest.raises(RefusedError) as raised:
+        lifecycle.assign(Assignment(NOWHERE, NOWHERE))
+    whole = "".join(traceback.format_exception(raised.type, raised.value, raised.tb, chain=True))
+    assert not [secret for secret in (PASSWORD, *simulator.tokens) if secret in whole]
 
 
 def test_debug_logs_hold_urls_without_the_token(
