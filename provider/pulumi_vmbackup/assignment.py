@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
 from .client import Client
+from .declared import DeclaredPairs
 from .errors import ArgumentError, SettingsError, VmBackupError
 from .lifecycle import AssignmentLifecycle
 from .lookups import assignable
@@ -197,9 +199,9 @@ def _sentence_first(handler: _Handler) -> _Handler:
     return wrapper  # type: ignore[return-value]  # the signature is the handler's own
 
 
-# The pairs that the program declares, as far as check has seen them. One for the process, since the
-# host keeps a provider for each way in which Python versions wrote it into the state.
-_declared: set[tuple[object, ...]] = set()
+# As far as check has seen them. One for the process, since the host keeps a provider for each way
+# in which Python versions wrote it into the state.
+_declared = DeclaredPairs(sys.argv[1:])
 
 _lifecycles: dict[Settings, AssignmentLifecycle] = {}
 _lifecycles_lock = threading.Lock()
@@ -228,6 +230,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         # Settings are read when they are needed: a preview needs none.
         self._config = req.config
 
+    @_sentence_first
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
         inputs = dict(news)
         failures = []
@@ -239,9 +242,8 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
                 inputs[key] = normalize_guid(value)
             except ArgumentError as error:
                 failures.append(dynamic.CheckFailure(key, f"{error} Use {where_to_find}."))
-        pair = tuple(inputs.get(key) for key in _ID_KEYS)
-        if not failures and not any(map(_is_unknown, pair)):
-            _declared.add(pair)
+        if not failures and not any(_is_unknown(inputs[key]) for key in _ID_KEYS):
+            _declared.add(*(inputs[key] for key in _ID_KEYS))
         return dynamic.CheckResult(inputs, failures)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from contract.host import Host
@@ -8,7 +9,8 @@ from sample import PASSWORD
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Host]:
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
     host = Host()
     yield host
     host.stop()

@@ -31,10 +31,10 @@ PROVIDER = serialize_provider(VmBackupLocationAssignmentProvider())
 class Host:
     """A running `python -m pulumi.dynamic`, which knows no setting until `configure`."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str = "127.0.0.1:1") -> None:
         self._errors = ""
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "pulumi.dynamic"],
+            [sys.executable, "-u", "-m", "pulumi.dynamic", engine],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PULUMI_PROJECT": "backup"},

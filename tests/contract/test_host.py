@@ -112,3 +112,13 @@ def test_a_pair_that_is_still_declared_is_not_unassigned(
     configured_host.delete(f"{DC01}/{DISK_E}")
     assert simulator.inventory.locations_of(DC01) == [DISK_E]
     assert not simulator.calls
+
+
+def test_nor_by_another_process_of_the_run(simulator: Simulator, configured_host: Host) -> None:
+    other = Host()
+    other.check(vm_ref=DC01, backup_location_id=DISK_E)
+    configured_host.delete(f"{DC01}/{DISK_E}")
+    assert simulator.inventory.locations_of(DC01) == [DISK_E]
+    other.stop()
+    configured_host.delete(f"{DC01}/{DISK_E}")
+    assert not simulator.inventory.locations_of(DC01)

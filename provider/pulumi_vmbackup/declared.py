@@ -1,0 +1,124 @@
+"""The pairs that a program declares, known to all provider processes of one Pulumi run.
+
+Pulumi may check a resource in one process and delete its predecessor in another: when its own
+provider is replaced or configured anew, when a resource goes to another provider, or when it
+becomes one of another type. What one process was told to be declared, none may take back.
+
+Each process keeps its pairs in a file of its own, in Pulumi's folder of the user, and holds a lock
+on it as long as it lives, so that a file of a process that was killed is known to be stale. The
+address of the engine is what the processes of a run have in common.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from . import at_exit
+from .errors import SettingsError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        file.seek(2**30)  # beyond what is written, since others could not read what is locked
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class DeclaredPairs:
+    """The pairs of VM ref and location id that the program of a run declares.
+
+    Args:
+        arguments: the arguments of this process, the first of which is the engine's address where
+            Pulumi has started it. Where nobody has, other processes are not told.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        is_of_a_run = arguments and re.fullmatch(r"[0-9A-Za-z.:\[\]-]+:[0-9]+", arguments[0])
+        self._run = re.sub(r"[^0-9A-Za-z]+", "-", arguments[0]) if is_of_a_run else None
+        self._lock = threading.Lock()
+        self._pairs: set[tuple[str, str]] = set()
+        self._file: IO[str] | None = None
+
+    def add(self, vm_ref: str, backup_location_id: str) -> None:
+        """Tell that the program declares a pair.
+
+        Raises:
+            SettingsError: the other processes of the run cannot be told.
+        """
+        with self._lock:
+            if self._run and (vm_ref, backup_location_id) not in self._pairs:
+                try:
+                    self._file = self._file or self._opened()
+                    self._file.write(f"{vm_ref}/{backup_location_id}\n")
+                    self._file.flush()
+                except OSError as error:
+                    raise SettingsError(
+                        f"{_folder()} cannot be written to ({error.strerror}), where the "
+                        "provider's processes tell each other what the program declares: set "
+                        "PULUMI_HOME to a folder that can."
+                    ) from None
+            self._pairs.add((vm_ref, backup_location_id))
+
+    def __contains__(self, pair: tuple[str, str]) -> bool:
+        return pair in self._pairs or "/".join(pair) in self._of_other_processes()
+
+    def clear(self) -> None:
+        """Forget all of this process, as when it ends."""
+        with self._lock:
+            self._pairs.clear()
+            if self._file:
+                self._file.close()
+                Path(self._file.name).unlink(missing_ok=True)
+                self._file = None
+
+    def _opened(self) -> IO[str]:
+        folder = _folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / f"{self._run}-{os.getpid()}").open("w", encoding="ascii")
+        _lock(file)
+        at_exit.register(self.clear)
+        return file
+
+    def _of_other_processes(self) -> set[str]:
+        pairs: set[str] = set()
+        if not self._run:
+            return pairs
+        own = Path(self._file.name) if self._file else None
+        for path in _folder().glob("*"):
+            with suppress(FileNotFoundError):  # of a process that has just ended
+                if path == own or path.stat().st_size == 0:  # an empty one is about to be locked
+                    continue
+                told = _read_if_locked(path)
+                if told is None:
+                    path.unlink()
+                elif path.name.startswith(f"{self._run}-"):
+                    pairs |= set(told.split())
+        return pairs
+
+
+def _read_if_locked(path: Path) -> str | None:
+    """What the process that holds the lock has told; None when none does."""
+    with path.open("r+", encoding="ascii") as file:
+        try:
+            _lock(file)
+        except OSError:
+            file.seek(0)
+            return file.read()
+    return None
+
+
+def _folder() -> Path:
+    home = os.environ.get("PULUMI_HOME")
+    return (Path(home) if home else Path.home() / ".pulumi") / "vmbackup"
