@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +19,13 @@ LOGIN = {
     "Password": PASSWORD,
     "Domain": "",
 }
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end, "it did not happen within 5 seconds"
+        time.sleep(0.01)
 
 
 class Caller:
@@ -45,11 +54,11 @@ class Caller:
         self.token = self("POST /sessions/start", LOGIN)["Data"]
         return self
 
-    def send(self, call: str, body: object = None) -> requests.Response:
+    def send(self, call: str, body: object = None, *, timeout: float = 5) -> requests.Response:
         add_secret(self.token)  # urllib3 logs the URLs of these calls, too
         method, _, path = call.partition(" ")
         url = self.base_url + path.replace("[token]", self.token)
-        return self.http.request(method, url, json=body, timeout=5, allow_redirects=False)
+        return self.http.request(method, url, json=body, timeout=timeout, allow_redirects=False)
 
     def __call__(self, call: str, body: object = None) -> dict[str, Any]:
         response = self.send(call, body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import math
 import re
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +29,10 @@ from sample import (
     SQL02,
     TEST01,
 )
-from simulator.caller import LOGIN, Caller
+from simulator.caller import LOGIN, Caller, wait_for
 
 from pulumi_vmbackup.models import normalize_guid
-from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Inventory, Simulator, serve
 
 SQL01_ON_ITS_HYPERVISOR = "2b1e1885-283b-43a6-ac2e-a417b99de255"
 CONFIGURED = ["DC01", "SQL01", "SQL02", "FILE01", "EXCH01", "WEB01", "WEB02"]
@@ -88,6 +89,16 @@ def test_a_session_is_started_with_the_account(simulator: Simulator, base_url: s
         token = api("POST /sessions/start", LOGIN)["Data"]
     assert normalize_guid(token) == token
     assert simulator.tokens == list(simulator.sessions) == [token]
+
+
+def test_each_token_is_another_and_begins_so_that_it_can_be_searched_for(
+    simulator: Simulator, base_url: str
+) -> None:
+    with Caller(base_url) as api:
+        tokens = [api.log_in().token for _ in range(5)]
+    assert simulator.tokens == tokens
+    assert len(set(tokens)) == 5
+    assert all(token.startswith(TOKEN_PREFIX) for token in tokens)
 
 
 def test_the_server_port_may_be_a_number(base_url: str) -> None:
@@ -560,6 +571,133 @@ def test_a_session_that_expired_does_not_stand_in_the_way_of_another() -> None:
     simulator._session_seconds = -1
     with session(simulator) as api:
         assert api("POST /sessions/start", LOGIN)["Success"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"second_post": "refused"}, "second_post is 'refused': use accept or refuse."),
+        ({"second_primary": ""}, "second_primary is '': use allow or refuse or move."),
+        ({"unknown_vm": None}, "unknown_vm is None: use refuse or empty."),
+        ({"unknown_vm": ["empty"]}, "unknown_vm is ['empty']: use refuse or empty."),
+        ({"lag_seconds": -0.1}, "lag_seconds is -0.1: use a number of seconds from 0 to 86400."),
+        ({"lag_seconds": math.nan}, "lag_seconds is nan: use "),
+        ({"lag_seconds": 86_401}, "lag_seconds is 86401: use "),
+        ({"lag_seconds": "1"}, "lag_seconds is '1': use "),
+        ({"lag_seconds": True}, "lag_seconds is True: use "),
+    ],
+)
+def test_a_wrong_behavior_is_an_error_that_says_what_to_use(
+    wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=r"\.$") as raised:
+        Behavior(**wrong)
+    assert str(raised.value).startswith(says)
+
+
+# A listing that lags behind
+
+
+def test_the_locations_of_a_vm_are_listed_as_they_were_before_changes() -> None:
+    simulator = behaving(lag_seconds=60)
+    of_dc01 = f"/vms/backuplocations/[token]/{DC01}"
+    with session(simulator) as api:
+        for call in (f"POST {OF_SQL01}/{NAS01}", f"DELETE {of_dc01}/{DISK_E}"):
+            assert api.refusal(call) == ""
+        assert api.refusal(f"POST {OF_SQL01}/{OFFSITE01}") == ""
+        assert (api.locations_of(SQL01), api.locations_of(DC01)) == ([], [DISK_E])
+        assert ids(api(f"GET {OF_SQL01}/1/0")) == []
+        assert list(simulator.inventory.assignments) == [(SQL01, NAS01), (SQL01, OFFSITE01)]
+        simulator.behavior = Behavior(lag_seconds=0)  # as if so long ago
+        assert (api.locations_of(SQL01), api.locations_of(DC01)) == ([NAS01, OFFSITE01], [])
+
+
+def test_each_change_is_listed_when_its_own_time_is_over() -> None:
+    simulator = behaving(lag_seconds=60)
+    with session(simulator) as api:
+        assert api.refusal(f"POST {OF_SQL01}/{NAS01}") == ""
+        between = time.monotonic()
+        time.sleep(0.3)
+        assert api.refusal(f"POST {OF_SQL01}/{OFFSITE01}") == ""
+        simulator.behavior = Behavior(lag_seconds=time.monotonic() - between)
+        assert api.locations_of(SQL01) == [NAS01]
+        wait_for(lambda: api.locations_of(SQL01) == [NAS01, OFFSITE01])
+
+
+def test_a_change_is_listed_after_the_time_and_not_before() -> None:
+    with session(behaving(lag_seconds=0.3)) as api:
+        began = time.monotonic()
+        assert api.refusal(f"POST {OF_SQL01}/{NAS01}") == ""
+        wait_for(lambda: api.locations_of(SQL01) == [NAS01])
+        assert time.monotonic() - began >= 0.3
+        assert api.refusal(f"DELETE {OF_SQL01}/{NAS01}") == ""
+        assert api.locations_of(SQL01) == [NAS01]
+
+
+def test_changes_see_at_once_what_a_listing_does_not_show_yet() -> None:
+    simulator = behaving(lag_seconds=60, second_post="refuse", second_primary="refuse")
+    with session(simulator) as api:
+        assert api.refusal(f"POST {OF_SQL01}/{NAS01}") == ""
+        assert api.refusal(f"POST {OF_SQL01}/{NAS01}") == "The virtual machine is assigned already"
+        assert api.refusal(f"POST {OF_SQL01}/{DISK_E}") == "The virtual machine has a location"
+        assert api.refusal(f"DELETE {OF_SQL01}/{NAS01}") == ""
+        assert api.refusal(f"DELETE {OF_SQL01}/{NAS01}") == (
+            "The virtual machine is not assigned to the location"
+        )
+        assert api.locations_of(SQL01) == []
+
+
+# Console and slow answers
+
+
+def test_no_session_starts_while_the_console_is_connected(
+    simulator: Simulator, api: Caller
+) -> None:
+    simulator.console_connected = True
+    refused = api("POST /sessions/start", LOGIN)
+    assert refused["Success"] is False
+    assert refused["ErrorAdditionalDetails"] == "AnotherConsoleIsRegistered"
+    wrong = api("POST /sessions/start", {**LOGIN, "Password": "wrong"})
+    assert wrong["ErrorCode"] == "LoginFailed"
+    assert api("GET /vms/list/[token]")["Success"]  # of the session that was there before
+    assert api("POST /sessions/end/[token]")["Success"]
+    assert api("POST /sessions/start", LOGIN)["Success"] is False
+    simulator.console_connected = False
+    assert api("POST /sessions/start", LOGIN)["Success"]
+
+
+def test_each_answer_takes_its_time_and_calls_wait_at_the_same_time(
+    simulator: Simulator, base_url: str
+) -> None:
+    simulator.answer_seconds = 0.2
+
+    def call(_: int) -> float:
+        began = time.monotonic()
+        with Caller(base_url) as api:
+            assert api("GET /protocol/version")["Success"]
+        return time.monotonic() - began
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(20) as pool:
+        took = list(pool.map(call, range(20)))
+    assert min(took) >= 0.2
+    assert time.monotonic() - began < 2  # 4 one after the other
+
+
+def test_an_answer_that_takes_long_comes_after_the_server_acted(
+    simulator: Simulator, api: Caller
+) -> None:
+    simulator.answer_seconds = 60
+    url = urlsplit(api.base_url)
+    with socket.create_connection((url.hostname, url.port), timeout=5) as slow:
+        path = f"{url.path}{OF_SQL01}/{NAS01}".replace("[token]", api.token)
+        slow.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        wait_for(lambda: simulator.inventory.locations_of(SQL01) == [NAS01])
+        simulator.answer_seconds = 0
+        assert api.locations_of(SQL01) == [NAS01]
+        slow.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            slow.recv(1)
 
 
 # API versions

@@ -6,7 +6,7 @@ import gc
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import requests
 import trustme
 from sample import DC01, DISK_E, NAS01, PASSWORD, SQL01
-from simulator.caller import LOGIN, Caller
+from simulator.caller import LOGIN, Caller, wait_for
 
 from pulumi_vmbackup.simulator import Simulator, serve
 
@@ -29,13 +29,6 @@ def port_of(base_url: str) -> int:
 
 def threads() -> set[threading.Thread]:
     return set(threading.enumerate())
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end, "it did not happen within 5 seconds"
-        time.sleep(0.01)
 
 
 # Connections
@@ -69,7 +62,7 @@ def test_refusals_and_bodies_that_nobody_reads_keep_the_connection(
 
 
 def test_each_client_has_its_own_connection(simulator: Simulator, base_url: str) -> None:
-    clients = 24  # more than the server has threads
+    clients = 40  # more than the server has threads
 
     def call(api: Caller) -> bool:
         return all(api("GET /vms/list/[token]")["Success"] for _ in range(5))
@@ -289,3 +282,25 @@ def test_the_end_waits_for_no_client(simulator: Simulator) -> None:
         assert time.monotonic() - began < 4  # 5 with cheroot's default
         with pytest.raises(requests.ConnectionError):
             kept.send("GET /protocol/version")
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_the_end_waits_for_no_answer_that_takes_long(simulator: Simulator) -> None:
+    simulator.answer_seconds = 60
+    with ThreadPoolExecutor(1) as pool:
+        with serve(simulator) as base_url, Caller(base_url) as api:
+            slow = pool.submit(api.send, "POST /sessions/start", LOGIN)
+            wait_for(lambda: len(simulator.sessions) == 1)
+            began = time.monotonic()
+        assert time.monotonic() - began < 4
+        assert slow.result().status_code == 200
+
+
+def test_an_answer_takes_long_only_while_its_caller_waits(
+    simulator: Simulator, base_url: str
+) -> None:
+    simulator.answer_seconds = 60
+    with socket.create_connection(("127.0.0.1", port_of(base_url)), timeout=5) as connection:
+        connection.sendall(b"GET /api/rest/protocol/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(12) == b"HTTP/1.1 200"

@@ -13,7 +13,8 @@ It needs the extra ``simulator``. It answers as far as the real API is known; wh
 """
 
 try:
-    from .api import TOKEN_PREFIX, Behavior, Simulator
+    from .api import TOKEN_PREFIX, Simulator
+    from .behavior import Behavior
     from .faults import Fault
     from .inventory import Inventory, InventoryError
     from .server import serve

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from ..errors import VmBackupError
-from .api import BASE_PATHS, PORTS, Behavior, Simulator
+from .api import BASE_PATHS, PORTS, Simulator
+from .behavior import Behavior
 from .inventory import Inventory
 from .server import serve
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule, RuleFactory, Submount
@@ -20,6 +20,7 @@ from werkzeug.wrappers import Request, Response
 
 from ..errors import ArgumentError
 from ..models import normalize_guid
+from .behavior import Behavior
 from .faults import CONNECTION, Fault
 from .inventory import Inventory, InventoryError
 
@@ -38,29 +39,6 @@ _INVALID_HOST = (
     "<p>HTTP Error 400. The request hostname is invalid.</p></body></html>"
 )
 _PAGE = "<!DOCTYPE HTML><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
-
-
-@dataclass(frozen=True)
-class Behavior:
-    """What the simulated server answers where nobody knows what the real one does.
-
-    Attributes:
-        second_post: whether a POST of a pair that is assigned already is accepted or refused.
-        unassigned_delete: whether a DELETE of a pair that is not assigned is accepted or refused.
-        unknown_vm: whether the locations of an unknown VM are refused, or an empty list.
-        second_primary: whether a second primary location of a VM is allowed, refused, or moves the
-            VM away from the first.
-        second_session: whether a session that is started while another one is open is accepted, or
-            refused as while a Management Console is connected.
-        lag_seconds: how long the locations of a VM are listed as they were before a change.
-    """
-
-    second_post: Literal["accept", "refuse"] = "accept"
-    unassigned_delete: Literal["accept", "refuse"] = "refuse"
-    unknown_vm: Literal["refuse", "empty"] = "refuse"
-    second_primary: Literal["allow", "refuse", "move"] = "allow"
-    second_session: Literal["accept", "refuse"] = "accept"
-    lag_seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -101,10 +79,11 @@ class Simulator:
         state_file: where the inventory is written after each change; None for nowhere.
 
     Attributes:
-        behavior: what it answers to odd calls. This and the next three may be changed at any time.
+        behavior: what it answers to odd calls. This and the next three may be changed at any time,
+            also by ``PATCH /simulator`` while it is served.
         faults: what goes wrong from now on; the first that meets a call is the one.
         console_connected: whether the Management Console is connected, so that no session starts.
-        answer_seconds: how long each answer takes.
+        answer_seconds: how long each answer takes; calls at the same time wait at the same time.
         calls: every call so far, oldest first.
         tokens: every session token it has given out; each begins with TOKEN_PREFIX.
         sessions: the tokens that are alive, and when each was used last; cleared, it is a server
@@ -181,12 +160,11 @@ class Simulator:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         request = Request(environ)
+        request.get_data()  # of a request that is read whole, waiting notices the caller's end
         path = _GUID.sub("[guid]", request.path)
         fault = None
-        # Only requests for localhost are answered (seen).
-        if request.host.partition(":")[0].lower() != "localhost":
-            response = Response(_INVALID_HOST, 400, mimetype="text/html")
-        else:
+        response = refused_host(request)
+        if not response:
             try:
                 answer, found = self._urls.bind_to_environ(environ).match()
                 arguments = dict(found)
@@ -195,12 +173,13 @@ class Simulator:
             else:
                 path = request.path.replace(arguments.get("token", "\0"), "[token]")
                 if request.method == "POST" and answer == self._start_session:
-                    arguments["body"] = _json(request)
+                    arguments["body"] = json_body(request)
                 fault = self._meet_fault(f"{request.method} {path.removeprefix(self.base_path)}")
                 if fault and not fault.acted and fault.kind != "session over":
                     answer, arguments = dict, {}
                 response = self._answer(answer, arguments)
-        time.sleep(self.answer_seconds)
+        if self.answer_seconds:
+            environ[CONNECTION].wait(self.answer_seconds)
         if fault and fault.kind in ("html", "error"):
             status, title = (200, "Sign in") if fault.kind == "html" else (500, "Server error")
             response = Response(_PAGE.format(title), status, mimetype="text/html")
@@ -209,10 +188,11 @@ class Simulator:
         self.calls.append(call)
         log.info("%s %s %s", call.method, call.path, call.status)
         if fault:
-            fault.hits += 1
+            with self._lock:
+                fault.hits += 1
         if fault and not is_answered:
             if fault.kind == "stall":
-                environ[CONNECTION].wait_for_caller(lambda: fault not in self.faults)
+                environ[CONNECTION].wait(until=lambda: fault not in self.faults)
             environ[CONNECTION].reset()
         if fault and fault.kind == "cut short":
             return _cut_short(response, environ, start_response)
@@ -220,7 +200,7 @@ class Simulator:
 
     def _meet_fault(self, call: str) -> Fault | None:
         with self._lock:
-            fault = next((each for each in self.faults if each.meets(call)), None)
+            fault = next((each for each in tuple(self.faults) if each.meets(call)), None)
             if fault and fault.kind == "session over":
                 self.sessions.clear()
             return fault
@@ -413,7 +393,15 @@ def _cut_short(
     raise ConnectionAbortedError(errno.ECONNABORTED, "the answer is cut short")
 
 
-def _json(request: Request) -> object:
+def refused_host(request: Request) -> Response | None:
+    """The answer to a request that is not for localhost; only such requests are answered (seen)."""
+    if request.host.partition(":")[0].lower() == "localhost":
+        return None
+    return Response(_INVALID_HOST, 400, mimetype="text/html")
+
+
+def json_body(request: Request) -> object:
+    """What a request's JSON says; None when it is no JSON."""
     try:
         return request.get_json(force=True, silent=True)
     except RecursionError:  # of json itself, which nests no deeper

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 # Where the server keeps the connection in the environment of a WSGI call.
 CONNECTION = "pulumi_vmbackup.connection"
+
+Kind = Literal["reset", "stall", "cut short", "html", "error", "session over"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_CALL = r"(?:GET|POST|DELETE)(?: /\S*)?"
+_TEXT = re.compile(
+    rf"(?P<kind>{'|'.join(KINDS)})(?P<before> before)?(?: times=(?P<times>all|[0-9]{{1,9}}))?"
+    rf"(?: skip=(?P<skip>[0-9]{{1,9}}))?(?: (?P<call>{_CALL}))?"
+)
 
 
 @dataclass(eq=False)
@@ -25,21 +35,65 @@ class Fault:
             * ``"session over"``: the server has forgotten all sessions, as after a restart, and
               then answers.
         call: how the calls begin that it is about, as ``"POST /vms/backuplocations"`` or
-            ``"DELETE"``: method and path below the base URL. Any call when it is empty.
+            ``"DELETE"``: GET, POST or DELETE, and the path below the base URL, with ``[token]`` for
+            the token. Any call of the API when it is empty.
         skip: how many of these calls are answered as usual before.
         times: how many of them go wrong then; None for all.
         acted: whether the server does what the call asks for before it goes wrong; nothing to
             ``"session over"``.
         hits: how many calls have gone wrong so far.
+
+    Raises:
+        ValueError: one of them is something else.
     """
 
-    kind: Literal["reset", "stall", "cut short", "html", "error", "session over"]
+    kind: Kind
     call: str = ""
     skip: int = 0
     times: int | None = 1
     acted: bool = True
     hits: int = field(default=0, init=False)
     _matched: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}: use {_kinds()}.")
+        if self.call != "" and not _is_call(self.call):
+            raise ValueError(
+                f"call is {self.call!r}: use GET, POST or DELETE, with or without how the path "
+                "begins, as in 'POST /vms/backuplocations'."
+            )
+        if not _is_count(self.skip):
+            raise ValueError(f"skip is {self.skip!r}: use a whole number, 0 or more.")
+        if self.times is not None and not _is_count(self.times):
+            raise ValueError(f"times is {self.times!r}: use a whole number, or null for all.")
+        if not isinstance(self.acted, bool):
+            raise ValueError(f"acted is {self.acted!r}: use true or false.")
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """Read a fault from a text such as ``"reset before times=2 skip=1 POST /vms"``.
+
+        It is the kind, ``before`` where the server has not acted, ``times=`` with a number or
+        ``all``, ``skip=`` with a number, and the call; all but the kind may be left out.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        found = _TEXT.fullmatch(text)
+        if not found:
+            raise ValueError(
+                f"{text!r} is no fault: use KIND [before] [times=N|all] [skip=N] [CALL], where "
+                f"KIND is {_kinds()}, and CALL is like DELETE or POST /vms/backuplocations"
+            )
+        times = found["times"] or "1"
+        return cls(
+            next(kind for kind in KINDS if kind == found["kind"]),
+            call=found["call"] or "",
+            skip=int(found["skip"] or 0),
+            times=None if times == "all" else int(times),
+            acted=found["before"] is None,
+        )
 
     def meets(self, call: str) -> bool:
         """Whether this very call is to go wrong; counts the calls that it is about."""
@@ -48,3 +102,15 @@ class Fault:
         self._matched += 1
         behind = self._matched - self.skip
         return behind > 0 and (self.times is None or behind <= self.times)
+
+
+def _kinds() -> str:
+    return f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
+
+
+def _is_call(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(_CALL, value) is not None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

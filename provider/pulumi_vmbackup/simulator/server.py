@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,9 @@ from .api import Simulator
 from .faults import CONNECTION
 
 log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.02
+_THREADS = 32  # so many calls may stall or take long without holding up others
 
 # Where a server that listens at every address is called from this machine.
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -58,13 +63,16 @@ class Connection(HTTPConnection):
 
     _is_reset = False
 
-    def wait_for_caller(self, is_over: Callable[[], bool]) -> None:
-        """Wait until the caller gives up, or something is over."""
+    def wait(self, seconds: float = math.inf, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Wait, at most until the caller gives up or the server ends."""
+        end = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
-            # A caller that waits for its answer says nothing: what can be read is the end.
+            # A caller whose request was read and who waits for the answer says nothing: what can
+            # be read is the end.
             selector.register(self.socket, selectors.EVENT_READ)
-            while not is_over() and not selector.select(0.02):
-                pass
+            while not until() and self.server.ready and (left := end - time.monotonic()) > 0:
+                if selector.select(min(left, _POLL_SECONDS)):
+                    break
 
     def reset(self) -> NoReturn:
         """Break the connection off as a server that crashes does."""
@@ -114,12 +122,13 @@ def serve(
     server = _QuietServer(
         (host, port),
         simulator,
+        numthreads=_THREADS,
         request_queue_size=128,  # with cheroot's 5, a burst of clients connects a second late
         shutdown_timeout=1,  # is waited for a client that is connected and says nothing
     )
     server.ConnectionClass = CountedConnection
     server.gateway = _Gateway
-    server.expiration_interval = 0.02  # so that it ends soon after it is told to
+    server.expiration_interval = _POLL_SECONDS  # so that it ends soon after it is told to
     if certificate:
         try:
             server.ssl_adapter = BuiltinSSLAdapter(str(certificate), str(key or certificate))

@@ -1,0 +1,64 @@
+"""What the simulated server answers where nobody knows what the real one does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
+
+LONGEST_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """What the simulated server answers where nobody knows what the real one does.
+
+    Attributes:
+        second_post: whether a POST of a pair that is assigned already is accepted or refused.
+        unassigned_delete: whether a DELETE of a pair that is not assigned is accepted or refused.
+        unknown_vm: whether the locations of an unknown VM are refused, or an empty list.
+        second_primary: whether a second primary location of a VM is allowed, refused, or moves the
+            VM away from the first.
+        second_session: whether a session that is started while another one is open is accepted, or
+            refused as while a Management Console is connected.
+        lag_seconds: how long the locations of a VM are listed as they were before a change; from 0
+            to 86400.
+
+    Raises:
+        ValueError: one of them is something else.
+    """
+
+    second_post: Literal["accept", "refuse"] = "accept"
+    unassigned_delete: Literal["accept", "refuse"] = "refuse"
+    unknown_vm: Literal["refuse", "empty"] = "refuse"
+    second_primary: Literal["allow", "refuse", "move"] = "allow"
+    second_session: Literal["accept", "refuse"] = "accept"
+    lag_seconds: float = 0
+
+    def __post_init__(self) -> None:
+        for key, choices in behavior_choices().items():
+            value = getattr(self, key)
+            if value not in choices:
+                raise ValueError(f"{key} is {value!r}: use {' or '.join(choices)}.")
+        check_seconds("lag_seconds", self.lag_seconds)
+
+
+def behavior_choices() -> dict[str, tuple[str, ...]]:
+    """The odd calls, and what may be chosen for each."""
+    hints = get_type_hints(Behavior)
+    return {key: get_args(hint) for key, hint in hints.items() if get_args(hint)}
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Check how long something takes.
+
+    Raises:
+        ValueError: it is no number of seconds, or longer than a day.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (0 <= value <= LONGEST_SECONDS)
+    ):
+        raise ValueError(
+            f"{name} is {value!r}: use a number of seconds from 0 to {LONGEST_SECONDS}."
+        )
