@@ -22,6 +22,7 @@ from cheroot.wsgi import Gateway_10, Server
 
 from .api import Simulator
 from .faults import CONNECTION
+from .switches import Switches
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def serve(
 
     server = _QuietServer(
         (host, port),
-        simulator,
+        Switches(simulator),
         numthreads=_THREADS,
         request_queue_size=128,  # with cheroot's 5, a burst of clients connects a second late
         shutdown_timeout=1,  # is waited for a client that is connected and says nothing
