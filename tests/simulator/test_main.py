@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 import trustme
 from sample import DC01, DISK_E, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01
 from simulator.caller import LOGIN, Caller
@@ -131,8 +132,12 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
         "--unknown-vm": "refuse",
         "--second-primary": "allow",
         "--second-session": "accept",
+        "--lag-seconds": "0",
+        "--answer-seconds": "0",
+        "--fault": "",
     }
     assert all(len(text) > 15 for _, text in options)
+    assert "First the kind: reset, stall, cut short, html, error, session over." in described
 
 
 # A start, calls and an end
@@ -240,6 +245,41 @@ def test_odd_calls_are_answered_as_known_or_as_chosen() -> None:
         assert not api("POST /sessions/start", LOGIN)["Success"]
         assert [api(call)["Success"] for call in calls] == [True, True, False, False, False]
         assert api.locations_of(SQL01) == [NAS01]
+
+
+def test_a_lagging_listing_and_slow_answers_are_chosen() -> None:
+    with running("--lag-seconds", "60", "--answer-seconds", "0.1") as api:
+        began = time.monotonic()
+        assert api.log_in()(POST)["Success"]
+        assert time.monotonic() - began >= 0.2
+        assert api.locations_of(SQL01) == []
+
+
+def test_faults_are_chosen() -> None:
+    faults = ("--fault", "error before POST /vms", "--fault", "cut short times=2 skip=1 GET /vms")
+    with running(*faults) as api:
+        api.log_in()
+        assert api.send(POST).status_code == 500
+        assert api.locations_of(SQL01) == []
+        for _ in range(2):
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                api.locations_of(SQL01)
+        assert api(POST)["Success"]
+        assert api.locations_of(SQL01) == [NAS01]
+
+
+def test_it_is_changed_while_it_runs() -> None:
+    with started("--second-post=refuse") as process, Caller(process.base_url) as api:
+        api.log_in()
+        api.base_url = process.base_url.removesuffix("/api/rest")
+        change = {"behavior": {"lag_seconds": 60}, "faults": [{"kind": "error", "call": "POST"}]}
+        assert api("PATCH /simulator", change)["behavior"]["second_post"] == "refuse"
+        api.base_url = process.base_url
+        assert api.send(POST).status_code == 500
+        assert api.refusal(POST) == "The virtual machine is assigned already"
+        assert api.locations_of(SQL01) == []
+        _, _, logged = process.end()
+    assert "PATCH /simulator 200" in logged
 
 
 # Inventory and state
@@ -355,6 +395,15 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> No
         (["--host", ""], "argument --host: it is empty: use an address such as 127.0.0.1"),
         (["--session-seconds", "long"], "'long' is not a number of seconds: use 0 or more"),
         (["--session-seconds", "nan"], "'nan' is not a number of seconds"),
+        (["--lag-seconds", "-1"], "argument --lag-seconds: '-1' is not a number of seconds"),
+        (["--answer-seconds", "86401"], "--answer-seconds: '86401' is too long: use 86400 at most"),
+        (["--answer-seconds", "inf"], "--answer-seconds: 'inf' is too long"),
+        (
+            ["--fault", "reset", "--fault", "resett POST"],
+            "argument --fault: 'resett POST' is no fault: use KIND [before] [times=N|all] [skip=N] "
+            "[CALL], where KIND is reset, stall, cut short, html, error or session over, and CALL "
+            "is like DELETE or POST /vms/backuplocations",
+        ),
         (["--tls-key", "key.pem"], "argument --tls-key: it needs --tls-certificate"),
     ],
 )

@@ -8,11 +8,11 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 from ..errors import VmBackupError
 from .api import BASE_PATHS, PORTS, Simulator
-from .behavior import Behavior
+from .behavior import LONGEST_SECONDS, Behavior, behavior_choices
+from .faults import KINDS, Fault
 from .inventory import Inventory
 from .server import serve
 
@@ -37,9 +37,14 @@ def main() -> None:
             username=arguments.username,
             password=arguments.password,
             session_seconds=arguments.session_seconds,
-            behavior=Behavior(**{key: getattr(arguments, key) for key in _ODD_CALLS}),
+            behavior=Behavior(
+                **{key: getattr(arguments, key) for key in _ODD_CALLS},
+                lag_seconds=arguments.lag_seconds,
+            ),
             state_file=arguments.state,
         )
+        simulator.faults = arguments.fault or []
+        simulator.answer_seconds = arguments.answer_seconds
         with serve(
             simulator,
             host=arguments.host,
@@ -68,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m pulumi_vmbackup.simulator",
         description="A stand-in for the VM Backup API over real HTTP, to try Pulumi programs on. "
         "It prints its base URL, for vmbackup:baseUrl, then each call without its session token, "
-        "and stops at Ctrl-C. Without --inventory it holds eight VMs and four backup locations.",
+        "and stops at Ctrl-C. Without --inventory it holds eight VMs and four backup locations. "
+        "While it runs, GET and PATCH of /simulator tell and change how it behaves.",
         formatter_class=_HelpFormatter,
     )
     parser.add_argument("--host", type=_host, default="127.0.0.1", help="the address to listen at")
@@ -110,14 +116,38 @@ def _parser() -> argparse.ArgumentParser:
     odd_calls = parser.add_argument_group(
         "odd calls", "What to answer where nobody knows what the real API answers."
     )
-    choices = get_type_hints(Behavior)
-    for key, call in _ODD_CALLS.items():
+    for key, choices in behavior_choices().items():
         odd_calls.add_argument(
             f"--{key.replace('_', '-')}",
-            choices=get_args(choices[key]),
+            choices=choices,
             default=getattr(Behavior(), key),
-            help=f"what to do with {call}",
+            help=f"what to do with {_ODD_CALLS[key]}",
         )
+    trouble = parser.add_argument_group("trouble", "What a program has to cope with.")
+    trouble.add_argument(
+        "--lag-seconds",
+        type=_waiting_seconds,
+        default=0,
+        metavar="N",
+        help="how long the locations of a VM are listed as they were before a change",
+    )
+    trouble.add_argument(
+        "--answer-seconds",
+        type=_waiting_seconds,
+        default=0,
+        metavar="N",
+        help="how long each answer takes",
+    )
+    trouble.add_argument(
+        "--fault",
+        type=_fault,
+        action="append",
+        metavar="TEXT",
+        help="calls that go wrong, as 'reset before times=2 skip=1 POST /vms/backuplocations'. "
+        f"First the kind: {', '.join(KINDS)}. The rest may be left out: 'before' when the server "
+        "is not to act; how many calls, or times=all; how many are answered before; how the calls "
+        "begin. The option may be repeated",
+    )
     return parser
 
 
@@ -150,6 +180,20 @@ def _seconds(text: str) -> float:
     if not seconds >= 0:  # nor nan
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds: use 0 or more")
     return seconds
+
+
+def _waiting_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds > LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long: use {LONGEST_SECONDS} at most")
+    return seconds
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return Fault.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _inventory(arguments: argparse.Namespace) -> Inventory:
