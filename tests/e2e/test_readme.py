@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 from e2e.stack import MakeStack
 
 import pulumi_vmbackup
 from pulumi_vmbackup.settings import SECRET_SETTINGS, SETTINGS, environment_variable
-from pulumi_vmbackup.simulator import Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
@@ -61,19 +63,20 @@ def test_the_program_prints_what_the_readme_shows(make_stack: MakeStack) -> None
     assert len(simulator.inventory.assignments) == 2
 
 
-def test_the_simulator_in_a_test_is_as_the_readme_shows(tmp_path: Path) -> None:
-    (test,) = blocks("python", "The simulator")
-    file = tmp_path / "test_of_a_user.py"
-    file.write_text(test)
+def test_the_simulator_in_tests_is_as_the_readme_shows(tmp_path: Path) -> None:
+    tests = blocks("python", "The simulator")
+    for number, test in enumerate(tests):
+        (tmp_path / f"test_{number}_of_a_user.py").write_text(test)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert "1 passed" in done.stdout, done.stdout
+    assert len(tests) == 2
+    assert "2 passed" in done.stdout, done.stdout
 
 
 def test_the_inventory_in_the_readme_is_one() -> None:
@@ -91,14 +94,30 @@ def test_each_error_in_the_readme_can_be_caught() -> None:
 
 
 def test_each_option_of_the_simulator_in_the_readme_is_one() -> None:
-    help_, _ = commands("The simulator")
+    help_, *_ = commands("The simulator")
     done = subprocess.run(
         [sys.executable, *shlex.split(help_[0])[1:]], capture_output=True, text=True, check=True
     )
     section = README.partition("\n## The simulator\n")[2].partition("\n## ")[0]
     options = set(re.findall(r"--[a-z-]+", section))
-    assert "--second-session" in options
+    assert {"--second-session", "--fault"} <= options
     assert options <= set(re.findall(r"--[a-z-]+", done.stdout))
+
+
+def test_the_simulator_is_changed_by_the_requests_that_the_readme_shows() -> None:
+    simulator = Simulator()
+    (start,) = (line for line, _ in commands("The simulator") if "--fault" in line)
+    simulator.faults.append(Fault.parse(shlex.split(start)[-1]))
+    tell, change = (shlex.split(line) for line, _ in commands("The simulator") if "curl" in line)
+    with serve(simulator) as base_url, requests.Session() as http:
+        http.headers["Host"] = "localhost"
+        url = f"http://{urlsplit(base_url).netloc}{urlsplit(tell[1]).path}"
+        assert http.get(url, timeout=5).json()["faults"][0]["skip"] == 1
+        assert change[:4] == ["curl", "-X", "PATCH", tell[1]]
+        changed = http.patch(url, data=change[-1], timeout=5)
+    assert changed.status_code == 200, changed.text
+    assert simulator.console_connected
+    assert not simulator.faults
 
 
 def test_each_setting_stands_in_the_table_with_its_variable() -> None:
