@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from itertools import product
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 import requests
@@ -26,6 +26,7 @@ from pulumi_vmbackup.lifecycle import AssignmentLifecycle
 from pulumi_vmbackup.models import Assignment
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
+from pulumi_vmbackup.simulator.behavior import behavior_choices
 
 BASE = "http://localhost:36013/api/rest"
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
@@ -553,10 +554,8 @@ def test_a_refusal_at_once_is_not_waited_for(api: responses.RequestsMock) -> Non
 # Where nobody knows what the real server answers
 
 
-CHOICES = {key: get_args(kind) for key, kind in get_type_hints(Behavior).items() if get_args(kind)}
-BEHAVIORS = [
-    Behavior(**dict(zip(CHOICES, chosen, strict=True))) for chosen in product(*CHOICES.values())
-]
+CHOICES: Any = behavior_choices().values()
+BEHAVIORS = [Behavior(*chosen) for chosen in product(*CHOICES)]
 
 
 @pytest.mark.parametrize(
