@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pulumi_cli import isolated_environment
+from sample import DC01, DISK_E
+
+from pulumi_vmbackup.simulator import Fault, Simulator
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +43,7 @@ class Stack:
         self.folder = folder / "program"
         self.folder.mkdir()
         self.environment = {**isolated_environment(folder / "pulumi"), **settings}
+        self._state = folder / "pulumi" / "state"
         self.output = ""
         (self.folder / "Pulumi.yaml").write_text("name: backup\nruntime: python\n")
         self.program(PROGRAM)
@@ -67,6 +78,29 @@ class Stack:
     def up(self, *arguments: str, fails: bool = False) -> str:
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, fails=fails)
 
+    def refresh(self, *arguments: str, fails: bool = False) -> str:
+        return self.pulumi("refresh", "--yes", "--skip-preview", *arguments, fails=fails)
+
+    @contextmanager
+    def start_up(self, *arguments: str) -> Iterator[Run]:
+        """Start `pulumi up` as the foreground job of a terminal; what is left of it is killed."""
+        with (self.folder / "output.txt").open("w+b") as output:
+            process = subprocess.Popen(
+                ["pulumi", "up", "--yes", "--skip-preview", "--color", "never", *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            run = Run(process, Path(output.name))
+            try:
+                yield run
+            finally:
+                run.kill()
+                self.output += run.output()
+
     def resources(self) -> dict[str, dict[str, Any]]:
         """The outputs of the stack's assignments, by the resource's name."""
         state = json.loads(self.pulumi("stack", "export"))
@@ -75,6 +109,126 @@ class Stack:
             for resource in state["deployment"].get("resources", ())
             if "VmBackupLocationAssignment" in resource["type"]
         }
+
+    def ids(self) -> dict[str, str]:
+        """The ids of the stack's assignments, by the resource's name."""
+        return dict(self.recorded())
+
+    def recorded(self) -> list[tuple[str, str]]:
+        """Names and ids of all the assignments in the state, those to be deleted included."""
+        return [
+            (resource["urn"].rpartition("::")[2], resource["id"])
+            for resource in self.state().get("resources", ())
+            if "VmBackupLocationAssignment" in resource["type"]
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """What `pulumi stack export` shows, read from the backend's file: that takes no time."""
+        file = self._state / ".pulumi" / "stacks" / "backup" / "test.json"
+        latest: dict[str, Any] = json.loads(file.read_text("utf-8"))["checkpoint"]["latest"]
+        return latest
+
+    def keep(self, folder: Path) -> None:
+        """Copy the state, for :meth:`restore`."""
+        shutil.copytree(self._state, folder)
+
+    def restore(self, folder: Path) -> None:
+        """Make the state what it was, locks and history included."""
+        shutil.rmtree(self._state)
+        shutil.copytree(folder, self._state)
+
+
+class Run:
+    """A `pulumi up` that is under way."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+        self._process = process
+        self._output = output
+
+    def output(self) -> str:
+        return self._output.read_text("utf-8")
+
+    def processes(self) -> list[psutil.Process]:
+        """Its processes, the CLI's first: Pulumi gives plugins process groups of their own."""
+        try:
+            cli = psutil.Process(self._process.pid)
+            return [cli, *cli.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something is so, as long as it runs."""
+        wait_until(lambda: condition() or self._process.poll() is not None)
+        assert condition(), self.output()
+
+    def interrupt(self, *, group: bool) -> None:
+        """Send Ctrl-C to the CLI, or as a terminal does: to all of the foreground job."""
+        if sys.platform != "win32" and group:
+            os.killpg(self._process.pid, signal.SIGINT)
+        else:
+            self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kill all of its processes at once."""
+        kill(self.processes())
+        self._process.wait(10)
+
+    def kill_cli(self) -> list[psutil.Process]:
+        """Kill the process of the CLI alone, and return those that it had started."""
+        started = self.processes()[1:]
+        self._process.kill()
+        self._process.wait(10)
+        return started
+
+    def end(self, *, fails: bool = False) -> str:
+        """Wait until it ends by itself, and return what it has printed."""
+        self._process.wait(60)
+        assert (self._process.returncode != 0) is fails, self.output()
+        return self.output()
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    wait_until(lambda: all(map(has_ended, processes)))
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, also where nobody has asked for its exit code yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+    """Wait until something is so, or fail."""
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at, "it was waited for in vain"
+        time.sleep(0.005)
+
+
+def met(fault: Fault, times: int = 1) -> Callable[[], bool]:
+    """Whether so many calls have met a fault, for :meth:`Run.until`."""
+    return lambda: fault.hits >= times
+
+
+def pairs(simulator: Simulator, method: str) -> list[str]:
+    """The pairs, or the VMs, that the calls of a method were about."""
+    found = [
+        call.path.partition("/vms/backuplocations/[token]/")[2]
+        for call in simulator.calls
+        if call.method == method
+    ]
+    return [pair for pair in found if pair]
+
+
+def assigned(simulator: Simulator) -> set[str]:
+    """The pairs that the server holds, but for the one that it held from the start."""
+    held = {"/".join(pair) for pair in simulator.inventory.assignments}
+    return held - {f"{DC01}/{DISK_E}"}
 
 
 MakeStack = Callable[..., Stack]
