@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
 
 import pytest
 import requests
-from e2e.stack import MakeStack, Stack
-from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01
+from e2e.stack import MakeStack, Stack, pairs
+from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
 from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
 
 PAIR = f"{SQL01}/{NAS01}"
-
-
-def pairs(simulator: Simulator, method: str) -> list[str]:
-    """The pairs, or the VMs, that the calls of a method were about."""
-    found = [
-        call.path.partition("/vms/backuplocations/[token]/")[2]
-        for call in simulator.calls
-        if call.method == method
-    ]
-    return [pair for pair in found if pair]
 
 
 def test_a_whole_life_in_which_no_secret_is_shown(
@@ -182,68 +171,6 @@ def test_an_id_in_another_form_is_no_difference(written: str, stack: Stack) -> N
     stack.pulumi("preview", "--expect-no-changes")
     stack.up("--expect-no-changes")
     assert stack.resources()["sql01"]["inputs"]["vm_ref"] == SQL01
-
-
-# A refactor never un-assigns
-
-
-@pytest.mark.parametrize(
-    "renamed",
-    [
-        {"b": (SQL01, NAS01), "a": (EXCH01, NAS01)},
-        {"c": (SQL01, NAS01), "d": (EXCH01, NAS01)},
-        {"a": (SQL01, NAS01), "b": (EXCH01, NAS01)},
-    ],
-    ids=["swapped", "renamed", "unchanged"],
-)
-@pytest.mark.parametrize(
-    "options", [[], ["--replace", "**:VmBackupLocationAssignment::*"]], ids=["", "replaced"]
-)
-def test_a_refactor_never_unassigns(
-    renamed: dict[str, tuple[str, str]], options: list[str], stack: Stack, simulator: Simulator
-) -> None:
-    stack.assignments(a=(SQL01, NAS01), b=(EXCH01, NAS01))
-    stack.up()
-    stack.assignments(**renamed)
-    stack.up(*options)
-    assert pairs(simulator, "DELETE") == []
-    assert {name: each["id"] for name, each in stack.resources().items()} == {
-        name: "/".join(pair) for name, pair in renamed.items()
-    }
-
-
-def test_a_rename_that_was_interrupted_does_not_unassign_in_the_next_run(
-    stack: Stack, simulator: Simulator
-) -> None:
-    stack.assignments(old=(SQL01, NAS01))
-    stack.up()
-    state: Any = json.loads(stack.pulumi("stack", "export"))
-    resources = state["deployment"]["resources"]
-    old = next(each for each in resources if each["urn"].endswith("::old"))
-    resources.append({**old, "urn": old["urn"].removesuffix("old") + "new"})
-    (stack.folder / "interrupted.json").write_text(json.dumps(state))
-    stack.pulumi("stack", "import", "--file", "interrupted.json")
-
-    stack.assignments(new=(SQL01, NAS01))
-    stack.up()
-    assert stack.resources().keys() == {"new"}
-    assert pairs(simulator, "DELETE") == []
-    assert simulator.inventory.locations_of(SQL01) == [NAS01]
-
-    # What the program declares no longer is un-assigned, also when `destroy` runs the program.
-    stack.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
-    assert pairs(simulator, "DELETE") == [PAIR]
-    assert not simulator.inventory.locations_of(SQL01)
-
-
-def test_one_pair_in_two_resources_fails_the_preview(stack: Stack) -> None:
-    stack.assignments(a=(SQL01, NAS01), b=(f"{{{SQL01.upper()}}}", NAS01))
-    output = stack.pulumi("preview", fails=True)
-    urn = "urn:pulumi:test::backup::pulumi-python:dynamic/vmbackup:VmBackupLocationAssignment::"
-    assert (
-        f"error: The resources {urn}a and {urn}b both assign VM {SQL01} to backup location "
-        f"{NAS01}: remove one of them.\n" in output
-    )
 
 
 # Sessions and look-ups

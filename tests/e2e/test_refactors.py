@@ -1,0 +1,213 @@
+"""A refactor never un-assigns: Pulumi makes it a create and a delete of one and the same pair."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from e2e.stack import MakeStack, Stack, assigned, pairs
+from sample import EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, SQL01
+
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
+
+A, B = (SQL01, NAS01), (EXCH01, NAS01)
+URN = "urn:pulumi:test::backup::pulumi-python:dynamic/vmbackup:VmBackupLocationAssignment::"
+
+
+def ids(**declared: tuple[str, str]) -> dict[str, str]:
+    return {name: "/".join(pair) for name, pair in declared.items()}
+
+
+def targets(*names: str) -> list[str]:
+    return [option for name in names for option in ("--target", URN + name)]
+
+
+# What the program declares next, the options of that `pulumi up`, and whether it leaves the old
+# names in the state.
+REFACTORS: list[tuple[dict[str, tuple[str, str]], list[str], bool]] = [
+    ({"a": B, "b": A}, [], False),
+    ({"a": B, "b": A}, ["--replace", f"{URN}*"], False),
+    # Pulumi's own provider too, so that another process deletes than the one that has checked.
+    ({"a": B, "b": A}, ["--replace", "**"], False),
+    ({"c": A, "d": B}, [], False),
+    ({"c": B, "d": A}, ["--replace", f"{URN}*"], False),
+    ({"a": A, "b": B}, ["--continue-on-error"], False),
+    ({"a": A, "c": B}, ["--refresh"], False),
+    ({"d": A, "c": B}, [*targets("a", "d"), "--target-dependents"], False),
+    ({"a": A, "b": B}, targets("a", "b"), True),
+    ({"a": A, "b": B}, ["--parallel", "1"], False),
+]
+
+
+def test_no_refactor_ever_unassigns(stack: Stack, simulator: Simulator) -> None:
+    stack.assignments(a=A, b=B)
+    stack.up()
+    for declared, options, leaves_old_names in REFACTORS:
+        stack.assignments(**declared)
+        stack.up(*options)
+        state = stack.ids()
+        step = f"{declared} {options}"
+        assert pairs(simulator, "DELETE") == [], step
+        assert ids(**declared).items() <= state.items(), step
+        assert (state != ids(**declared)) is leaves_old_names, step
+    assert assigned(simulator) == {"/".join(A), "/".join(B)}
+    # What is declared no longer is still un-assigned, in the run of a refactor too.
+    stack.assignments(a=A)
+    stack.up()
+    assert pairs(simulator, "DELETE") == ["/".join(B)]
+    assert stack.ids() == ids(a=A)
+
+
+@pytest.mark.xfail(
+    reason="Pulumi tells a provider nothing of resources that a run leaves out", strict=True
+)
+def test_a_run_that_leaves_the_new_name_out_does_not_unassign(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(old=A)
+    stack.up()
+    stack.assignments(new=A)
+    stack.up(*targets("old"))
+    assert pairs(simulator, "DELETE") == []
+
+
+def test_a_rename_and_new_settings_in_one_run_do_not_unassign(
+    make_stack: MakeStack, simulator: Simulator
+) -> None:
+    stack = make_stack(VMBACKUP_PASSWORD="", VMBACKUP_SETTLE_SECONDS="")
+    stack.pulumi("config", "set", "--secret", "vmbackup:password", PASSWORD)
+    stack.pulumi("config", "set", "vmbackup:settleSeconds", "0")
+    stack.assignments(old=A, gone=B)
+    stack.up()
+    simulator._password = "Pa55-of-next-month"
+    stack.pulumi("config", "set", "--secret", "vmbackup:password", simulator._password)
+    stack.pulumi("config", "set", "vmbackup:settleSeconds", "1")
+    simulator.tokens.clear()
+    stack.assignments(new=A)
+    stack.up()
+    # The old name's delete comes to the process that has checked the new one: there is one session.
+    assert pairs(simulator, "DELETE") == ["/".join(B)]
+    assert len(simulator.tokens) == 1
+    assert stack.ids() == ids(new=A)
+    assert assigned(simulator) == {"/".join(A)}
+
+
+PROGRAM_WITH_A_COMPONENT = f"""\
+import pulumi
+
+from pulumi_vmbackup import VmBackupLocationAssignment
+
+
+class Protected(pulumi.ComponentResource):
+    def __init__(self, name):
+        super().__init__("backup:index:Protected", name)
+        VmBackupLocationAssignment(
+            "a",
+            vm_ref="{SQL01}",
+            backup_location_id="{NAS01}",
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+Protected("sql01")
+"""
+
+
+def test_a_move_into_a_component_without_an_alias_does_not_unassign(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(a=A)
+    stack.up()
+    stack.program(PROGRAM_WITH_A_COMPONENT)
+    assert "- 1 deleted" in stack.up()
+    assert pairs(simulator, "DELETE") == []
+    (resource,) = stack.resources().values()
+    assert "backup:index:Protected$" in resource["urn"]
+    assert resource["id"] == "/".join(A)
+
+
+def test_a_rename_whose_create_fails_leaves_the_server_alone_and_is_adopted_later(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(old=A)
+    stack.up()
+    stack.assignments(new=A)
+    broken = [Fault("error", call, times=None) for call in ("POST /vms", "GET /vms")]
+    simulator.faults += broken
+    stack.up("--continue-on-error", fails=True)
+    simulator.faults.clear()
+    simulator.behavior = Behavior(second_post="refuse")
+    stack.up()
+    assert pairs(simulator, "DELETE") == []
+    assert stack.ids() == ids(new=A)
+
+
+def test_a_rename_that_was_interrupted_does_not_unassign_in_the_next_run(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stack.assignments(old=A)
+    stack.up()
+    state: Any = json.loads(stack.pulumi("stack", "export"))
+    resources = state["deployment"]["resources"]
+    old = next(each for each in resources if each["urn"].endswith("::old"))
+    resources.append({**old, "urn": old["urn"].removesuffix("old") + "new"})
+    (stack.folder / "interrupted.json").write_text(json.dumps(state))
+    stack.pulumi("stack", "import", "--file", "interrupted.json")
+
+    stack.assignments(new=A)
+    stack.up()
+    assert stack.resources().keys() == {"new"}
+    assert pairs(simulator, "DELETE") == []
+    assert assigned(simulator) == {"/".join(A)}
+
+    # What the program declares no longer is un-assigned, also when `destroy` runs the program.
+    stack.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    assert pairs(simulator, "DELETE") == ["/".join(A)]
+    assert not assigned(simulator)
+
+
+# One pair, declared twice
+
+
+def test_one_pair_in_two_resources_fails_the_preview(stack: Stack) -> None:
+    stack.assignments(a=A, b=(f"{{{SQL01.upper()}}}", NAS01))
+    output = stack.pulumi("preview", fails=True)
+    assert (
+        f"error: The resources {URN}a and {URN}b both assign VM {SQL01} to backup location "
+        f"{NAS01}: remove one of them.\n" in output
+    )
+
+
+PROGRAM_THAT_COMPUTES_THE_SAME_PAIR = f"""\
+from pulumi_vmbackup import VmBackupLocationAssignment
+
+first = VmBackupLocationAssignment("first", vm_ref="{SQL01}", backup_location_id="{NAS01}")
+same_vm = first.id.apply(lambda pair: pair.partition("/")[0])
+VmBackupLocationAssignment("second", vm_ref=same_vm, backup_location_id="{NAS01}")
+VmBackupLocationAssignment("file01", vm_ref="{FILE01}", backup_location_id="{OFFSITE01}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("kept", "second_post"), [("first", "accept"), ("second", "refuse")], ids=["first", "second"]
+)
+def test_one_pair_that_turns_out_to_be_declared_twice_fails_the_run_and_nothing_is_lost(
+    kept: str, second_post: Any, stack: Stack, simulator: Simulator
+) -> None:
+    simulator.behavior = Behavior(second_post=second_post)
+    stack.program(PROGRAM_THAT_COMPUTES_THE_SAME_PAIR)
+    stack.pulumi("preview")  # which doesn't know the second one's VM
+    says = f"The resources {URN}first and {URN}second both assign VM {SQL01} to backup location"
+    assert says in stack.up(fails=True)
+    assert assigned(simulator) == {"/".join(A), f"{FILE01}/{OFFSITE01}"}
+
+    one_of_them = f'"{kept}", vm_ref="{SQL01}", backup_location_id="{NAS01}"'
+    stack.program(
+        "from pulumi_vmbackup import VmBackupLocationAssignment\n\n"
+        f"VmBackupLocationAssignment({one_of_them})\n"
+    )
+    stack.up()
+    assert stack.ids() == {kept: "/".join(A)}
+    assert assigned(simulator) == {"/".join(A)}
+    assert pairs(simulator, "DELETE") == [f"{FILE01}/{OFFSITE01}"]
