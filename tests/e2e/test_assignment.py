@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 
 import pytest
-import requests
 from e2e.stack import MakeStack, Stack, pairs
 from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
@@ -171,65 +169,3 @@ def test_an_id_in_another_form_is_no_difference(written: str, stack: Stack) -> N
     stack.pulumi("preview", "--expect-no-changes")
     stack.up("--expect-no-changes")
     assert stack.resources()["sql01"]["inputs"]["vm_ref"] == SQL01
-
-
-# Sessions and look-ups
-
-
-def test_a_given_session_is_neither_started_nor_ended(
-    make_stack: MakeStack, simulator: Simulator, base_url: str
-) -> None:
-    login = {"ServerPort": "36014", "Username": "Administrator", "Password": PASSWORD}
-    answer = requests.post(
-        f"{base_url}/sessions/start", json=login, headers={"Host": "localhost"}, timeout=10
-    )
-    token = answer.json()["Data"]
-    simulator.calls.clear()
-
-    stack = make_stack(VMBACKUP_PASSWORD="")
-    stack.pulumi("config", "set", "--secret", "vmbackup:sessionToken", token)
-    stack.assignments(sql01=(SQL01, NAS01))
-    stack.up()
-    stack.pulumi("refresh", "--yes", "--skip-preview")
-    stack.pulumi("destroy", "--yes", "--skip-preview")
-    assert pairs(simulator, "POST") == pairs(simulator, "DELETE") == [PAIR]
-    assert not [call for call in simulator.calls if "/sessions/" in call.path]
-    assert list(simulator.sessions) == [token]
-    assert token not in stack.output + stack.pulumi("stack", "export")
-
-
-PROGRAM_WITH_LOOKUPS = f"""\
-import pulumi
-
-from pulumi_vmbackup import (
-    VmBackupLocationAssignment,
-    get_backup_locations,
-    get_backup_locations_output,
-)
-
-offsite = get_backup_locations(primary=False)[0]
-first = VmBackupLocationAssignment(
-    "first", vm_ref="{SQL01}", backup_location_id=offsite.id
-)
-# Not known before the first one is assigned.
-same_vm = first.id.apply(lambda pair: pair.partition("/")[0])
-second = VmBackupLocationAssignment("second", vm_ref=same_vm, backup_location_id="{NAS01}")
-present = second.id.apply(lambda pair: pair.partition("/")[0])
-pulumi.export("paths", get_backup_locations_output(vm_ref=present).apply(
-    lambda locations: sorted(f"{{each.kind}} {{each.path}}" for each in locations)
-))
-"""
-
-
-def test_a_program_can_look_up_what_it_assigns_on_a_server_that_allows_one_session(
-    stack: Stack, simulator: Simulator
-) -> None:
-    simulator.behavior = Behavior(second_session="refuse")
-    stack.program(PROGRAM_WITH_LOOKUPS)
-    assert "+ 3 to create" in stack.pulumi("preview")  # with the stack
-    assert not simulator.sessions
-    stack.up()
-    assert simulator.inventory.locations_of(SQL01) == [OFFSITE01, NAS01]
-    paths = json.loads(stack.pulumi("stack", "output", "paths"))
-    assert paths == [r"offsite \\OFFSITE01\VMBackups", r"primary \\NAS01\VMBackups"]
-    assert not simulator.sessions
