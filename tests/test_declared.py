@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +15,15 @@ from sample import FILE01, NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup import SettingsError
 from pulumi_vmbackup.declared import DeclaredPairs
+from pulumi_vmbackup.run import Run
 
-ENGINE = "127.0.0.1:40523"
 PROCESS = f"""\
 import sys
 
 from pulumi_vmbackup.declared import DeclaredPairs
+from pulumi_vmbackup.run import Run
 
-pairs = DeclaredPairs(sys.argv[1:])
+pairs = DeclaredPairs(Run(sys.argv[1:]))
 pairs.add("{SQL01}", "{NAS01}")
 print("told", flush=True)
 sys.stdin.read()
@@ -34,8 +37,20 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pairs() -> Iterator[DeclaredPairs]:
-    pairs = DeclaredPairs([ENGINE])
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def engine(listener: socket.socket) -> str:
+    """The address of an engine that is there."""
+    return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def pairs(engine: str) -> Iterator[DeclaredPairs]:
+    pairs = DeclaredPairs(Run([engine]))
     yield pairs
     pairs.clear()
 
@@ -61,9 +76,9 @@ class OtherProcess:
 
 
 def test_another_process_of_the_run_knows_until_this_one_ends(
-    pairs: DeclaredPairs, home: Path
+    pairs: DeclaredPairs, engine: str, home: Path
 ) -> None:
-    other = OtherProcess(ENGINE)
+    other = OtherProcess(engine)
     pairs.add(FILE01, OFFSITE01)
     assert (SQL01, NAS01) in pairs
     assert (FILE01, OFFSITE01) in pairs
@@ -75,38 +90,52 @@ def test_another_process_of_the_run_knows_until_this_one_ends(
 
 
 def test_what_a_killed_process_left_is_not_believed_and_removed(
-    pairs: DeclaredPairs, home: Path
+    pairs: DeclaredPairs, engine: str, home: Path
 ) -> None:
-    other = OtherProcess(ENGINE)
+    other = OtherProcess(engine)
     other.kill()
     assert len(list(home.iterdir())) == 1
     assert (SQL01, NAS01) not in pairs
     assert list(home.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "other_run", [["127.0.0.1:4052"], ["127.0.0.1:40524"], [], ["-c"]], ids=str
-)
+@pytest.mark.parametrize("other_run", ["another", "none"])
 def test_a_process_of_another_run_or_of_none_tells_nothing(
-    other_run: list[str], pairs: DeclaredPairs, home: Path
+    other_run: str, pairs: DeclaredPairs, home: Path
 ) -> None:
-    other = OtherProcess(*other_run)
-    assert (SQL01, NAS01) not in pairs
-    assert len(list(home.glob("*"))) == (1 if "127" in str(other_run) else 0)
-    other.kill()
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        arguments = [f"127.0.0.1:{another.getsockname()[1]}"] if other_run == "another" else ["-c"]
+        other = OtherProcess(*arguments)
+        assert (SQL01, NAS01) not in pairs
+        assert len(list(home.glob("*"))) == (1 if other_run == "another" else 0)
+        other.kill()
     assert (SQL01, NAS01) not in pairs
     assert not list(home.glob("*"))
 
 
-def test_a_process_that_no_engine_started_asks_nobody() -> None:
-    other = OtherProcess(ENGINE)
-    assert (SQL01, NAS01) not in DeclaredPairs(["--port", "1"])
+def test_a_process_that_no_engine_started_asks_nobody(engine: str) -> None:
+    other = OtherProcess(engine)
+    assert (SQL01, NAS01) not in DeclaredPairs(Run(["--port", "1"]))
     other.end()
 
 
+def test_a_process_whose_engine_was_killed_tells_nothing_any_more(
+    listener: socket.socket, engine: str, home: Path
+) -> None:
+    other = OtherProcess(engine)
+    listener.close()
+    try:
+        until = time.monotonic() + 20
+        while list(home.iterdir()) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not list(home.iterdir())
+    finally:
+        other.end()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-def test_a_process_that_pulumi_ends_leaves_nothing(home: Path) -> None:
-    other = OtherProcess(ENGINE)
+def test_a_process_that_pulumi_ends_leaves_nothing(engine: str, home: Path) -> None:
+    other = OtherProcess(engine)
     other.popen.send_signal(signal.SIGINT)
     other.end()
     assert list(home.iterdir()) == []

@@ -196,6 +196,18 @@ def test_a_lost_session_start_is_no_lost_post(
     assert [call.method for call in simulator.calls] == ["POST", "POST", "POST"]
 
 
+def test_nothing_is_sent_again_when_nobody_wants_it_any_more(
+    api: responses.RequestsMock,
+) -> None:
+    api.post(PAIR_URL, status=500)
+    api.get(VM_URL, json=locations())
+    with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
+        lifecycle = AssignmentLifecycle(client, settle_seconds=0, is_over=lambda: True)
+        with pytest.raises(LostAnswerError):
+            lifecycle.assign(PAIR)
+    assert methods(api) == "POST GET"
+
+
 def test_a_post_that_is_lost_again_and_again_is_an_error(
     api: responses.RequestsMock, lifecycle: AssignmentLifecycle
 ) -> None:

@@ -25,6 +25,7 @@ from .lifecycle import AssignmentLifecycle
 from .lookups import assignable
 from .models import Assignment, BackupLocation, VirtualMachine, normalize_guid
 from .program import once_per_program, program_settings, shown_without_traceback
+from .run import Run
 from .settings import Settings, read_settings
 
 _WHERE_TO_FIND = {
@@ -201,7 +202,8 @@ def _sentence_first(handler: _Handler) -> _Handler:
 
 # As far as check has seen them. One for the process, since the host keeps a provider for each way
 # in which Python versions wrote it into the state.
-_declared = DeclaredPairs(sys.argv[1:])
+_run = Run(sys.argv[1:])
+_declared = DeclaredPairs(_run)
 
 _lifecycles: dict[Settings, AssignmentLifecycle] = {}
 _lifecycles_lock = threading.Lock()
@@ -212,7 +214,7 @@ def _shared_lifecycle(settings: Settings) -> AssignmentLifecycle:
     with _lifecycles_lock:
         if settings not in _lifecycles:
             _lifecycles[settings] = AssignmentLifecycle(
-                Client(settings), settle_seconds=settings.settle_seconds
+                Client(settings), settle_seconds=settings.settle_seconds, is_over=_run.is_over
             )
         return _lifecycles[settings]
 

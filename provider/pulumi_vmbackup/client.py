@@ -293,8 +293,9 @@ class Client:
                 if time.monotonic() + BUSY_POLL_SECONDS > give_up_at:
                     raise BusyError(
                         f"VM Backup accepted no session within {wait_seconds:.3g} seconds: "
-                        f"{refusal} Close the VM Backup Management Console, or wait "
-                        f"longer with {settings.name_of('sessionWaitSeconds')}."
+                        f"{refusal} Close the VM Backup Management Console, or wait longer with "
+                        f"{settings.name_of('sessionWaitSeconds')}; the session of a run that was "
+                        "killed ends by itself after five minutes."
                     ) from None
                 time.sleep(BUSY_POLL_SECONDS)
         token = answer.get("Data")

@@ -12,16 +12,18 @@ address of the engine is what the processes of a run have in common.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
-from collections.abc import Sequence
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from . import at_exit
 from .errors import SettingsError
+from .run import Run
+
+_POLL_SECONDS = 2.0
 
 if sys.platform == "win32":
     import msvcrt
@@ -40,13 +42,11 @@ class DeclaredPairs:
     """The pairs of VM ref and location id that the program of a run declares.
 
     Args:
-        arguments: the arguments of this process, the first of which is the engine's address where
-            Pulumi has started it. Where nobody has, other processes are not told.
+        run: the run; when Pulumi did not start this process, other processes are not told.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        is_of_a_run = arguments and re.fullmatch(r"[0-9A-Za-z.:\[\]-]+:[0-9]+", arguments[0])
-        self._run = re.sub(r"[^0-9A-Za-z]+", "-", arguments[0]) if is_of_a_run else None
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._lock = threading.Lock()
         self._pairs: set[tuple[str, str]] = set()
         self._file: IO[str] | None = None
@@ -58,7 +58,7 @@ class DeclaredPairs:
             SettingsError: the other processes of the run cannot be told.
         """
         with self._lock:
-            if self._run and (vm_ref, backup_location_id) not in self._pairs:
+            if self._run.id and (vm_ref, backup_location_id) not in self._pairs:
                 try:
                     self._file = self._file or self._opened()
                     self._file.write(f"{vm_ref}/{backup_location_id}\n")
@@ -75,9 +75,13 @@ class DeclaredPairs:
         return pair in self._pairs or "/".join(pair) in self._of_other_processes()
 
     def clear(self) -> None:
-        """Forget all of this process, as when it ends."""
+        """Forget all that this process was told."""
+        self._pairs.clear()
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Tell other processes nothing any more."""
         with self._lock:
-            self._pairs.clear()
             if self._file:
                 self._file.close()
                 Path(self._file.name).unlink(missing_ok=True)
@@ -86,14 +90,24 @@ class DeclaredPairs:
     def _opened(self) -> IO[str]:
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (folder / f"{self._run}-{os.getpid()}").open("w", encoding="ascii")
+        file = (folder / f"{self._run.id}-{os.getpid()}").open("w", encoding="ascii")
         _lock(file)
-        at_exit.register(self.clear)
+        at_exit.register(self._withdraw)
+        threading.Thread(target=self._withdraw_when_over, daemon=True).start()
         return file
+
+    def _withdraw_when_over(self) -> None:
+        """Tell nothing to a later run whose engine has the same address.
+
+        Pulumi's provider host outlives an engine that was killed.
+        """
+        while not self._run.is_over():
+            time.sleep(_POLL_SECONDS)
+        self._withdraw()
 
     def _of_other_processes(self) -> set[str]:
         pairs: set[str] = set()
-        if not self._run:
+        if not self._run.id:
             return pairs
         own = Path(self._file.name) if self._file else None
         for path in _folder().glob("*"):
@@ -103,7 +117,7 @@ class DeclaredPairs:
                 told = _read_if_locked(path)
                 if told is None:
                     path.unlink()
-                elif path.name.startswith(f"{self._run}-"):
+                elif path.name.startswith(f"{self._run.id}-"):
                     pairs |= set(told.split())
         return pairs
 

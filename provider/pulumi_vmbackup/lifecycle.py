@@ -31,11 +31,20 @@ class AssignmentLifecycle:
     Args:
         client: the API.
         settle_seconds: how long a fresh assignment may be missing from what the API lists.
+        is_over: tells whether nobody wants the writes any more, so that none is repeated. Another
+            run may have changed its mind since.
     """
 
-    def __init__(self, client: Client, *, settle_seconds: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        settle_seconds: float,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._client = client
         self._settle_seconds = settle_seconds
+        self._is_over = is_over
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._names = _Names(client, self._virtual_machines)
@@ -148,6 +157,8 @@ class AssignmentLifecycle:
             if pause is None:
                 raise failure
             time.sleep(pause)
+            if self._is_over():
+                raise failure
 
     def _is_done(
         self,

@@ -31,7 +31,7 @@ PROVIDER = serialize_provider(VmBackupLocationAssignmentProvider())
 class Host:
     """A running `python -m pulumi.dynamic`, which knows no setting until `configure`."""
 
-    def __init__(self, engine: str = "127.0.0.1:1") -> None:
+    def __init__(self, engine: str) -> None:
         self._errors = ""
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-m", "pulumi.dynamic", engine],

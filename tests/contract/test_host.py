@@ -114,8 +114,10 @@ def test_a_pair_that_is_still_declared_is_not_unassigned(
     assert not simulator.calls
 
 
-def test_nor_by_another_process_of_the_run(simulator: Simulator, configured_host: Host) -> None:
-    other = Host()
+def test_nor_by_another_process_of_the_run(
+    engine: str, simulator: Simulator, configured_host: Host
+) -> None:
+    other = Host(engine)
     other.check(vm_ref=DC01, backup_location_id=DISK_E)
     configured_host.delete(f"{DC01}/{DISK_E}")
     assert simulator.inventory.locations_of(DC01) == [DISK_E]

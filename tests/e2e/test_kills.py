@@ -143,7 +143,6 @@ def test_a_kill_of_the_cli_alone_leaves_a_host_that_ends_its_session_and_does_no
         kill(left)
 
 
-@pytest.mark.xfail(reason="the host does not notice that its CLI is gone", strict=True)
 def test_a_host_whose_cli_was_killed_does_not_unassign_what_is_declared_again(
     make_stack: MakeStack, simulator: Simulator
 ) -> None:
