@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from e2e.stack import MakeStack, Stack
+from e2e.stack import MakeStack, Stack, met
 from sample import EXCH01, FILE01, NAS01, OFFSITE01, ROTATING, SQL01
 
-from pulumi_vmbackup.simulator import Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
@@ -270,6 +270,20 @@ def test_several_servers(stack: Stack, simulator: Simulator, base_url: str) -> N
     assert site_b.inventory.locations_of(FILE01) == [ROTATING]
     snapshot = json.loads((stack.folder / "site-b.json").read_text("utf-8"))
     assert {"vm_ref": FILE01, "backup_location_id": ROTATING} in snapshot["assignments"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are not killed like this there")
+def test_reliability(stack: Stack, simulator: Simulator) -> None:
+    stack.program(assigning("SQL01"))
+    hangs = Fault("stall", "POST /vms/backuplocations")
+    simulator.faults.append(hangs)
+    with stack.start_up() as run_:
+        run_.until(met(hangs))
+    warning = "interrupted while creating"  # Pulumi says so until it is cleared
+    run_guide("reliability.md", stack)
+    assert warning in stack.output
+    assert warning not in stack.up("--expect-no-changes")
+    assert simulator.inventory.locations_of(SQL01) == [OFFSITE01]
 
 
 def test_the_commands_of_the_example_several_servers_are_in_its_guide() -> None:
