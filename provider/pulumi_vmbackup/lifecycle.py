@@ -47,6 +47,7 @@ class AssignmentLifecycle:
         self._is_over = is_over
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._written_at: dict[str, float] = {}
         self._names = _Names(client, self._virtual_machines)
         self._vms: list[VirtualMachine] | None = None
         self._vms_lock = threading.Lock()
@@ -141,17 +142,24 @@ class AssignmentLifecycle:
         self._listings.pop(vm_ref, None)
         # From when on a listing counts, for one that shows the pair and for one that lacks it.
         counts_from = {True: 0.0, False: time.monotonic() + unsettled_seconds}
+        if not assigned and vm_ref in self._written_at:
+            # A write of this run may have un-assigned the pair: that of another resource of the
+            # same pair, or a POST with which the server moved the VM (unknown).
+            counts_from[True] = self._written_at[vm_ref] + self._settle_seconds
         retry_pauses = pauses()
         while True:
             failure: VmBackupError
             try:
-                return write(vm_ref, backup_location_id)
+                write(vm_ref, backup_location_id)
+                self._written_at[vm_ref] = time.monotonic()
+                return
             except UnreachableError as error:
                 failure = error  # nothing was sent, so there is nothing to look up
             except (RefusedError, LostAnswerError) as error:
                 failure = error
                 if self._is_done(failure, vm_ref, backup_location_id, assigned, counts_from):
-                    return None
+                    self._written_at[vm_ref] = time.monotonic()
+                    return
                 counts_from[not assigned] = time.monotonic() + self._settle_seconds
             pause = next(retry_pauses, None)
             if pause is None:
