@@ -552,6 +552,18 @@ def test_a_refused_delete_of_a_fresh_pair_is_done_when_listings_lack_it_for_long
     assert methods(api).count("DELETE") == 1
 
 
+def test_a_pair_that_a_write_of_the_same_run_unassigned_may_still_be_listed(
+    simulator: Simulator, client: Client
+) -> None:
+    simulator.behavior = Behavior(second_primary="move", lag_seconds=0.1)
+    lifecycle = AssignmentLifecycle(client, settle_seconds=2)
+    lifecycle.assign(Assignment(DC01, NAS01))  # with which the server moves the VM
+    lifecycle.unassign(DC01, DISK_E)
+    lifecycle.unassign(DC01, NAS01)
+    lifecycle.unassign(DC01, NAS01)  # of another resource of the same pair
+    assert not simulator.inventory.locations_of(DC01)
+
+
 def test_a_refusal_at_once_is_not_waited_for(api: responses.RequestsMock) -> None:
     api.post(PAIR_URL, json=REFUSED)
     api.get(VM_URL, json=locations())
