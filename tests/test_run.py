@@ -11,7 +11,9 @@ from pulumi_vmbackup.run import Run
 
 def test_a_run_is_over_when_its_engine_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        run = Run([f"127.0.0.1:{listener.getsockname()[1]}", "--more"])
+        run = Run(
+            ["-v=1", "--tracing", "tcp://127.0.0.1:1", f"127.0.0.1:{listener.getsockname()[1]}"]
+        )
         assert not run.is_over()
     assert run.is_over()
 

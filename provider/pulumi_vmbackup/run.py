@@ -6,22 +6,23 @@ import re
 import socket
 from collections.abc import Sequence
 
-_CONNECT_SECONDS = 1.0
+# Windows asks for two seconds before it says that a connection is refused.
+_CONNECT_SECONDS = 5.0
 
 
 class Run:
     """One run of Pulumi, known by the address of its engine.
 
     Args:
-        arguments: the arguments of this process, the first of which is that address where Pulumi
-            has started it.
+        arguments: the arguments of this process, the last of which is that address where Pulumi
+            has started it; ``--logflow`` and ``--tracing`` make it put others before.
 
     Attributes:
         id: what the processes of the run have in common; None when Pulumi did not start this one.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        address = arguments[0] if arguments else ""
+        address = arguments[-1] if arguments else ""
         found = re.fullmatch(r"\[?([0-9A-Za-z.:-]+?)\]?:([0-9]{1,5})", address)
         self._engine = (found[1], int(found[2])) if found else None
         self.id = re.sub(r"[^0-9A-Za-z]+", "-", address) if found else None

@@ -30,6 +30,8 @@ REFACTORS: list[tuple[dict[str, tuple[str, str]], list[str], bool]] = [
     ({"a": B, "b": A}, ["--replace", f"{URN}*"], False),
     # Pulumi's own provider too, so that another process deletes than the one that has checked.
     ({"a": B, "b": A}, ["--replace", "**"], False),
+    ({"a": A, "b": B}, ["--replace", "**", "--logflow", "-v=1"], False),
+    ({"a": B, "b": A}, ["--replace", "**", "--tracing", "file:trace.json"], False),
     ({"c": A, "d": B}, [], False),
     ({"c": B, "d": A}, ["--replace", f"{URN}*"], False),
     ({"a": A, "b": B}, ["--continue-on-error"], False),
