@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -97,6 +98,25 @@ def test_what_a_killed_process_left_is_not_believed_and_removed(
     assert len(list(home.iterdir())) == 1
     assert (SQL01, NAS01) not in pairs
     assert list(home.iterdir()) == []
+
+
+def test_only_files_of_such_processes_are_looked_into(pairs: DeclaredPairs, home: Path) -> None:
+    (home / "folder").mkdir(parents=True)
+    (home / "notes.txt").write_text("somebody's \N{EURO SIGN}", "utf-8")
+    assert (SQL01, NAS01) not in pairs
+    assert sorted(each.name for each in home.iterdir()) == ["folder", "notes.txt"]
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() == 0, reason="nothing is forbidden to root"
+)
+def test_what_another_user_left_is_no_obstacle(
+    pairs: DeclaredPairs, engine: str, home: Path
+) -> None:
+    OtherProcess(engine).kill()
+    (left,) = home.iterdir()
+    left.chmod(0)
+    assert (SQL01, NAS01) not in pairs
 
 
 @pytest.mark.parametrize("other_run", ["another", "none"])

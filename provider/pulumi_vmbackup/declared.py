@@ -24,6 +24,7 @@ from .errors import SettingsError
 from .run import Run
 
 _POLL_SECONDS = 2.0
+_SUFFIX = ".declared"  # whatever else is in the folder is somebody's
 
 if sys.platform == "win32":
     import msvcrt
@@ -84,13 +85,13 @@ class DeclaredPairs:
         with self._lock:
             if self._file:
                 self._file.close()
-                Path(self._file.name).unlink(missing_ok=True)
+                _remove(Path(self._file.name))
                 self._file = None
 
     def _opened(self) -> IO[str]:
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (folder / f"{self._run.id}-{os.getpid()}").open("w", encoding="ascii")
+        file = (folder / f"{self._run.id}-{os.getpid()}{_SUFFIX}").open("w", encoding="ascii")
         _lock(file)
         at_exit.register(self._withdraw)
         threading.Thread(target=self._withdraw_when_over, daemon=True).start()
@@ -110,13 +111,14 @@ class DeclaredPairs:
         if not self._run.id:
             return pairs
         own = Path(self._file.name) if self._file else None
-        for path in _folder().glob("*"):
-            with suppress(FileNotFoundError):  # of a process that has just ended
+        for path in _folder().glob(f"*{_SUFFIX}"):
+            # Of a process that has just ended, or of another user and so of another run.
+            with suppress(FileNotFoundError, PermissionError):
                 if path == own or path.stat().st_size == 0:  # an empty one is about to be locked
                     continue
                 told = _read_if_locked(path)
                 if told is None:
-                    path.unlink()
+                    _remove(path)
                 elif path.name.startswith(f"{self._run.id}-"):
                     pairs |= set(told.split())
         return pairs
@@ -131,6 +133,12 @@ def _read_if_locked(path: Path) -> str | None:
             file.seek(0)
             return file.read()
     return None
+
+
+def _remove(path: Path) -> None:
+    # Windows refuses while another process looks into it, and then that one or the next removes it.
+    with suppress(FileNotFoundError, PermissionError):
+        path.unlink()
 
 
 def _folder() -> Path:
