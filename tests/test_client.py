@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -450,6 +452,23 @@ def test_a_server_that_was_waited_for_in_vain_is_asked_once_by_the_next_call(
         assert len(api.calls) == before + 1
 
 
+def test_a_busy_server_is_waited_for_again_once_it_has_taken_a_session(
+    simulator: Simulator, settings: Settings
+) -> None:
+    with Client(replace(settings, session_wait_seconds=0.05)) as client:
+        simulator.console_connected = True
+        with pytest.raises(BusyError):
+            client.virtual_machines()
+        simulator.console_connected = False
+        client.virtual_machines()
+        client.close()
+        simulator.console_connected = True
+        simulator.calls.clear()
+        with pytest.raises(BusyError):
+            client.virtual_machines()
+        assert len(simulator.calls) > 1
+
+
 def test_a_token_in_braces_is_used_and_hidden_without_them(api: responses.RequestsMock) -> None:
     starts_session(api, f"{{{TOKEN}}}")
     api.post(PAIR_URL, json={"Success": False, "ErrorMessage": f"no {TOKEN}"})
@@ -583,6 +602,30 @@ def test_a_session_whose_end_was_lost_is_ended_all_the_same(
     simulator.faults = [Fault("reset", "POST /sessions/end", acted=acted)]
     with Client(settings) as client:
         client.virtual_machines()
+    assert not simulator.sessions
+
+
+PROGRAM_THAT_ENDS_AS_ITS_IDLE_SESSION_DOES = """\
+import json
+import sys
+import time
+
+from pulumi_vmbackup import client
+from pulumi_vmbackup.settings import Settings
+
+client.IDLE_SECONDS = 0.05
+client.Client(Settings(**json.loads(sys.argv[1]))).virtual_machines()
+time.sleep(0.5)
+"""
+
+
+def test_a_process_that_ends_while_its_idle_session_does_leaves_no_session_open(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.faults = [Fault("stall", "POST /sessions/end", acted=False)]
+    program = PROGRAM_THAT_ENDS_AS_ITS_IDLE_SESSION_DOES
+    subprocess.run([sys.executable, "-c", program, json.dumps(asdict(settings))], check=True)
+    assert [fault.hits for fault in simulator.faults] == [1]
     assert not simulator.sessions
 
 

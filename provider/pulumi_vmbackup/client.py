@@ -245,7 +245,7 @@ class Client:
             # threads that waited for this very attempt share its end.
             raise type(failure)(str(failure))
         try:
-            return self._start_session_when_free()
+            token = self._start_session_when_free()
         except LostAnswerError as error:
             # The server may have started one, which then keeps others out until it is idle for
             # long. To the call that needed the session, nothing was sent.
@@ -253,6 +253,9 @@ class Client:
             failure = UnreachableError(str(error))
         except VmBackupError as error:
             failure = error
+        else:
+            self._start_failure, self._unknown_session_until = None, 0.0
+            return token
         self._start_failure, self._start_failed_at = failure, time.monotonic()
         raise failure
 
@@ -319,7 +322,6 @@ class Client:
         token, self._token = self._token, None
         if token is None:
             return
-        at_exit.unregister(self.close)
         # Only this session: `sessions/end` without a token ends other tools' as well (seen).
         # Where this fails, the server ends the session itself after five idle minutes (seen).
         with suppress(RefusedError, NoAnswerError):
@@ -327,6 +329,8 @@ class Client:
                 self._exchange("POST", f"sessions/end/{token}", timeout=_END_SECONDS)
             except LostAnswerError:
                 self._exchange("POST", f"sessions/end/{token}", timeout=_END_SECONDS)
+        # Not before: when the process ends meanwhile, this is waited for at the lock.
+        at_exit.unregister(self.close)
 
     # One HTTP exchange
 
