@@ -531,6 +531,30 @@ def test_a_lost_delete_that_is_refused_the_second_time_waits_for_the_listing(
     assert methods(api) == "DELETE GET DELETE GET GET GET"
 
 
+def test_a_lost_post_of_what_was_just_taken_back_is_not_taken_for_done_while_listings_may_lag(
+    simulator: Simulator, client: Client
+) -> None:
+    lifecycle = AssignmentLifecycle(client, settle_seconds=1)
+    lifecycle.assign(PAIR)
+    simulator.behavior = Behavior(lag_seconds=0.8)
+    lifecycle.unassign(SQL01, NAS01)
+    simulator.faults = [Fault("reset", "POST /vms/backuplocations", acted=False)]
+    lifecycle.assign(PAIR)
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
+
+
+def test_a_create_that_is_refused_after_lost_answers_makes_fewer_than_twenty_calls(
+    simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All a tenth of what they are, so that the session ends between the looks at the listing.
+    monkeypatch.setattr("pulumi_vmbackup.client.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.2)
+    simulator.faults = [Fault("reset", "POST /vms/backuplocations", acted=False, times=2)]
+    with pytest.raises(RefusedError):
+        AssignmentLifecycle(client, settle_seconds=3).assign(Assignment(SQL01, NOWHERE))
+    assert len(simulator.calls) < 20
+
+
 def test_a_refused_delete_of_a_fresh_pair_is_not_taken_for_done_while_listings_may_lag(
     api: responses.RequestsMock, settling: AssignmentLifecycle
 ) -> None:

@@ -47,7 +47,9 @@ class AssignmentLifecycle:
         self._is_over = is_over
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        # When this run wrote to a VM last, and when it took a pair back.
         self._written_at: dict[str, float] = {}
+        self._unassigned_at: dict[tuple[str, str], float] = {}
         self._names = _Names(client, self._virtual_machines)
         self._vms: list[VirtualMachine] | None = None
         self._vms_lock = threading.Lock()
@@ -122,6 +124,7 @@ class AssignmentLifecycle:
                 assigned=False,
                 unsettled_seconds=self._unsettled_seconds(age_seconds),
             )
+        self._unassigned_at[vm_ref, backup_location_id] = time.monotonic()
 
     def _unsettled_seconds(self, age_seconds: float | None) -> float:
         """For how long still an assignment of this age may be missing from listings."""
@@ -141,11 +144,16 @@ class AssignmentLifecycle:
         """Send a write until the pair is known to be assigned, or known not to be."""
         self._listings.pop(vm_ref, None)
         # From when on a listing counts, for one that shows the pair and for one that lacks it.
-        counts_from = {True: 0.0, False: time.monotonic() + unsettled_seconds}
-        if not assigned and vm_ref in self._written_at:
-            # A write of this run may have un-assigned the pair: that of another resource of the
-            # same pair, or a POST with which the server moved the VM (unknown).
-            counts_from[True] = self._written_at[vm_ref] + self._settle_seconds
+        if assigned:
+            unassigned_at = self._unassigned_at.get((vm_ref, backup_location_id))
+        else:
+            # Another resource of the same pair may have taken it back, or the server itself with
+            # a POST that moved the VM (unknown).
+            unassigned_at = self._written_at.get(vm_ref)
+        counts_from = {
+            True: 0.0 if unassigned_at is None else unassigned_at + self._settle_seconds,
+            False: time.monotonic() + unsettled_seconds,
+        }
         retry_pauses = pauses()
         while True:
             failure: VmBackupError
@@ -193,7 +201,7 @@ class AssignmentLifecycle:
                 advice = self._advice(locations, backup_location_id) if assigned else ""
                 raise RefusedError(f"{failure}{advice}")
             time.sleep(max(0, min(poll_seconds, counts_from[shown] - time.monotonic())))
-            poll_seconds *= 2
+            poll_seconds *= 4
 
     def _advice(self, locations: list[BackupLocation] | None, backup_location_id: str) -> str:
         """What to do about an assignment that was refused."""
