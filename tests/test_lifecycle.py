@@ -289,7 +289,8 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
             NAS01,
             r"“PrimaryLocationExists / The virtual machine has a location”. The VM has "
             r"E:\VMBackups at present. If the server allows one primary location only, un-assign "
-            "the old one first with ResourceOptions(delete_before_replace=True).",
+            "the old one first with ResourceOptions(delete_before_replace=True), and aliases= when "
+            "the resource has another name now.",
         ),
     ],
     ids=["unknown VM", "VM that is not configured", "unknown location", "second primary"],

@@ -221,7 +221,8 @@ class AssignmentLifecycle:
         if wanted and wanted.kind == "primary":
             return (
                 f"{keeps} If the server allows one primary location only, un-assign the old one "
-                "first with ResourceOptions(delete_before_replace=True)."
+                "first with ResourceOptions(delete_before_replace=True), and aliases= when the "
+                "resource has another name now."
             )
         return keeps
 
