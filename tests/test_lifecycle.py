@@ -409,7 +409,8 @@ def test_a_server_that_takes_no_session_makes_nothing_gone(api: responses.Reques
 
 
 @pytest.mark.parametrize(
-    ("age_seconds", "gone"), [(0, False), (29, False), (31, True), (-1, True), (None, True)]
+    ("age_seconds", "gone"),
+    [(0, False), (29, False), (31, True), (-1, False), (-31, True), (None, True)],
 )
 def test_a_fresh_assignment_may_be_missing_from_listings_for_a_while(
     age_seconds: float | None,

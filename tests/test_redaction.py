@@ -32,6 +32,12 @@ def test_a_secret_is_replaced_where_it_is_escaped(escaped: str) -> None:
     assert redact(f"with {escaped}.") == "with [secret]."
 
 
+@pytest.mark.parametrize("escaped", ["p&#x27;w", "p&#39;w"], ids=["Python", ".NET"])
+def test_an_apostrophe_in_html_hides_no_secret(escaped: str) -> None:
+    add_secret("p'w")
+    assert redact(f"with {escaped}.") == "with [secret]."
+
+
 @pytest.mark.parametrize(
     "logger", ["urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager"]
 )

@@ -286,6 +286,8 @@ class Client:
                 answer = self._exchange("POST", "sessions/start", body)
                 break
             except RefusedError as refusal:
+                if refusal.is_server_error:
+                    raise LostAnswerError(str(refusal)) from None
                 if not refusal.is_busy:
                     raise LoginError(
                         f"VM Backup refused the login of {_account(settings)} to "
@@ -448,8 +450,8 @@ class Client:
             )
         if isinstance(error, requests.exceptions.ProxyError):
             return UnreachableError(
-                f"The proxy on the way to {base_url} does not answer: check HTTPS_PROXY and "
-                "NO_PROXY."
+                f"The proxy on the way to {base_url} refuses or does not answer: check HTTPS_PROXY "
+                "and NO_PROXY."
             )
         if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
             return UnreachableError(
@@ -506,6 +508,7 @@ def _http_session(settings: Settings) -> requests.Session:
         session.proxies.update(requests.utils.get_environ_proxies(settings.base_url))
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["Accept"] = "application/json"
+    session.headers["Accept-Encoding"] = "identity"  # so that the limit of an answer is one
     if settings.host_header:
         session.headers["Host"] = settings.host_header
     session.mount("https://", _TrustAdapter(settings.ca_file))

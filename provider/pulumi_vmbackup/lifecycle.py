@@ -128,9 +128,9 @@ class AssignmentLifecycle:
 
     def _unsettled_seconds(self, age_seconds: float | None) -> float:
         """For how long still an assignment of this age may be missing from listings."""
-        if age_seconds is None or age_seconds < 0:
+        if age_seconds is None:
             return 0
-        return max(0, self._settle_seconds - age_seconds)
+        return max(0, self._settle_seconds - abs(age_seconds))  # clocks may differ a little
 
     def _write(
         self,

@@ -34,6 +34,7 @@ class _Redactor(logging.Filter):
             quote(secret, safe=""),
             quote_plus(secret),
             html.escape(secret),
+            html.escape(secret).replace("&#x27;", "&#39;"),  # as .NET writes it
             json.dumps(secret)[1:-1],
         }
         longest_first = sorted(self._secrets, key=len, reverse=True)
