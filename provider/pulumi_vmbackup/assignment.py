@@ -18,11 +18,11 @@ from pulumi import dynamic
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
+from .catalog import assignable
 from .client import Client
 from .declared import DeclaredPairs
 from .errors import ArgumentError, SettingsError, VmBackupError
 from .lifecycle import AssignmentLifecycle
-from .lookups import assignable
 from .models import Assignment, BackupLocation, VirtualMachine, normalize_guid
 from .program import once_per_program, program_settings, shown_without_traceback
 from .run import Run
