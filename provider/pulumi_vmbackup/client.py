@@ -41,8 +41,6 @@ from .models import BackupLocation, Kind, VirtualMachine, normalize_guid
 from .redaction import add_secret, redact
 from .settings import Settings, environment_variable
 
-# The dynamic provider host handles four resources at once, each on a thread of its own.
-_THREADS = 4
 # An idle session is given up soon, since a server may allow one only (unknown).
 IDLE_SECONDS = 2.0
 BUSY_POLL_SECONDS = 2.0
@@ -126,6 +124,11 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def parallel_requests(self) -> int:
+        """How many requests may be under way at a time; more threads wait."""
+        return self._settings.parallel_requests
 
     def close(self) -> None:
         """End the session, if this client started one, and close the connections."""
@@ -487,9 +490,9 @@ class _TrustAdapter(HTTPAdapter):
     Companies put their own authorities into the Windows store.
     """
 
-    def __init__(self, ca_file: str | None) -> None:
+    def __init__(self, ca_file: str | None, connections: int) -> None:
         self._ssl_context = trust(ca_file)
-        super().__init__(pool_connections=1, pool_maxsize=_THREADS)
+        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._ssl_context, **kwargs)
@@ -511,8 +514,12 @@ def _http_session(settings: Settings) -> requests.Session:
     session.headers["Accept-Encoding"] = "identity"  # so that the limit of an answer is one
     if settings.host_header:
         session.headers["Host"] = settings.host_header
-    session.mount("https://", _TrustAdapter(settings.ca_file))
-    session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=_THREADS))
+    # More threads than connections wait for one, so that the server is not flooded.
+    connections = settings.parallel_requests
+    session.mount("https://", _TrustAdapter(settings.ca_file, connections))
+    session.mount(
+        "http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections, pool_block=True)
+    )
     return session
 
 

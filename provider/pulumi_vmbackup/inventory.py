@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -14,9 +12,9 @@ from typing import Any
 from .client import Client
 from .errors import ArgumentError, SettingsError, explained
 from .models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine, normalize_guid
+from .parallel import map_in_parallel
 
-# What a server that people work on may be asked at a time.
-CALLS_AT_A_TIME = 4
+# After Ctrl-C, a server that does not answer is not waited for any longer.
 _SECONDS_TO_FINISH_CALLS = 5.0
 
 _FORMAT = "pulumi-vmbackup inventory"
@@ -110,75 +108,17 @@ def gather(client: Client, progress: Callable[[int, int], None] | None = None) -
         backup_locations=tuple(locations),
         assignments=tuple(
             assignment
-            for answer in _ask_at_a_time(ask, configured, progress or (lambda *_: None))
+            for answer in map_in_parallel(
+                ask,
+                configured,
+                threads=client.parallel_requests,
+                progress=progress,
+                finish_seconds=_SECONDS_TO_FINISH_CALLS,
+            )
             for assignment in answer
         ),
         taken_at=taken_at,
     )
-
-
-def _ask_at_a_time(
-    ask: Callable[[VirtualMachine], list[Assignment]],
-    vms: list[VirtualMachine],
-    progress: Callable[[int, int], None],
-) -> list[list[Assignment]]:
-    """The answers for all VMs, a few asked for at a time; the first error stops it.
-
-    Not a ThreadPoolExecutor: the process would wait for its threads after Ctrl-C, and so for a
-    server that does not answer.
-    """
-    answers: list[list[Assignment]] = [[] for _ in vms]
-    left = iter(enumerate(vms))
-    lock = threading.Condition()
-    is_stopped = False
-    done = 0
-    failure: Exception | None = None
-
-    def work() -> None:
-        nonlocal done, failure
-        while True:
-            with lock:
-                number, vm = next(left, (0, None))
-                if vm is None or is_stopped:
-                    return
-            try:
-                answers[number] = ask(vm)
-            except Exception as error:  # noqa: BLE001  # is raised on the thread of the caller
-                with lock:
-                    failure = failure or error
-                    lock.notify_all()
-                return
-            with lock:
-                done += 1
-                lock.notify_all()
-
-    threads = [
-        threading.Thread(target=work, daemon=True) for _ in range(min(CALLS_AT_A_TIME, len(vms)))
-    ]
-    try:
-        for thread in threads:
-            thread.start()
-        shown = 0
-        progress(0, len(vms))
-        while shown < len(vms) and not failure:
-            with lock:
-                # In slices: Windows delivers Ctrl-C between waits only.
-                if done == shown and not failure:
-                    lock.wait(0.5)
-                now = done
-            if now > shown:
-                shown = now
-                progress(shown, len(vms))
-    finally:
-        is_stopped = True
-        # A call that is under way would start the session again that the caller ends now.
-        give_up_at = time.monotonic() + _SECONDS_TO_FINISH_CALLS
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(max(0, give_up_at - time.monotonic()))
-    if failure:
-        raise failure
-    return answers
 
 
 def read_inventory(path: Path) -> Inventory:

@@ -71,7 +71,7 @@ class AssignmentLifecycle:
         """
         vm_ref, backup_location_id = wanted.vm_ref, wanted.backup_location_id
         with explained(f"assign VM {vm_ref} to backup location {backup_location_id}"):
-            self._write(self._client.assign, vm_ref, backup_location_id, assigned=True)
+            self.ensure(vm_ref, backup_location_id, assigned=True)
         return self._names.complete(wanted)
 
     def find(self, known: Assignment, *, age_seconds: float | None = None) -> Assignment | None:
@@ -91,14 +91,32 @@ class AssignmentLifecycle:
             f"read whether VM {known.vm_ref} is assigned to backup location "
             f"{known.backup_location_id}"
         ):
-            locations = self._listed_once(known.vm_ref)
+            locations = self.locations_of(known.vm_ref)
         location = _location(locations, known.backup_location_id)
         if location:
             path = location.path or known.location_path
             return self._names.complete(replace(known, location_path=path))
-        if locations is not None and self._unsettled_seconds(age_seconds):
+        if locations is not None and self.may_be_missing(age_seconds):
             return known
         return None
+
+    def locations_of(self, vm_ref: str) -> list[BackupLocation] | None:
+        """A VM's locations, listed once per process unless the VM was written to since.
+
+        Returns:
+            The locations; None when VM Backup definitely does not manage the VM.
+
+        Raises:
+            VmBackupError: the server gave no definite answer.
+        """
+        with self._listing_locks[vm_ref]:
+            if vm_ref not in self._listings:
+                self._listings[vm_ref] = self._list(vm_ref)
+            return self._listings[vm_ref]
+
+    def may_be_missing(self, age_seconds: float | None) -> bool:
+        """Whether an assignment of this age may be missing from listings and stand all the same."""
+        return self._unsettled_seconds(age_seconds) > 0
 
     def unassign(
         self, vm_ref: str, backup_location_id: str, *, age_seconds: float | None = None
@@ -117,14 +135,32 @@ class AssignmentLifecycle:
             VmBackupError: the VM is still assigned, or that could not be found out.
         """
         with explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
-            self._write(
-                self._client.unassign,
-                vm_ref,
-                backup_location_id,
-                assigned=False,
-                unsettled_seconds=self._unsettled_seconds(age_seconds),
-            )
-        self._unassigned_at[vm_ref, backup_location_id] = time.monotonic()
+            self.ensure(vm_ref, backup_location_id, assigned=False, age_seconds=age_seconds)
+
+    def ensure(
+        self,
+        vm_ref: str,
+        backup_location_id: str,
+        *,
+        assigned: bool,
+        age_seconds: float | None = None,
+    ) -> None:
+        """Make a pair be assigned, or not be: :meth:`assign` and :meth:`unassign` without names.
+
+        Raises:
+            VmBackupError: it is not so, or that could not be found out; the sentence is the reason
+                alone.
+        """
+        self._send_until_known(
+            vm_ref,
+            backup_location_id,
+            assigned=assigned,
+            unsettled_seconds=self._unsettled_seconds(age_seconds),
+        )
+        now = time.monotonic()
+        self._written_at[vm_ref] = now
+        if not assigned:
+            self._unassigned_at[vm_ref, backup_location_id] = now
 
     def _unsettled_seconds(self, age_seconds: float | None) -> float:
         """For how long still an assignment of this age may be missing from listings."""
@@ -132,17 +168,12 @@ class AssignmentLifecycle:
             return 0
         return max(0, self._settle_seconds - abs(age_seconds))  # clocks may differ a little
 
-    def _write(
-        self,
-        write: Callable[[str, str], None],
-        vm_ref: str,
-        backup_location_id: str,
-        *,
-        assigned: bool,
-        unsettled_seconds: float = 0,
+    def _send_until_known(
+        self, vm_ref: str, backup_location_id: str, *, assigned: bool, unsettled_seconds: float
     ) -> None:
         """Send a write until the pair is known to be assigned, or known not to be."""
         self._listings.pop(vm_ref, None)
+        write = self._client.assign if assigned else self._client.unassign
         # From when on a listing counts, for one that shows the pair and for one that lacks it.
         if assigned:
             unassigned_at = self._unassigned_at.get((vm_ref, backup_location_id))
@@ -158,16 +189,13 @@ class AssignmentLifecycle:
         while True:
             failure: VmBackupError
             try:
-                write(vm_ref, backup_location_id)
-                self._written_at[vm_ref] = time.monotonic()
-                return
+                return write(vm_ref, backup_location_id)
             except UnreachableError as error:
                 failure = error  # nothing was sent, so there is nothing to look up
             except (RefusedError, LostAnswerError) as error:
                 failure = error
                 if self._is_done(failure, vm_ref, backup_location_id, assigned, counts_from):
-                    self._written_at[vm_ref] = time.monotonic()
-                    return
+                    return None
                 counts_from[not assigned] = time.monotonic() + self._settle_seconds
             pause = next(retry_pauses, None)
             if pause is None:
@@ -225,12 +253,6 @@ class AssignmentLifecycle:
                 "resource has another name now."
             )
         return keeps
-
-    def _listed_once(self, vm_ref: str) -> list[BackupLocation] | None:
-        with self._listing_locks[vm_ref]:
-            if vm_ref not in self._listings:
-                self._listings[vm_ref] = self._list(vm_ref)
-            return self._listings[vm_ref]
 
     def _list(self, vm_ref: str) -> list[BackupLocation] | None:
         """The VM's locations, or None when VM Backup definitely does not manage the VM."""

@@ -42,6 +42,7 @@ SETTINGS = (
     "timeoutSeconds",
     "sessionWaitSeconds",
     "settleSeconds",
+    "parallelRequests",
     "inventoryFile",
 )
 SECRET_SETTINGS = ("password", "sessionToken")
@@ -76,6 +77,7 @@ class Settings:
         timeout_seconds: how long one HTTP exchange may take.
         session_wait_seconds: how long to wait while something else holds the API.
         settle_seconds: how long a fresh assignment may be missing from what the API lists.
+        parallel_requests: how many HTTP requests may be under way at a time.
         inventory_file: the snapshot that previews read when the server cannot be asked, or None.
     """
 
@@ -92,6 +94,7 @@ class Settings:
     timeout_seconds: float = 30
     session_wait_seconds: float = 60
     settle_seconds: float = 30
+    parallel_requests: int = 4
     inventory_file: str | None = None
 
     @property
@@ -165,6 +168,7 @@ def read_settings(
     environment: Mapping[str, str],
     connection: str | None = None,
     options: Mapping[str, str] | None = None,
+    describe_option: Callable[[str], str] | None = None,
 ) -> Settings:
     """Read and check all settings of a connection.
 
@@ -173,13 +177,15 @@ def read_settings(
             ``vmbackup:``), or None.
         environment: the environment variables, mostly ``os.environ``.
         connection: the name of the connection; None for the unnamed one.
-        options: what the options of the ``vmbackup`` command give, by the keys of the settings.
+        options: what goes before both, by the keys of the settings: the options of the ``vmbackup``
+            command, or the inputs of a provider resource.
+        describe_option: how an error names the option of a key; as the command does when left out.
 
     Raises:
         SettingsError: a value cannot be used, or there is no such connection. Missing credentials
             are no error here: a preview needs none.
     """
-    find = _finder(get_config, environment, connection, options)
+    find = _finder(get_config, environment, connection, options, describe_option)
 
     def text(key: str, default: str | None = None) -> str | None:
         value = find(key)
@@ -212,6 +218,7 @@ def read_settings(
         timeout_seconds=seconds("timeoutSeconds", 30, minimum=0.001),
         session_wait_seconds=seconds("sessionWaitSeconds", 60, minimum=0),
         settle_seconds=seconds("settleSeconds", 30, minimum=0),
+        parallel_requests=_parallel_requests(find("parallelRequests")),
         inventory_file=text("inventoryFile"),
     )
 
@@ -232,13 +239,15 @@ def _finder(
     environment: Mapping[str, str],
     connection: str | None,
     options: Mapping[str, str] | None,
+    describe_option: Callable[[str], str] | None = None,
 ) -> Callable[[str], _Value | None]:
     if connection is not None:
         get_config = _connection(get_config, environment, connection).get
 
     def find(key: str) -> _Value | None:
         if options and options.get(key):
-            return _Value(key, options[key], f"the option {option_name(key)}")
+            describe = describe_option or (lambda key: f"the option {option_name(key)}")
+            return _Value(key, options[key], describe(key))
         configured = get_config(key)
         if configured not in (None, ""):
             source = f"{config_name(key, connection)} in the stack configuration"
@@ -377,6 +386,14 @@ def _port(value: _Value | None) -> int | None:
         return None
     if not re.fullmatch(r"[0-9]{1,5}", value.text) or not 1 <= int(value.text) <= 65535:
         raise value.error("is not a port: use a number from 1 to 65535")
+    return int(value.text)
+
+
+def _parallel_requests(value: _Value | None) -> int:
+    if not value:
+        return 4
+    if not re.fullmatch(r"[0-9]{1,2}", value.text) or not 1 <= int(value.text) <= 32:
+        raise value.error("is not a number of requests: use a number from 1 to 32")
     return int(value.text)
 
 

@@ -1,0 +1,100 @@
+"""What all handlers of a plugin's process share."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+
+from ..bulk import Pair
+from ..catalog import Catalog
+from ..client import Client
+from ..declared import DeclaredPairs
+from ..errors import SettingsError
+from ..lifecycle import AssignmentLifecycle
+from ..settings import Settings
+from .engine import Engine
+
+
+class Server:
+    """One VM Backup server: a session, and what was asked of it so far."""
+
+    def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
+        self.parallel_requests = settings.parallel_requests
+        self.lifecycle = AssignmentLifecycle(
+            Client(settings), settle_seconds=settings.settle_seconds
+        )
+        self._catalogs = {
+            may_read: Catalog(settings, may_read_snapshot=may_read, warn=warn)
+            for may_read in (True, False)
+        }
+
+    def catalog(self, *, may_read_snapshot: bool) -> Catalog:
+        """The server's VMs and locations, in a preview maybe those of the snapshot."""
+        return self._catalogs[may_read_snapshot]
+
+
+class Context:
+    """One process of the plugin, which Pulumi starts for each provider resource of a run.
+
+    Args:
+        arguments: those of the process, the first of which is the address of Pulumi's engine.
+
+    Attributes:
+        engine: the engine.
+        is_cancelled: whether Pulumi was interrupted, so that nothing else is to be begun.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.engine = Engine(arguments[0] if arguments else None)
+        self.is_cancelled = threading.Event()
+        self._declared = DeclaredPairs(arguments)
+        self._urns: dict[Pair, str] = {}
+        self._lock = threading.Lock()
+        self._pair_locks: dict[Pair, threading.Lock] = defaultdict(threading.Lock)
+        self._read_settings: Callable[[], Settings] | None = None
+        self._server: Server | None = None
+
+    def configure(self, read_settings: Callable[[], Settings]) -> None:
+        """Say where the settings come from; they are read when they are needed."""
+        self._read_settings = read_settings
+
+    @property
+    def server(self) -> Server:
+        """The server of the settings.
+
+        Raises:
+            SettingsError: a setting cannot be used.
+        """
+        with self._lock:
+            if self._server is None:
+                if self._read_settings is None:
+                    raise SettingsError("The provider has not been configured.")
+                self._server = Server(self._read_settings(), self.engine.warn)
+            return self._server
+
+    def declare(self, urn: str, pairs: Iterable[Pair]) -> dict[Pair, str]:
+        """Remember what the program declares.
+
+        Returns:
+            The pairs that another resource declares as well, each with its URN.
+        """
+        others = {}
+        for pair in pairs:
+            other = self._urns.setdefault(pair, urn)
+            if other != urn:
+                others[pair] = other
+            self._declared.add(*pair)
+        return others
+
+    def is_declared(self, pair: Pair) -> bool:
+        """Whether the program declares a pair, as far as this run has seen."""
+        return pair in self._declared
+
+    def writing(self, pair: Pair) -> AbstractContextManager[bool]:
+        """Keep two resources from writing the same pair at a time.
+
+        One that lets go of a pair while another one takes it over would un-assign it otherwise.
+        """
+        return self._pair_locks[pair]

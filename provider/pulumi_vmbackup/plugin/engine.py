@@ -1,0 +1,42 @@
+"""What the plugin says to Pulumi's engine while it works."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
+
+_SECONDS_BETWEEN_STATUS_MESSAGES = 0.5
+
+
+class Engine:
+    """The engine that started this plugin.
+
+    Args:
+        address: where it listens; None when nobody started the plugin, and then nothing is said.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._stub = None
+        if address:
+            self._stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
+        self._status_at: dict[str, float] = {}
+
+    def warn(self, message: str) -> None:
+        """Show a warning among the diagnostics."""
+        self._log(engine_pb2.WARNING, message)
+
+    def show_status(self, urn: str, message: str, *, is_last: bool) -> None:
+        """Show beside a resource what is being done; left out when it comes too soon."""
+        now = time.monotonic()
+        if is_last or now >= self._status_at.get(urn, 0) + _SECONDS_BETWEEN_STATUS_MESSAGES:
+            self._status_at[urn] = now
+            self._log(engine_pb2.INFO, message, urn=urn, ephemeral=True)
+
+    def _log(
+        self, severity: engine_pb2.LogSeverity.ValueType, message: str, **fields: object
+    ) -> None:
+        if self._stub:
+            request = engine_pb2.LogRequest(severity=severity, message=message, **fields)  # type: ignore[arg-type]
+            self._stub.Log(request)

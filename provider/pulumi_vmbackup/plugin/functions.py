@@ -1,0 +1,72 @@
+"""The functions of the package: what the look-ups of Python programs do, for all languages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from ..catalog import Catalog
+from ..errors import ArgumentError
+from ..models import BackupLocation, VirtualMachine
+from .handler import Properties, camel_case_keys
+
+_ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
+    "getVirtualMachines": {"configured": ("configured", bool)},
+    "getVirtualMachine": {"name": ("name", str), "host": ("host", str), "ref": ("ref", str)},
+    "getBackupLocations": {
+        "primary": ("primary", bool),
+        "offsite": ("offsite", bool),
+        "vmRef": ("vm_ref", str),
+    },
+    "getBackupLocation": {"path": ("path", str), "id": ("id", str), "kind": ("kind", str)},
+}
+
+
+def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Properties:
+    """Answer a function of the package.
+
+    Args:
+        name: the last part of its token, such as ``getVirtualMachine``.
+        arguments: as in the schema.
+        catalog: what to look things up in.
+
+    Raises:
+        ArgumentError: there is no such function, or the arguments ask for nothing that there is.
+        VmBackupError: a setting is wrong, or the server refused or did not answer.
+    """
+    if name not in _ARGUMENTS:
+        raise ArgumentError(f"There is no function {name!r}: use {', '.join(_ARGUMENTS)}.")
+    known = _ARGUMENTS[name]
+    given: dict[str, Any] = {}
+    for key, value in arguments.items():
+        if value is None:
+            continue
+        if key not in known or not isinstance(value, known[key][1]):
+            names = ", ".join(f"{each} ({kind.__name__})" for each, (_, kind) in known.items())
+            raise ArgumentError(f"{key} of {name} is {value!r}: it takes {names}.")
+        given[known[key][0]] = value
+    answers: dict[str, Callable[[], Properties]] = {
+        "getVirtualMachines": lambda: {
+            "virtualMachines": list(map(_vm, catalog.get_virtual_machines(**given)))
+        },
+        "getVirtualMachine": lambda: _vm(catalog.get_virtual_machine(**given)),
+        "getBackupLocations": lambda: {
+            "backupLocations": list(map(_location, catalog.get_backup_locations(**given)))
+        },
+        "getBackupLocation": lambda: _location(catalog.get_backup_location(**given)),
+    }
+    return answers[name]()
+
+
+def _vm(vm: VirtualMachine) -> Properties:
+    values = camel_case_keys(asdict(replace(vm, connection=None)))
+    return {
+        key: value.isoformat() if isinstance(value, datetime) else value
+        for key, value in values.items()
+    }
+
+
+def _location(location: BackupLocation) -> Properties:
+    return camel_case_keys(asdict(replace(location, connection=None)))

@@ -1,0 +1,136 @@
+"""What a resource of the plugin answers Pulumi's engine, in plain values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal, NamedTuple
+
+from pulumi.runtime import rpc
+
+from ..bulk import Pair
+from .context import Context
+from .names import camel_case
+
+Properties = dict[str, Any]
+Change = Literal["add", "delete", "update"]
+
+
+class Failure(NamedTuple):
+    """Why an input cannot be used: its path, and a sentence."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Difference:
+    """What differs between the state and the program.
+
+    Attributes:
+        paths: the property paths that differ, each with how.
+        replaces: the properties that change by a replacement only.
+    """
+
+    paths: dict[str, Change] = field(default_factory=dict)
+    replaces: list[str] = field(default_factory=list)
+
+
+class Found(NamedTuple):
+    """A resource that there is."""
+
+    id: str
+    inputs: Properties
+    outputs: Properties
+
+
+class PartlyDoneError(Exception):
+    """Some of what a resource wanted could not be done; ``str(error)`` says what.
+
+    Attributes:
+        id: the resource's id.
+        outputs: the state that was reached.
+    """
+
+    def __init__(self, message: str, id_: str, outputs: Properties) -> None:
+        super().__init__(message)
+        self.id = id_
+        self.outputs = outputs
+
+
+class Handler(ABC):
+    """Creates, reads, changes and deletes the resources of one type.
+
+    Inputs, outputs and ids are as in the schema. All methods but check, diff and
+    unknown_outputs may raise VmBackupError.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @abstractmethod
+    def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
+        """The inputs in their one form, and what is wrong with them."""
+
+    @abstractmethod
+    def diff(self, olds: Properties, news: Properties) -> Difference:
+        """What differs; values may not be known yet."""
+
+    @abstractmethod
+    def preview(self, olds: Properties | None, news: Properties) -> Properties:
+        """The outputs as far as they are known before a create, or before an update of `olds`."""
+
+    @abstractmethod
+    def create(self, urn: str, news: Properties) -> tuple[str, Properties]:
+        """Make it so; the id and the outputs."""
+
+    @abstractmethod
+    def read(self, id_: str, inputs: Properties, olds: Properties) -> Found | None:
+        """What there is now; None when it is definitely gone. An import knows the id alone."""
+
+    @abstractmethod
+    def update(self, urn: str, id_: str, olds: Properties, news: Properties) -> Properties:
+        """Change it; the outputs."""
+
+    @abstractmethod
+    def delete(self, urn: str, id_: str, olds: Properties) -> None:
+        """Take it back."""
+
+    def _declare(self, urn: str, pairs: Iterable[Pair]) -> list[Failure]:
+        return [
+            Failure(
+                "",
+                f"The resources {min(urn, other)} and {max(urn, other)} both assign VM {vm_ref} to "
+                f"backup location {location_id}: remove one of them.",
+            )
+            for (vm_ref, location_id), other in self._context.declare(urn, pairs).items()
+        ]
+
+
+def is_unknown(value: object) -> bool:
+    """Whether a value is one that a preview does not know yet."""
+    return bool(value == rpc.UNKNOWN)
+
+
+def unknown_outputs(keys: Iterable[str]) -> Properties:
+    """Outputs that only the server can tell."""
+    return dict.fromkeys(keys, rpc.UNKNOWN)
+
+
+def camel_case_keys(values: Mapping[str, Any]) -> Properties:
+    """The values with the schema's names; those that are None are left out."""
+    return {camel_case(key): value for key, value in values.items() if value is not None}
+
+
+def now() -> str:
+    """The time as the state keeps it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def age_seconds(assigned_at: str | None) -> float | None:
+    """How long ago something was assigned, if known."""
+    if not assigned_at:
+        return None
+    return (datetime.now(timezone.utc) - datetime.fromisoformat(assigned_at)).total_seconds()

@@ -1,0 +1,239 @@
+"""The resources of the plugin, for programs in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pulumi
+
+from ..catalog import assignable
+from ..errors import ArgumentError
+from ..labels import location_labels, vm_labels
+from ..models import BackupLocation, VirtualMachine, normalize_guid
+from ..program import shown_without_traceback
+from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
+
+Assignments = Mapping[VirtualMachine | str, Iterable[BackupLocation | str]]
+"""VMs, as get_virtual_machine() gives them or as refs, each with its backup locations, as
+get_backup_location() gives them or as ids."""
+
+
+class Provider(pulumi.ProviderResource):
+    """The way to one VM Backup server, for programs that have several.
+
+    Each argument is a setting, as in the README's table; what is left out is taken from the stack's
+    configuration (``vmbackup:…``), then from the environment (``VMBACKUP_…``). The password and the
+    session token are kept as secrets. Another value replaces no resource.
+
+    Args:
+        name: the resource's name in the program.
+        opts: the options of any Pulumi resource.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        api_version: pulumi.Input[str] | None = None,
+        base_url: pulumi.Input[str] | None = None,
+        username: pulumi.Input[str] | None = None,
+        password: pulumi.Input[str] | None = None,
+        domain: pulumi.Input[str] | None = None,
+        session_token: pulumi.Input[str] | None = None,
+        server_address: pulumi.Input[str] | None = None,
+        server_port: pulumi.Input[int] | None = None,
+        ca_file: pulumi.Input[str] | None = None,
+        host_header: pulumi.Input[str] | None = None,
+        timeout_seconds: pulumi.Input[float] | None = None,
+        session_wait_seconds: pulumi.Input[float] | None = None,
+        settle_seconds: pulumi.Input[float] | None = None,
+        parallel_requests: pulumi.Input[int] | None = None,
+        inventory_file: pulumi.Input[str] | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        inputs = {
+            "apiVersion": api_version,
+            "baseUrl": base_url,
+            "username": username,
+            "password": None if password is None else pulumi.Output.secret(password),
+            "domain": domain,
+            "sessionToken": None if session_token is None else pulumi.Output.secret(session_token),
+            "serverAddress": server_address,
+            "serverPort": server_port,
+            "caFile": ca_file,
+            "hostHeader": host_header,
+            "timeoutSeconds": timeout_seconds,
+            "sessionWaitSeconds": session_wait_seconds,
+            "settleSeconds": settle_seconds,
+            "parallelRequests": parallel_requests,
+            "inventoryFile": inventory_file,
+        }
+        super().__init__(PACKAGE, name, inputs, _of_this_version(opts))
+
+
+class _Resource(pulumi.CustomResource):
+    def _output(self, name: str) -> pulumi.Output[Any]:
+        """An output by its name in the schema.
+
+        Pulumi's own getters would translate all keys of a map too, and so the names of VMs.
+        """
+        output: pulumi.Output[Any] = self.__dict__[name]
+        return output
+
+
+class VmBackupLocationAssignment(_Resource):
+    """Assigns a virtual machine to a backup location, as the dynamic resource of this name does.
+
+    It can be imported, with the id ``<vmRef>/<backupLocationId>``.
+
+    Args:
+        name: the resource's name in the program.
+        vm_ref: the VM, as get_virtual_machine() gives it, or its AltaroVirtualMachineRef, a GUID in
+            any case, with or without braces.
+        backup_location_id: the location, as get_backup_location() gives it, or its
+            BackupLocationId, a GUID likewise.
+        opts: the options of any Pulumi resource.
+
+    Raises:
+        ArgumentError: the VM is not configured in VM Backup.
+    """
+
+    @property
+    def vm_ref(self) -> pulumi.Output[str]:
+        """The VM's AltaroVirtualMachineRef, in lower case without braces."""
+        return self._output("vmRef")
+
+    @property
+    def backup_location_id(self) -> pulumi.Output[str]:
+        """The BackupLocationId, in lower case without braces."""
+        return self._output("backupLocationId")
+
+    @property
+    def vm_name(self) -> pulumi.Output[str | None]:
+        """The VM's name when it was assigned; None when the server did not tell."""
+        return self._output("vmName")
+
+    @property
+    def location_path(self) -> pulumi.Output[str | None]:
+        """The location's LocationPath; None when the server did not tell."""
+        return self._output("locationPath")
+
+    @property
+    def kind(self) -> pulumi.Output[str | None]:
+        """``"primary"`` or ``"offsite"``; None when the server did not tell."""
+        return self._output("kind")
+
+    @property
+    def assigned_at(self) -> pulumi.Output[str | None]:
+        """When Pulumi assigned or adopted it, as ISO 8601 in UTC; None after an import."""
+        return self._output("assignedAt")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        vm_ref: pulumi.Input[str | VirtualMachine],
+        backup_location_id: pulumi.Input[str | BackupLocation],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        with shown_without_traceback():
+            inputs = {
+                "vmRef": _apply(vm_ref, _vm_ref),
+                "backupLocationId": _apply(backup_location_id, _location_id),
+                **dict.fromkeys(("vmName", "locationPath", "kind", "assignedAt")),
+            }
+        super().__init__(ASSIGNMENT, name, inputs, _of_this_version(opts))
+
+
+class VmBackupLocationAssignmentSet(_Resource):
+    """Assigns many virtual machines to backup locations, as one resource.
+
+    What is new is assigned before anything is taken back. Deleting it takes back its own
+    assignments only. Its VMs and locations are named in previews by what they are called at the
+    time; the ids decide.
+
+    Args:
+        name: the resource's name in the program.
+        assignments: the VMs, each with its backup locations.
+        exclusive: whether the listed VMs have no other backup locations: others are un-assigned.
+            A preview warns of those that it finds.
+        opts: the options of any Pulumi resource.
+
+    Raises:
+        ArgumentError: a VM is given twice, or is not configured in VM Backup.
+    """
+
+    @property
+    def assignments(self) -> pulumi.Output[dict[str, Any]]:
+        """What is assigned: ``{vm: {"vmRef": ref, "backupLocationIds": {path: id}}}``."""
+        return self._output("assignments")
+
+    @property
+    def exclusive(self) -> pulumi.Output[bool]:
+        """Whether the listed VMs have no other backup locations."""
+        return self._output("exclusive")
+
+    @property
+    def assigned_at(self) -> pulumi.Output[str | None]:
+        """When Pulumi last assigned something of it, as ISO 8601 in UTC; None when it never did."""
+        return self._output("assignedAt")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        assignments: pulumi.Input[Assignments],
+        exclusive: pulumi.Input[bool] = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        with shown_without_traceback():
+            inputs = {
+                "assignments": _apply(assignments, _labelled),
+                "exclusive": exclusive,
+                "assignedAt": None,
+            }
+        super().__init__(ASSIGNMENT_SET, name, inputs, _of_this_version(opts))
+
+
+def _of_this_version(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:
+    merged: pulumi.ResourceOptions = pulumi.ResourceOptions.merge(
+        pulumi.ResourceOptions(version=VERSION), opts
+    )
+    return merged
+
+
+def _apply(value: Any, function: Any) -> Any:
+    if isinstance(value, pulumi.Output):
+        return value.apply(function)
+    return function(value)
+
+
+def _vm_ref(vm: str | VirtualMachine) -> str | None:
+    if isinstance(vm, BackupLocation):
+        raise ArgumentError("vm_ref is a BackupLocation: are two arguments swapped?")
+    return assignable(vm).ref if isinstance(vm, VirtualMachine) else vm
+
+
+def _location_id(location: str | BackupLocation) -> str:
+    if isinstance(location, VirtualMachine):
+        raise ArgumentError("backup_location_id is a VirtualMachine: are two arguments swapped?")
+    return location.id if isinstance(location, BackupLocation) else location
+
+
+def _labelled(assignments: Assignments) -> dict[str, Any]:
+    """The set's input: labels that people read, for the ids that decide."""
+    names = vm_labels(vm for vm in assignments if isinstance(vm, VirtualMachine))
+    labelled: dict[str, Any] = {}
+    for vm, locations in assignments.items():
+        ref = normalize_guid(_vm_ref(vm))
+        label = names.get(ref, ref)
+        if label in labelled:
+            raise ArgumentError(f"The VM {label} is given twice: give all its locations at once.")
+        paths = location_labels(each for each in locations if isinstance(each, BackupLocation))
+        ids = [_location_id(each) for each in locations]
+        labelled[label] = {
+            "vmRef": ref,
+            "backupLocationIds": {paths.get(id_, id_): id_ for id_ in ids},
+        }
+    return labelled

@@ -1,0 +1,303 @@
+"""The schema of the Pulumi package ``vmbackup``: what it has, for all languages and for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from ..models import BackupLocation, VirtualMachine
+from ..settings import SECRET_SETTINGS, SETTINGS
+from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, camel_case
+
+SETTING_DESCRIPTIONS = {
+    "apiVersion": "The API's version: 8, 9.0 or 9.1 (also for later ones). It chooses the "
+    "documented base URL and server port. 9.1 when left out.",
+    "baseUrl": "Where the API answers, such as http://localhost:36013/api/rest. By version when "
+    "left out.",
+    "username": "The Windows account that starts a session.",
+    "password": "That account's password.",
+    "domain": "That account's domain.",
+    "sessionToken": "A session that somebody else started, a GUID. It is neither started nor "
+    "ended.",
+    "serverAddress": "The VM Backup server that the API logs in to. LOCALHOST when left out.",
+    "serverPort": "The port of that server. By version when left out.",
+    "caFile": "The PEM file with the certificate to trust. The system's trust when left out.",
+    "hostHeader": "The Host header to send. localhost:<port> for a loopback address when left out.",
+    "timeoutSeconds": "How many seconds one HTTP exchange may take. 30 when left out.",
+    "sessionWaitSeconds": "How many seconds to wait while something else holds the API. 60 when "
+    "left out.",
+    "settleSeconds": "How many seconds a fresh assignment may be missing from what the server "
+    "lists. 30 when left out.",
+    "parallelRequests": "How many HTTP requests may be under way at a time, from 1 to 32. 4 when "
+    "left out.",
+    "inventoryFile": "The snapshot that previews read when the server cannot be asked, as "
+    "`vmbackup snapshot` writes it.",
+}
+_NUMBERS = (
+    "serverPort",
+    "timeoutSeconds",
+    "sessionWaitSeconds",
+    "settleSeconds",
+    "parallelRequests",
+)
+
+FIELD_DESCRIPTIONS: dict[type, dict[str, str]] = {
+    VirtualMachine: {
+        "ref": "The AltaroVirtualMachineRef, a GUID; not set when VM Backup has none for it.",
+        "name": "The VM's name on its hypervisor.",
+        "host": "The name of its hypervisor host.",
+        "configured": "Whether it is configured in VM Backup, so that it can be assigned.",
+        "hypervisor_uuid": "The HypervisorVirtualMachineUuid.",
+        "next_backup_time": "When the next backup is due, in the server's own time.",
+        "next_offsite_copy_time": "When the next offsite copy is due, in the server's own time.",
+        "last_backup_time": "When the last backup was made, in the server's own time.",
+        "last_backup_result": "How the last backup ended, in the server's words.",
+        "last_backup_duration": "How long the last backup took; the unit is not documented.",
+        "last_backup_transfer_size_compressed": "How much the last backup transferred, compressed; "
+        "the unit is not documented.",
+        "last_backup_transfer_size_uncompressed": "How much the last backup transferred, "
+        "uncompressed; the unit is not documented.",
+        "last_offsite_copy_time": "When the last offsite copy was made, in the server's own time.",
+        "last_offsite_copy_result": "How the last offsite copy ended, in the server's words.",
+        "last_offsite_copy_duration": "How long the last offsite copy took; the unit is not "
+        "documented.",
+        "last_offsite_copy_transfer_size_compressed": "How much the last offsite copy transferred, "
+        "compressed; the unit is not documented.",
+        "last_offsite_copy_transfer_size_uncompressed": "How much the last offsite copy "
+        "transferred, uncompressed; the unit is not documented.",
+    },
+    BackupLocation: {
+        "id": "The BackupLocationId, a GUID.",
+        "path": "The LocationPath as VM Backup shows it.",
+        "kind": "`primary` or `offsite`.",
+    },
+}
+_SCHEMA_TYPES = {
+    "str": "string",
+    "bool": "boolean",
+    "int": "number",
+    "datetime": "string",
+    "Kind": "string",
+}
+
+_VM_REF = (
+    "string",
+    "The VM's AltaroVirtualMachineRef, a GUID in any case, with or without braces.",
+)
+_LOCATION_ID = ("string", "The BackupLocationId, a GUID in any case, with or without braces.")
+_ASSIGNED_AT = (
+    "string",
+    "When Pulumi last assigned or adopted something of it, as ISO 8601 in UTC.",
+)
+
+
+def schema() -> str:
+    """The schema as the JSON text that ``pulumi package get-schema`` prints."""
+    return json.dumps(
+        {
+            "name": PACKAGE,
+            "displayName": "Hornetsecurity VM Backup",
+            "version": VERSION,
+            "description": "Assigns virtual machines to backup locations of Hornetsecurity "
+            "(formerly Altaro) VM Backup.",
+            "keywords": ["pulumi", "vmbackup", "backup", "hyper-v", "vmware", "category/utility"],
+            "license": "Apache-2.0",
+            "config": {"variables": _settings()},
+            "provider": {
+                "description": "The way to one VM Backup server. What is left out is taken from "
+                "the stack's configuration, then from the environment.",
+                "inputProperties": _settings(),
+                "properties": _settings(),
+            },
+            "resources": {ASSIGNMENT: _assignment(), ASSIGNMENT_SET: _assignment_set()},
+            "types": {
+                "vmbackup:index:VmBackupLocations": _object(
+                    "A virtual machine and the backup locations that it goes to.",
+                    {
+                        "vmRef": _property(*_VM_REF),
+                        "backupLocationIds": {
+                            **_map(_property(*_LOCATION_ID)),
+                            "description": "The BackupLocationIds, GUIDs, each by a label that "
+                            "people read, such as the location's path.",
+                        },
+                    },
+                    required=["vmRef", "backupLocationIds"],
+                ),
+                "vmbackup:index:VirtualMachine": _object(
+                    "A virtual machine that VM Backup sees.", _fields(VirtualMachine)
+                ),
+                "vmbackup:index:BackupLocation": _object(
+                    "A place that VM Backup writes backups to.",
+                    _fields(BackupLocation),
+                    required=["id"],
+                ),
+            },
+            "functions": _functions(),
+            "language": {},
+        },
+        indent=2,
+    )
+
+
+def _assignment() -> dict[str, Any]:
+    inputs = {"vmRef": _property(*_VM_REF), "backupLocationId": _property(*_LOCATION_ID)}
+    return {
+        "description": "Assigns a virtual machine to a backup location. A change of either id "
+        "assigns the new pair before the old one is taken back. An assignment that stands already "
+        "is adopted. Its id, also for `pulumi import`, is `<vmRef>/<backupLocationId>`.",
+        "inputProperties": {
+            key: {**each, "willReplaceOnChanges": True} for key, each in inputs.items()
+        },
+        "requiredInputs": list(inputs),
+        "properties": {
+            **inputs,
+            "vmName": _property(
+                "string", "The VM's name when it was assigned; not set when unknown."
+            ),
+            "locationPath": _property("string", "The location's path; not set when unknown."),
+            "kind": _property("string", "`primary` or `offsite`; not set when unknown."),
+            "assignedAt": _property(*_ASSIGNED_AT),
+        },
+        "required": list(inputs),
+    }
+
+
+def _assignment_set() -> dict[str, Any]:
+    inputs = {
+        "assignments": {
+            **_map({"$ref": "#/types/vmbackup:index:VmBackupLocations"}),
+            "description": "The virtual machines with their backup locations, each by a label that "
+            "people read, such as the VM's name. The ids decide: another label changes nothing on "
+            "the server.",
+        },
+        "exclusive": _property(
+            "boolean",
+            "Whether the listed virtual machines have no other backup locations: others are "
+            "un-assigned. False when left out.",
+        ),
+    }
+    return {
+        "description": "Assigns many virtual machines to backup locations, as one resource. What "
+        "is new is assigned before anything is taken back; deleting it takes its own assignments "
+        "back only. `pulumi import` takes the refs of virtual machines with commas between them.",
+        "inputProperties": inputs,
+        "requiredInputs": ["assignments"],
+        "properties": {**inputs, "assignedAt": _property(*_ASSIGNED_AT)},
+        "required": ["assignments", "exclusive"],
+    }
+
+
+def _functions() -> dict[str, Any]:
+    vms = {"$ref": "#/types/vmbackup:index:VirtualMachine"}
+    locations = {"$ref": "#/types/vmbackup:index:BackupLocation"}
+    return {
+        "vmbackup:index:getVirtualMachines": _function(
+            "Lists the virtual machines that the server sees.",
+            {
+                "configured": (
+                    "boolean",
+                    "True for those that can be assigned, false for the others; all when left out.",
+                )
+            },
+            {
+                "virtualMachines": {
+                    "type": "array",
+                    "items": vms,
+                    "description": "The virtual machines.",
+                }
+            },
+            required=["virtualMachines"],
+        ),
+        "vmbackup:index:getVirtualMachine": _function(
+            "Finds the one virtual machine of a name, which must be configured in VM Backup.",
+            {
+                "name": ("string", "The VM's name, in any case."),
+                "host": ("string", "The name of its host, where several VMs have the name."),
+                "ref": ("string", "Its AltaroVirtualMachineRef, instead of or besides the name."),
+            },
+            _fields(VirtualMachine),
+            required=["ref"],
+        ),
+        "vmbackup:index:getBackupLocations": _function(
+            "Lists the backup locations of the server, or those that one virtual machine is "
+            "assigned to.",
+            {
+                "primary": ("boolean", "Whether to include primary locations. True when left out."),
+                "offsite": ("boolean", "Whether to include offsite locations. True when left out."),
+                "vmRef": ("string", "The VM whose locations to list, as its ref."),
+            },
+            {
+                "backupLocations": {
+                    "type": "array",
+                    "items": locations,
+                    "description": "The backup locations.",
+                }
+            },
+            required=["backupLocations"],
+        ),
+        "vmbackup:index:getBackupLocation": _function(
+            "Finds the one backup location of a path.",
+            {
+                "path": ("string", "The LocationPath as VM Backup shows it, in any case."),
+                "id": ("string", "Its BackupLocationId, instead of or besides the path."),
+                "kind": ("string", "`primary` or `offsite`, where that makes it the only one."),
+            },
+            _fields(BackupLocation),
+            required=["id"],
+        ),
+    }
+
+
+def _function(
+    description: str,
+    arguments: dict[str, tuple[str, str]],
+    outputs: dict[str, Any],
+    *,
+    required: list[str],
+) -> dict[str, Any]:
+    return {
+        "description": description,
+        "inputs": {
+            "type": "object",
+            "properties": {key: _property(*each) for key, each in arguments.items()},
+        },
+        "outputs": {"type": "object", "properties": outputs, "required": required},
+    }
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        key: _property("number" if key in _NUMBERS else "string", SETTING_DESCRIPTIONS[key])
+        | ({"secret": True} if key in SECRET_SETTINGS else {})
+        for key in SETTINGS
+    }
+
+
+def _fields(of: type[VirtualMachine] | type[BackupLocation]) -> dict[str, Any]:
+    """The fields of a value that the server tells, but for the way it was told."""
+    properties = {}
+    for each in dataclasses.fields(of):
+        if each.name != "connection":
+            kind = _SCHEMA_TYPES[str(each.type).partition(" ")[0]]
+            properties[camel_case(each.name)] = _property(kind, FIELD_DESCRIPTIONS[of][each.name])
+    return properties
+
+
+def _object(
+    description: str, properties: dict[str, Any], required: list[str] | None = None
+) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": required or [],
+    }
+
+
+def _property(kind: str, description: str) -> dict[str, Any]:
+    return {"type": kind, "description": description}
+
+
+def _map(of: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": of}

@@ -1,0 +1,320 @@
+"""``pulumi-resource-vmbackup``: the plugin that Pulumi's engine starts and speaks gRPC with.
+
+It implements the protocol's own servicer rather than a provider of
+``pulumi.provider.experimental``: that one puts a traceback into each error, cannot report a partly
+failed create with the state that it reached, and is async, while the client is not. The protocol
+itself is what all providers speak, so it cannot change under them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf import json_format, struct_pb2
+from google.protobuf.empty_pb2 import Empty
+from pulumi.runtime import rpc
+from pulumi.runtime.proto import (
+    errors_pb2,  # noqa: F401  # registers its messages
+    plugin_pb2,
+    provider_pb2,
+    provider_pb2_grpc,
+    status_pb2,
+)
+
+from ..catalog import Catalog
+from ..errors import SettingsError, VmBackupError
+from ..redaction import redact
+from ..settings import SECRET_SETTINGS, SETTINGS, Settings, did_you_mean, read_settings
+from . import functions
+from .assignment import AssignmentHandler
+from .assignment_set import AssignmentSetHandler
+from .context import Context
+from .handler import Handler, PartlyDoneError, Properties, is_unknown
+from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
+from .schema import schema
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+# As many as Pulumi may have under way at a time; those beyond vmbackup:parallelRequests wait.
+_THREADS = 64
+_CHANGES = {
+    "add": provider_pb2.PropertyDiff.ADD,
+    "delete": provider_pb2.PropertyDiff.DELETE,
+    "update": provider_pb2.PropertyDiff.UPDATE,
+}
+_REPLACING = {
+    "add": provider_pb2.PropertyDiff.ADD_REPLACE,
+    "delete": provider_pb2.PropertyDiff.DELETE_REPLACE,
+    "update": provider_pb2.PropertyDiff.UPDATE_REPLACE,
+}
+
+
+def _says_a_sentence(method: _Method) -> _Method:
+    """Answer this package's errors with their sentence, and others with a redacted traceback."""
+
+    @wraps(method)
+    def wrapper(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        code, details = grpc.StatusCode.UNKNOWN, b""
+        try:
+            return method(self, request, context)
+        except VmBackupError as error:
+            says = str(error)
+        except PartlyDoneError as error:
+            says, details = str(error), _reached_state(request, error)
+        except Exception:  # noqa: BLE001  # a defect, which a user can report with this
+            code, says = grpc.StatusCode.INTERNAL, redact(traceback.format_exc())
+        if details:
+            context.set_trailing_metadata((("grpc-status-details-bin", details),))
+        return context.abort(code, says)
+
+    return wrapper  # type: ignore[return-value]  # the signature is the method's own
+
+
+def _reached_state(request: Any, error: PartlyDoneError) -> bytes:
+    is_create = isinstance(request, provider_pb2.CreateRequest)
+    reached = provider_pb2.ErrorResourceInitFailed(
+        id=error.id,
+        properties=_struct(error.outputs),
+        inputs=request.properties if is_create else request.news,
+        reasons=[str(error)],
+    )
+    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
+    status.details.add().Pack(reached)
+    return status.SerializeToString()
+
+
+# The methods are called as the protocol has them.
+# ruff: noqa: N802
+class Plugin(provider_pb2_grpc.ResourceProviderServicer):
+    """Answers the engine: finds the handler, and translates between its values and the protocol's.
+
+    Args:
+        context: what the handlers share.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._handlers: dict[str, Handler] = {
+            ASSIGNMENT: AssignmentHandler(context),
+            ASSIGNMENT_SET: AssignmentSetHandler(context),
+        }
+
+    def GetPluginInfo(self, _request: Empty, _context: Any) -> plugin_pb2.PluginInfo:
+        return plugin_pb2.PluginInfo(version=VERSION)
+
+    def GetSchema(self, _request: Any, _context: Any) -> provider_pb2.GetSchemaResponse:
+        return provider_pb2.GetSchemaResponse(schema=schema())
+
+    def Cancel(self, _request: Empty, _context: Any) -> Empty:
+        self._context.is_cancelled.set()
+        return Empty()
+
+    # The provider resource
+
+    @_says_a_sentence
+    def CheckConfig(
+        self, request: provider_pb2.CheckRequest, _context: Any
+    ) -> provider_pb2.CheckResponse:
+        news = _values(request.news)
+        failures = [
+            provider_pb2.CheckFailure(
+                property=key,
+                reason=f"{key!r} is not a setting of vmbackup: use {did_you_mean(key, SETTINGS)}.",
+            )
+            for key in news
+            # Those of the dynamic provider's connections are in the same stack configuration.
+            if key not in (*SETTINGS, "version", "connections", "pluginDownloadURL")
+        ]
+        if not failures and not any(map(is_unknown, news.values())):
+            try:
+                _settings(request.urn, news)
+            except SettingsError as error:
+                failures.append(provider_pb2.CheckFailure(reason=str(error)))
+        inputs = _struct(news)
+        for key in SECRET_SETTINGS:
+            if news.get(key):
+                secret = {rpc._special_sig_key: rpc._special_secret_sig, "value": news[key]}
+                inputs.update({key: secret})
+        return provider_pb2.CheckResponse(inputs=inputs, failures=failures)
+
+    def DiffConfig(
+        self, request: provider_pb2.DiffRequest, _context: Any
+    ) -> provider_pb2.DiffResponse:
+        olds, news = _values(request.olds), _values(request.news)
+        keys = [key for key in {**olds, **news} if olds.get(key) != news.get(key)]
+        # It is the way to the server, and no part of any resource: nothing is replaced.
+        return provider_pb2.DiffResponse(
+            changes=provider_pb2.DiffResponse.DIFF_SOME
+            if keys
+            else provider_pb2.DiffResponse.DIFF_NONE,
+            diffs=keys,
+        )
+
+    def Configure(
+        self, request: provider_pb2.ConfigureRequest, _context: Any
+    ) -> provider_pb2.ConfigureResponse:
+        given, urn = _values(request.args), request.urn
+        # Read when it is needed: a preview needs none.
+        self._context.configure(lambda: _settings(urn, given))
+        return provider_pb2.ConfigureResponse(supportsPreview=True)
+
+    # Resources
+
+    @_says_a_sentence
+    def Check(
+        self, request: provider_pb2.CheckRequest, _context: Any
+    ) -> provider_pb2.CheckResponse:
+        inputs, failures = self._handler(request.urn).check(request.urn, _values(request.news))
+        return provider_pb2.CheckResponse(
+            inputs=_struct(inputs),
+            failures=[
+                provider_pb2.CheckFailure(property=path, reason=reason) for path, reason in failures
+            ],
+        )
+
+    @_says_a_sentence
+    def Diff(self, request: provider_pb2.DiffRequest, _context: Any) -> provider_pb2.DiffResponse:
+        handler = self._handler(request.urn)
+        difference = handler.diff(_values(request.olds), _values(request.news))
+        kinds = _REPLACING if difference.replaces else _CHANGES
+        return provider_pb2.DiffResponse(
+            changes=provider_pb2.DiffResponse.DIFF_SOME
+            if difference.paths
+            else provider_pb2.DiffResponse.DIFF_NONE,
+            replaces=difference.replaces,
+            diffs=sorted({path.partition("[")[0] for path in difference.paths}),
+            detailedDiff={
+                path: provider_pb2.PropertyDiff(kind=kinds[change], inputDiff=True)
+                for path, change in difference.paths.items()
+            },
+            hasDetailedDiff=True,
+        )
+
+    @_says_a_sentence
+    def Create(
+        self, request: provider_pb2.CreateRequest, _context: Any
+    ) -> provider_pb2.CreateResponse:
+        handler, news = self._handler(request.urn), _values(request.properties)
+        if request.preview:
+            return provider_pb2.CreateResponse(properties=_struct(handler.preview(None, news)))
+        id_, outputs = handler.create(request.urn, news)
+        return provider_pb2.CreateResponse(id=id_, properties=_struct(outputs))
+
+    @_says_a_sentence
+    def Read(self, request: provider_pb2.ReadRequest, _context: Any) -> provider_pb2.ReadResponse:
+        found = self._handler(request.urn).read(
+            request.id, _values(request.inputs), _values(request.properties)
+        )
+        if found is None:
+            return provider_pb2.ReadResponse()
+        return provider_pb2.ReadResponse(
+            id=found.id, inputs=_struct(found.inputs), properties=_struct(found.outputs)
+        )
+
+    @_says_a_sentence
+    def Update(
+        self, request: provider_pb2.UpdateRequest, _context: Any
+    ) -> provider_pb2.UpdateResponse:
+        handler = self._handler(request.urn)
+        olds, news = _values(request.olds), _values(request.news)
+        if request.preview:
+            outputs = handler.preview(olds, news)
+        else:
+            outputs = handler.update(request.urn, request.id, olds, news)
+        return provider_pb2.UpdateResponse(properties=_struct(outputs))
+
+    @_says_a_sentence
+    def Delete(self, request: provider_pb2.DeleteRequest, _context: Any) -> Empty:
+        handler = self._handler(request.urn)
+        handler.delete(request.urn, request.id, _values(request.properties))
+        return Empty()
+
+    # Functions
+
+    @_says_a_sentence
+    def Invoke(
+        self, request: provider_pb2.InvokeRequest, _context: Any
+    ) -> provider_pb2.InvokeResponse:
+        catalog: Catalog = self._context.server.catalog(may_read_snapshot=request.preview)
+        name = request.tok.rpartition(":")[2]
+        answer = functions.call(name, _values(request.args), catalog)
+        return provider_pb2.InvokeResponse(**{"return": _struct(answer)})  # type: ignore[arg-type]
+
+    def _handler(self, urn: str) -> Handler:
+        type_ = urn.split("::")[2].rpartition("$")[2]
+        if type_ not in self._handlers:
+            raise VmBackupError(
+                f"The package {PACKAGE} has no resource {type_!r}: use "
+                f"{did_you_mean(type_, self._handlers)}."
+            )
+        return self._handlers[type_]
+
+
+def _settings(urn: str, given: Properties) -> Settings:
+    """The settings of a provider resource: its inputs, the stack's configuration, the environment.
+
+    The inputs of Pulumi's default provider are the stack's configuration at the time of the last
+    `pulumi up`, so what the configuration says now goes before them.
+    """
+    inputs = {key: _text(value) for key, value in given.items() if value not in (None, "")}
+    is_default = urn.rpartition("::")[2].startswith("default")
+    text = os.environ.get("PULUMI_CONFIG")  # of the package alone, decrypted
+    configuration = json.loads(text) if text else inputs if is_default else {}
+    return read_settings(
+        configuration.get,
+        os.environ,
+        options=None if is_default else inputs,
+        describe_option=lambda key: f"the provider's input {key}",
+    )
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _values(struct: struct_pb2.Struct) -> Properties:
+    """What a message holds, without the marks of secrets."""
+    return {key: _plain(value) for key, value in json_format.MessageToDict(struct).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.get(rpc._special_sig_key) == rpc._special_secret_sig:
+            return _plain(value["value"])
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_plain, value))
+    return value
+
+
+def _struct(values: Properties) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    struct.update(values)
+    return struct
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING)
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    server = grpc.server(ThreadPoolExecutor(max_workers=_THREADS), options=unlimited)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(Context(sys.argv[1:])), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.wait(0.5):  # in slices: Windows delivers signals between waits only
+        pass
+    server.stop(0)
