@@ -13,6 +13,7 @@ from ..client import Client
 from ..declared import DeclaredPairs
 from ..errors import SettingsError
 from ..lifecycle import AssignmentLifecycle
+from ..run import Run
 from ..settings import Settings
 from .engine import Engine
 
@@ -20,10 +21,12 @@ from .engine import Engine
 class Server:
     """One VM Backup server: a session, and what was asked of it so far."""
 
-    def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, warn: Callable[[str], None], is_over: Callable[[], bool]
+    ) -> None:
         self.parallel_requests = settings.parallel_requests
         self.lifecycle = AssignmentLifecycle(
-            Client(settings), settle_seconds=settings.settle_seconds
+            Client(settings), settle_seconds=settings.settle_seconds, is_over=is_over
         )
         self._catalogs = {
             may_read: Catalog(settings, may_read_snapshot=may_read, warn=warn)
@@ -42,14 +45,16 @@ class Context:
         arguments: those of the process, the first of which is the address of Pulumi's engine.
 
     Attributes:
-        engine: the engine.
+        engine: what the engine is told.
+        run: the run of Pulumi.
         is_cancelled: whether Pulumi was interrupted, so that nothing else is to be begun.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.engine = Engine(arguments[0] if arguments else None)
         self.is_cancelled = threading.Event()
-        self._declared = DeclaredPairs(arguments)
+        self.run = Run(arguments)
+        self._declared = DeclaredPairs(self.run)
         self._urns: dict[Pair, str] = {}
         self._lock = threading.Lock()
         self._pair_locks: dict[Pair, threading.Lock] = defaultdict(threading.Lock)
@@ -71,8 +76,11 @@ class Context:
             if self._server is None:
                 if self._read_settings is None:
                     raise SettingsError("The provider has not been configured.")
-                self._server = Server(self._read_settings(), self.engine.warn)
+                self._server = Server(self._read_settings(), self.engine.warn, self._is_over)
             return self._server
+
+    def _is_over(self) -> bool:
+        return self.is_cancelled.is_set() or self.run.is_over()
 
     def declare(self, urn: str, pairs: Iterable[Pair]) -> dict[Pair, str]:
         """Remember what the program declares.

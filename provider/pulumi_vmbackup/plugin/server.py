@@ -48,6 +48,8 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 # As many as Pulumi may have under way at a time; those beyond vmbackup:parallelRequests wait.
 _THREADS = 64
+# How often the plugin looks whether it is to end, or its engine was killed.
+_POLL_SECONDS = 2.0
 _CHANGES = {
     "add": provider_pb2.PropertyDiff.ADD,
     "delete": provider_pb2.PropertyDiff.DELETE,
@@ -305,16 +307,19 @@ def _struct(values: Properties) -> struct_pb2.Struct:
 
 
 def main() -> None:
+    """Serve Pulumi until it ends this process."""
     logging.basicConfig(level=logging.WARNING)
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(max_workers=_THREADS), options=unlimited)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(Context(sys.argv[1:])), server)
+    context = Context(sys.argv[1:])
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(context), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(0.5):  # in slices: Windows delivers signals between waits only
+    # In slices: Windows delivers signals between waits only.
+    while not stop.wait(_POLL_SECONDS) and not context.run.is_over():
         pass
     server.stop(0)
