@@ -21,7 +21,7 @@ from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/Pulumi.yaml"))
-OF_ONE_SERVER = [example for example in EXAMPLES if example != "several-servers"]
+OF_ONE_SERVER = [each for each in EXAMPLES if each not in ("several-servers", "whole-site")]
 
 
 def copied(example: str, stack: Stack) -> Stack:
@@ -43,6 +43,18 @@ def test_an_example_goes_up_stays_and_comes_down(
 
 
 # What is particular to an example
+
+
+def test_a_whole_site_is_one_resource(make_stack: MakeStack, simulator: Simulator) -> None:
+    stack = copied("whole-site", make_stack(init=False))
+    stack.up()
+    assert stack.pulumi("stack", "output", "vms").strip() == "7"
+    assert stack.resources().keys() == {"site"}
+    assert len(simulator.inventory.assignments) == 1 + 7
+    simulator.inventory.virtual_machines[SQL01]["VirtualMachineName"] = "SQL01-renamed"
+    stack.up("--expect-no-changes")
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert simulator.inventory.assignments == Inventory.sample().assignments
 
 
 def test_several_servers_go_up_stay_and_come_down_and_drift_on_one_is_noticed_there(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from e2e.stack import MakeStack, Stack, met
-from sample import EXCH01, FILE01, NAS01, OFFSITE01, ROTATING, SQL01
+from sample import EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
 from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
@@ -270,6 +271,40 @@ def test_several_servers(stack: Stack, simulator: Simulator, base_url: str) -> N
     assert site_b.inventory.locations_of(FILE01) == [ROTATING]
     snapshot = json.loads((stack.folder / "site-b.json").read_text("utf-8"))
     assert {"vm_ref": FILE01, "backup_location_id": ROTATING} in snapshot["assignments"]
+
+
+def test_plugin(stack: Stack, simulator: Simulator, base_url: str) -> None:
+    stack.pulumi("stack", "init", "other")
+    stack.pulumi("stack", "select", "test")
+    stack.pulumi("config", "set", "siteB", base_url)
+    stack.pulumi("config", "set", "--secret", "siteBPassword", PASSWORD)
+
+    def several_servers() -> None:
+        programs = [block for language, block in blocks("plugin.md") if language == "python"]
+        stack.pulumi("state", "unprotect", "--all", "--yes")  # DC01's, which is not in there
+        stack.program(programs[2])
+        stack.up()
+        assert simulator.inventory.locations_of(FILE01) == [ROTATING]
+        stack.program(programs[3])
+
+    run_guide("plugin.md", stack, before={4: several_servers})
+    assert simulator.inventory.locations_of(EXCH01) == [OFFSITE01]
+    deleted = [call.path for call in simulator.calls if call.method == "DELETE"]
+    assert not [path for path in deleted if EXCH01 in path]
+    assert stack.resources() == {}
+
+
+def test_the_plugin_is_found_in_the_folder_that_pulumi_yaml_names(stack: Stack) -> None:
+    (yaml,) = (block for language, block in blocks("plugin.md") if language == "yaml")
+    on_path = shutil.which("pulumi-resource-vmbackup", path=stack.environment["PATH"])
+    assert on_path
+    folder = stack.folder / "venv" / "bin"
+    folder.mkdir(parents=True)
+    shutil.copy(on_path, folder)
+    stack.program(next(block for language, block in blocks("plugin.md") if language == "python"))
+    assert "from $PATH" in stack.pulumi("preview")
+    (stack.folder / "Pulumi.yaml").write_text(yaml)
+    assert "from $PATH" not in stack.up()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are not killed like this there")
