@@ -35,6 +35,7 @@ KEYS = {
     "timeoutSeconds": "VMBACKUP_TIMEOUT_SECONDS",
     "sessionWaitSeconds": "VMBACKUP_SESSION_WAIT_SECONDS",
     "settleSeconds": "VMBACKUP_SETTLE_SECONDS",
+    "parallelRequests": "VMBACKUP_PARALLEL_REQUESTS",
     "inventoryFile": "VMBACKUP_INVENTORY_FILE",
 }
 
@@ -64,6 +65,8 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
         timeout_seconds=30,
         session_wait_seconds=60,
         settle_seconds=30,
+        parallel_requests=4,
+        inventory_file=None,
     )
 
 
@@ -114,6 +117,7 @@ def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
         "timeoutSeconds": "1.5",
         "sessionWaitSeconds": "0",
         "settleSeconds": "7",
+        "parallelRequests": "32",
         "inventoryFile": "inventory.json",
     }
     expected = Settings(
@@ -129,6 +133,7 @@ def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
         timeout_seconds=1.5,
         session_wait_seconds=0,
         settle_seconds=7,
+        parallel_requests=32,
         inventory_file="inventory.json",
     )
     assert texts.keys() == KEYS.keys()
@@ -203,6 +208,10 @@ def test_only_addresses_of_this_machine_are_loopback(host: str | None, loopback:
         ("timeoutSeconds", "inf", "is not a number of seconds"),
         ("sessionWaitSeconds", "-1", "is not a number of seconds: use 0 or more"),
         ("settleSeconds", "half a minute", "is not a number of seconds"),
+        ("parallelRequests", "0", "is not a number of requests: use a number from 1 to 32"),
+        ("parallelRequests", "33", "is not a number of requests"),
+        ("parallelRequests", "4.5", "is not a number of requests"),
+        ("parallelRequests", "²", "is not a number of requests"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_the_value_and_its_source(
