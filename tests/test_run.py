@@ -25,6 +25,11 @@ def test_a_process_that_pulumi_did_not_start_is_of_no_run(arguments: list[str]) 
     assert not run.is_over()
 
 
+def test_options_that_pulumi_passes_on_are_no_address() -> None:
+    run = Run(["--logtostderr", "-v=9", "--tracing", "http://localhost:9411/api", "127.0.0.1:7"])
+    assert run.engine_address == "127.0.0.1:7"
+
+
 @pytest.mark.parametrize(
     ("address", "id_"),
     [("127.0.0.1:40523", "127-0-0-1-40523"), ("[::1]:7", "-1-7"), ("localhost:7", "localhost-7")],

@@ -18,12 +18,14 @@ class Run:
             has started it; ``--logflow`` and ``--tracing`` make it put others before.
 
     Attributes:
+        engine_address: that address; None when Pulumi did not start this process.
         id: what the processes of the run have in common; None when Pulumi did not start this one.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         address = arguments[-1] if arguments else ""
         found = re.fullmatch(r"\[?([0-9A-Za-z.:-]+?)\]?:([0-9]{1,5})", address)
+        self.engine_address = address if found else None
         self._engine = (found[1], int(found[2])) if found else None
         self.id = re.sub(r"[^0-9A-Za-z]+", "-", address) if found else None
 
