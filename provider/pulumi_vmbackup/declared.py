@@ -17,7 +17,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from . import at_exit
 from .errors import SettingsError
@@ -51,6 +51,7 @@ class DeclaredPairs:
         self._lock = threading.Lock()
         self._pairs: set[tuple[str, str]] = set()
         self._file: IO[str] | None = None
+        self._read: dict[Path, _Told] = {}
 
     def add(self, vm_ref: str, backup_location_id: str) -> None:
         """Tell that the program declares a pair.
@@ -73,7 +74,10 @@ class DeclaredPairs:
             self._pairs.add((vm_ref, backup_location_id))
 
     def __contains__(self, pair: tuple[str, str]) -> bool:
-        return pair in self._pairs or "/".join(pair) in self._of_other_processes()
+        if pair in self._pairs:
+            return True
+        with self._lock:
+            return any("/".join(pair) in told.pairs for told in self._of_other_processes())
 
     def clear(self) -> None:
         """Forget all that this process was told."""
@@ -106,33 +110,53 @@ class DeclaredPairs:
             time.sleep(_POLL_SECONDS)
         self._withdraw()
 
-    def _of_other_processes(self) -> set[str]:
-        pairs: set[str] = set()
+    def _of_other_processes(self) -> list[_Told]:
+        others: list[_Told] = []
         if not self._run.id:
-            return pairs
+            return others
         own = Path(self._file.name) if self._file else None
         for path in _folder().glob(f"*{_SUFFIX}"):
             # Of a process that has just ended, or of another user and so of another run.
             with suppress(FileNotFoundError, PermissionError):
                 if path == own or path.stat().st_size == 0:  # an empty one is about to be locked
                     continue
-                told = _read_if_locked(path)
-                if told is None:
+                with path.open("r+", encoding="ascii") as file:
+                    is_locked = _is_locked(file)
+                    if is_locked and path.name.startswith(f"{self._run.id}-"):
+                        self._read[path] = _read_on(file, self._read.get(path))
+                        others.append(self._read[path])
+                if not is_locked:
                     _remove(path)
-                elif path.name.startswith(f"{self._run.id}-"):
-                    pairs |= set(told.split())
-        return pairs
+        return others
 
 
-def _read_if_locked(path: Path) -> str | None:
-    """What the process that holds the lock has told; None when none does."""
-    with path.open("r+", encoding="ascii") as file:
-        try:
-            _lock(file)
-        except OSError:
-            file.seek(0)
-            return file.read()
-    return None
+class _Told(NamedTuple):
+    """What a file of another process has told, as far as it was read.
+
+    Files only grow, so that each line is read once however often they are asked.
+    """
+
+    file_id: int
+    size: int
+    pairs: set[str]
+
+
+def _read_on(file: IO[str], told: _Told | None) -> _Told:
+    stat = os.fstat(file.fileno())
+    if told is None or told.file_id != stat.st_ino or told.size > stat.st_size:
+        told = _Told(stat.st_ino, 0, set())
+    file.seek(told.size)
+    lines = file.read().rpartition("\n")[0]
+    told.pairs.update(lines.split())
+    return told._replace(size=told.size + len(lines) + 1 if lines else told.size)
+
+
+def _is_locked(file: IO[str]) -> bool:
+    try:
+        _lock(file)
+    except OSError:
+        return True
+    return False
 
 
 def _remove(path: Path) -> None:
