@@ -6,7 +6,9 @@ look-ups as Python programs do.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -37,22 +39,33 @@ _LONGEST_PREVIEW_SECONDS = 10
 class Catalog:
     """The VMs and backup locations of one server, which is asked for its lists once.
 
+    For any number of threads.
+
     Args:
         settings: the way to the server.
         may_read_snapshot: whether ``vmbackup:inventoryFile`` is read instead where the server
             cannot be asked, as in a preview.
         warn: is told when that is done.
+        client: what asks the server; when left out, a session is started for each question, and
+            ended at once.
 
     All look-ups raise ArgumentError for arguments that ask for nothing that there is, and
     VmBackupError when a setting is wrong, or the server refused or did not answer.
     """
 
     def __init__(
-        self, settings: Settings, *, may_read_snapshot: bool, warn: Callable[[str], None]
+        self,
+        settings: Settings,
+        *,
+        may_read_snapshot: bool,
+        warn: Callable[[str], None],
+        client: Client | None = None,
     ) -> None:
         self._settings = settings
         self._may_read_snapshot = may_read_snapshot and settings.inventory_file is not None
         self._warn = warn
+        self._client = client
+        self._lock = threading.RLock()
         self._lists: dict[str, list[Any] | RefusedError] = {}
         self._snapshot: Inventory | None = None
         self._failure: VmBackupError | None = None
@@ -168,8 +181,9 @@ class Catalog:
         return [replace(each, connection=self._settings.connection) for each in items]
 
     def _list(self, name: str) -> list[Any]:
-        if not self._lists:
-            self._lists = self._ask(_lists_of_server, _lists_of_snapshot)
+        with self._lock:
+            if not self._lists:
+                self._lists = self._ask(_lists_of_server, _lists_of_snapshot)
         answer = self._lists[name]
         if isinstance(answer, RefusedError):
             raise RefusedError(str(answer))
@@ -183,9 +197,8 @@ class Catalog:
             at = f" for connection {self._settings.connection!r}"
             reason = "no credentials are configured" + at * bool(self._settings.connection)
             if self._settings.has_credentials or not self._may_read_snapshot:
-                settings = _impatient(self._settings) if self._may_read_snapshot else self._settings
                 try:
-                    with Client(settings) as client:
+                    with self._asking() as client:
                         return ask(client)
                 except RefusedError:
                     raise
@@ -198,8 +211,15 @@ class Catalog:
                     # Kept, so that a refused password is sent once: Windows locks accounts.
                     self._failure = error
                     raise
-            self._snapshot = self._read_snapshot(reason)
+            with self._lock:
+                if self._snapshot is None:
+                    self._snapshot = self._read_snapshot(reason)
         return read(self._snapshot)
+
+    def _asking(self) -> AbstractContextManager[Client]:
+        if self._client:
+            return nullcontext(self._client)
+        return Client(impatient(self._settings) if self._may_read_snapshot else self._settings)
 
     def _read_snapshot(self, reason: str) -> Inventory:
         path = Path(self._settings.inventory_file or "")
@@ -229,7 +249,8 @@ def assignable(vm: VirtualMachine) -> VirtualMachine:
     return vm
 
 
-def _impatient(settings: Settings) -> Settings:
+def impatient(settings: Settings) -> Settings:
+    """The settings for a preview that has a snapshot to read instead."""
     timeout = min(settings.timeout_seconds, _LONGEST_PREVIEW_SECONDS)
     return replace(settings, timeout_seconds=timeout, session_wait_seconds=0)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from ..bulk import Pair
-from ..catalog import Catalog
+from ..catalog import Catalog, impatient
 from ..client import Client
 from ..declared import DeclaredPairs
 from ..errors import SettingsError
@@ -19,19 +19,32 @@ from .engine import Engine
 
 
 class Server:
-    """One VM Backup server: a session, and what was asked of it so far."""
+    """One VM Backup server: a session, and what was asked of it so far.
+
+    Attributes:
+        client: what all requests go through.
+        lifecycle: what assigns and un-assigns.
+    """
 
     def __init__(
         self, settings: Settings, warn: Callable[[str], None], is_over: Callable[[], bool]
     ) -> None:
-        self.parallel_requests = settings.parallel_requests
+        self.client = Client(settings)
         self.lifecycle = AssignmentLifecycle(
-            Client(settings), settle_seconds=settings.settle_seconds, is_over=is_over
+            self.client, settle_seconds=settings.settle_seconds, is_over=is_over
         )
-        self._catalogs = {
-            may_read: Catalog(settings, may_read_snapshot=may_read, warn=warn)
-            for may_read in (True, False)
-        }
+        patient = Catalog(settings, may_read_snapshot=False, warn=warn, client=self.client)
+        self._catalogs = {False: patient, True: patient}
+        if settings.inventory_file:
+            client = Client(impatient(settings))
+            self._catalogs[True] = Catalog(
+                settings, may_read_snapshot=True, warn=warn, client=client
+            )
+
+    @property
+    def parallel_requests(self) -> int:
+        """How many requests may be under way at a time."""
+        return self.client.parallel_requests
 
     def catalog(self, *, may_read_snapshot: bool) -> Catalog:
         """The server's VMs and locations, in a preview maybe those of the snapshot."""
@@ -42,7 +55,7 @@ class Context:
     """One process of the plugin, which Pulumi starts for each provider resource of a run.
 
     Args:
-        arguments: those of the process, the first of which is the address of Pulumi's engine.
+        arguments: those of the process, the last of which is the address of Pulumi's engine.
 
     Attributes:
         engine: what the engine is told.
@@ -51,9 +64,9 @@ class Context:
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        self.engine = Engine(arguments[0] if arguments else None)
-        self.is_cancelled = threading.Event()
         self.run = Run(arguments)
+        self.engine = Engine(self.run.engine_address)
+        self.is_cancelled = threading.Event()
         self._declared = DeclaredPairs(self.run)
         self._urns: dict[Pair, str] = {}
         self._lock = threading.Lock()
@@ -63,7 +76,9 @@ class Context:
 
     def configure(self, read_settings: Callable[[], Settings]) -> None:
         """Say where the settings come from; they are read when they are needed."""
-        self._read_settings = read_settings
+        with self._lock:
+            self._read_settings = read_settings
+            self._server = None
 
     @property
     def server(self) -> Server:
