@@ -26,6 +26,12 @@ def unregister(function: Callable[[], None]) -> None:
         _functions.remove(function)
 
 
+def call_all() -> None:
+    """Call them now, for a process that ends without exit handlers."""
+    for function in list(_functions):
+        function()
+
+
 if sys.platform == "win32":
     import ctypes
     import signal
@@ -33,8 +39,7 @@ if sys.platform == "win32":
 
     def _at_console_event(event: int) -> bool:
         if event == signal.CTRL_BREAK_EVENT:
-            for function in list(_functions):
-                function()
+            call_all()
         return False  # so that the event goes on to end the process
 
     # A handler of the signal module would have to be set on the main thread, and the provider

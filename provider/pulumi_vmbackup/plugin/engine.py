@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import grpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
 _SECONDS_BETWEEN_STATUS_MESSAGES = 0.5
+_LOG_SECONDS = 5.0
 
 
 class Engine:
@@ -20,7 +22,9 @@ class Engine:
     def __init__(self, address: str | None) -> None:
         self._stub = None
         if address:
-            self._stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
+            # gRPC would ask a proxy even for an address of this machine.
+            channel = grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)])
+            self._stub = engine_pb2_grpc.EngineStub(channel)
         self._status_at: dict[str, float] = {}
 
     def warn(self, message: str) -> None:
@@ -39,4 +43,6 @@ class Engine:
     ) -> None:
         if self._stub:
             request = engine_pb2.LogRequest(severity=severity, message=message, **fields)  # type: ignore[arg-type]
-            self._stub.Log(request)
+            # What could not be said is no reason to stop.
+            with suppress(grpc.RpcError):
+                self._stub.Log(request, timeout=_LOG_SECONDS)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,7 @@ from pulumi.runtime.proto import (
     status_pb2,
 )
 
+from .. import at_exit
 from ..catalog import Catalog
 from ..errors import SettingsError, VmBackupError
 from ..redaction import redact
@@ -48,8 +51,9 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 # As many as Pulumi may have under way at a time; those beyond vmbackup:parallelRequests wait.
 _THREADS = 64
-# How often the plugin looks whether it is to end, or its engine was killed.
+# How often the plugin looks whether its engine was killed.
 _POLL_SECONDS = 2.0
+_END_SECONDS = 4.5
 _CHANGES = {
     "add": provider_pb2.PropertyDiff.ADD,
     "delete": provider_pb2.PropertyDiff.DELETE,
@@ -73,7 +77,7 @@ def _says_a_sentence(method: _Method) -> _Method:
         except VmBackupError as error:
             says = str(error)
         except PartlyDoneError as error:
-            says, details = str(error), _reached_state(request, error)
+            says, details = str(error), _reached_state(error)
         except Exception:  # noqa: BLE001  # a defect, which a user can report with this
             code, says = grpc.StatusCode.INTERNAL, redact(traceback.format_exc())
         if details:
@@ -83,13 +87,9 @@ def _says_a_sentence(method: _Method) -> _Method:
     return wrapper  # type: ignore[return-value]  # the signature is the method's own
 
 
-def _reached_state(request: Any, error: PartlyDoneError) -> bytes:
-    is_create = isinstance(request, provider_pb2.CreateRequest)
+def _reached_state(error: PartlyDoneError) -> bytes:
     reached = provider_pb2.ErrorResourceInitFailed(
-        id=error.id,
-        properties=_struct(error.outputs),
-        inputs=request.properties if is_create else request.news,
-        reasons=[str(error)],
+        id=error.id, properties=_struct(error.outputs), reasons=[str(error)]
     )
     status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
     status.details.add().Pack(reached)
@@ -195,9 +195,9 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             if difference.paths
             else provider_pb2.DiffResponse.DIFF_NONE,
             replaces=difference.replaces,
-            diffs=sorted({path.partition("[")[0] for path in difference.paths}),
+            diffs=sorted({re.split(r"[.\[]", path)[0] for path in difference.paths}),
             detailedDiff={
-                path: provider_pb2.PropertyDiff(kind=kinds[change], inputDiff=True)
+                path: provider_pb2.PropertyDiff(kind=kinds[change])
                 for path, change in difference.paths.items()
             },
             hasDetailedDiff=True,
@@ -268,9 +268,16 @@ def _settings(urn: str, given: Properties) -> Settings:
 
     The inputs of Pulumi's default provider are the stack's configuration at the time of the last
     `pulumi up`, so what the configuration says now goes before them.
+
+    Raises:
+        SettingsError: a value cannot be used, or is not known yet.
     """
+    for key, value in given.items():
+        if is_unknown(value):
+            raise SettingsError(f"The provider's input {key} is not known yet.")
     inputs = {key: _text(value) for key, value in given.items() if value not in (None, "")}
-    is_default = urn.rpartition("::")[2].startswith("default")
+    name = urn.rpartition("::")[2]
+    is_default = name == "default" or name.startswith("default_")
     text = os.environ.get("PULUMI_CONFIG")  # of the package alone, decrypted
     configuration = json.loads(text) if text else inputs if is_default else {}
     return read_settings(
@@ -282,7 +289,8 @@ def _settings(urn: str, given: Properties) -> Settings:
 
 
 def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    is_whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if is_whole else str(value)
 
 
 def _values(struct: struct_pb2.Struct) -> Properties:
@@ -315,11 +323,20 @@ def main() -> None:
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(context), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    print(port, flush=True)
-    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    # In slices: Windows delivers signals between waits only.
-    while not stop.wait(_POLL_SECONDS) and not context.run.is_over():
-        pass
+        signal.signal(number, signal.default_int_handler)
+    try:
+        print(port, flush=True)
+        while not context.run.is_over():
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    context.is_cancelled.set()
     server.stop(0)
+    # Ends the session. Calls under way are not waited for, as an exit of Python's own would: Pulumi
+    # kills what has not ended after five seconds, and the session would stay open.
+    ending = threading.Thread(target=at_exit.call_all, daemon=True)
+    ending.start()
+    ending.join(_END_SECONDS)
+    os._exit(0)
