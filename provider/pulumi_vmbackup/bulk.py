@@ -22,7 +22,7 @@ class Outcome:
 
     Attributes:
         done: the pairs that were written.
-        failures: the pairs that were not, each with its reason.
+        failures: the pairs that were not, in their order, each with its reason.
         untried: the pairs that were not tried any more.
     """
 
@@ -82,4 +82,6 @@ def write_pairs(
         map_in_parallel(write_one, todo, threads=threads, progress=progress)
     except _GivenUpError:
         outcome.untried = {*todo} - outcome.done - outcome.failures.keys()
+    failures = outcome.failures
+    outcome.failures = {pair: failures[pair] for pair in todo if pair in failures}
     return outcome

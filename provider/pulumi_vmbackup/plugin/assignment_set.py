@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..bulk import Outcome, Pair, write_pairs
@@ -11,6 +11,8 @@ from ..labels import location_labels, vm_labels
 from ..models import BackupLocation, normalize_guid
 from ..parallel import map_in_parallel
 from .handler import (
+    NAMED_PAIRS,
+    Change,
     Difference,
     Failure,
     Found,
@@ -23,11 +25,12 @@ from .handler import (
     unknown_outputs,
 )
 
-_NAMED_FAILURES = 10
-_ONE_PRIMARY_LOCATION = (
-    " If the server allows one primary location only, remove the old one in one `pulumi up`, and "
-    "add the new one in the next."
-)
+# What the lifecycle says of a server that allows one primary location, and what a set can do.
+_ONE_PRIMARY_LOCATION = {
+    "un-assign the old one first with ResourceOptions(delete_before_replace=True).": (
+        "remove the old one in one `pulumi up`, and add the new one in the next."
+    )
+}
 
 
 class _Vm(NamedTuple):
@@ -45,34 +48,38 @@ class AssignmentSetHandler(Handler):
     """Many VMs with their backup locations; the ids decide, and the labels are for people."""
 
     def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
-        exclusive = news.get("exclusive")
-        inputs = {"assignments": news.get("assignments"), "exclusive": bool(exclusive)}
+        assignments, exclusive = news.get("assignments"), news.get("exclusive")
         failures = []
-        if is_unknown(exclusive):
-            inputs["exclusive"] = exclusive
-        elif exclusive not in (None, True, False):
+        if exclusive is None:
+            exclusive = False
+        if not isinstance(exclusive, bool) and not is_unknown(exclusive):
             failures.append(Failure("exclusive", f"exclusive is {exclusive!r}: use true or false."))
-        if not is_unknown(inputs["assignments"]):
-            inputs["assignments"], wrong = _checked(inputs["assignments"])
+        if not is_unknown(assignments):
+            assignments, wrong = _checked(assignments)
             failures += wrong
-            if not failures:
-                failures = self._declare(urn, _pairs(_vms(inputs)))
+        inputs = {"assignments": assignments, "exclusive": exclusive}
+        if not failures:
+            failures = self._declare(urn, _pairs(_vms(assignments)))
         return inputs, failures
 
     def diff(self, olds: Properties, news: Properties) -> Difference:
         difference = Difference()
-        if news["exclusive"] != bool(olds.get("exclusive")):
+        if news["exclusive"] != olds["exclusive"]:
             difference.paths["exclusive"] = "update"
         if is_unknown(news["assignments"]):
             difference.paths["assignments"] = "update"
         else:
-            _compare(_vms(olds), _vms(news), difference)
-            difference.paths |= dict.fromkeys(_unknown_paths(news["assignments"]), "update")
+            difference.paths |= _changed_paths(olds["assignments"], news["assignments"])
+            if news["exclusive"]:
+                difference.paths |= _stranger_paths(olds, _vms(news["assignments"]))
         return difference
 
     def preview(self, olds: Properties | None, news: Properties) -> Properties:
         if news["exclusive"] is True and not is_unknown(news["assignments"]):
-            self._warn_of_strangers(_newly_exclusive(olds, news))
+            known = {
+                label: vm for label, vm in news["assignments"].items() if not _has_unknowns(vm)
+            }
+            self._warn_of_strangers(_newly_exclusive(olds, _vms(known)))
         return {**news, **unknown_outputs(["assignedAt"])}
 
     def _warn_of_strangers(self, vms: Vms) -> None:
@@ -87,99 +94,114 @@ class AssignmentSetHandler(Handler):
         if strangers:
             named = "; ".join(
                 f"{vms[ref].label} from {location.path or location.id}"
-                for (ref, _), location in list(strangers.items())[:_NAMED_FAILURES]
+                for (ref, _), location in list(strangers.items())[:NAMED_PAIRS]
             )
-            more = len(strangers) - _NAMED_FAILURES
+            more = len(strangers) - NAMED_PAIRS
             self._context.engine.warn(
                 f"The set is exclusive, so `pulumi up` will un-assign {named}"
-                + (f"; and {more} more." if more > 0 else ".")
+                + (f"; and {more:,} more." if more > 0 else ".")
             )
 
     def create(self, urn: str, news: Properties) -> tuple[str, Properties]:
         name = urn.rpartition("::")[2]
-        return name, self._write(urn, name, {}, news)
+        return name, self._write(urn, name, None, news)
 
     def update(self, urn: str, id_: str, olds: Properties, news: Properties) -> Properties:
         return self._write(urn, id_, olds, news)
 
-    def _write(self, urn: str, id_: str, olds: Properties, news: Properties) -> Properties:
+    def _write(self, urn: str, id_: str, olds: Properties | None, news: Properties) -> Properties:
         """Assign what is new, then un-assign what is not wanted any more."""
-        old, new = _vms(olds), _vms(news)
-        named = {**old, **new}
-        present = dict.fromkeys(_pairs(old))
+        before = olds or {"assignments": {}, "exclusive": False}
+        old, new, others = _vms(before["assignments"]), _vms(news["assignments"]), _others(before)
+        named = _merged(old, others, new)
+        wanted = dict.fromkeys(_pairs(new))
+        held = dict.fromkeys([*_pairs(old), *(pair for pair in _pairs(others) if pair in wanted)])
+
         assigned = self._each(
-            urn, "assigned", lambda pair: self._ensure(pair, assigned=True), _minus(new, present)
+            urn,
+            "assigned",
+            lambda pair: self._ensure(pair, assigned=True),
+            [pair for pair in wanted if pair not in held],
         )
-        present |= dict.fromkeys(assigned.done)
-        age = age_seconds(olds.get("assignedAt"))
-        # A VM whose new location could not be assigned keeps its old ones.
-        held_back = {vm_ref for vm_ref, _ in (*assigned.failures, *assigned.untried)}
-        unwanted = {pair: None for pair in present if pair not in set(_pairs(new))}
-        stopped = Outcome()
+        held |= dict.fromkeys(assigned.done)
+        problems = [_problem("assign", "to", assigned, named)]
+        # A VM whose new location could not be assigned keeps all that it has.
+        kept = {vm_ref for vm_ref, _ in (*assigned.failures, *assigned.untried)}
+
+        # While the state says so, updates look for no other locations of the VMs that it has.
+        exclusive = news["exclusive"] and not kept
+        strangers = [
+            pair
+            for pair in _pairs(others)
+            if news["exclusive"] and pair not in wanted and pair[0] in new
+        ]
+        unassigned = Outcome()
         if not assigned.untried:
-            strangers: Mapping[Pair, BackupLocation] = {}
             if news["exclusive"]:
-                strangers = self._strangers(_newly_exclusive(olds, news))
-                for vm_ref, location_id in strangers:
-                    path = strangers[vm_ref, location_id].path
-                    named[vm_ref].locations.setdefault(location_id, path or location_id)
+                vms = _newly_exclusive(olds, new)
+                try:
+                    found = self._strangers({ref: vms[ref] for ref in vms if ref not in kept})
+                except VmBackupError as error:
+                    exclusive = False
+                    problems.append(str(error))
+                else:
+                    strangers += found
+                    for (vm_ref, location_id), location in found.items():
+                        named[vm_ref].locations[location_id] = location.path or location_id
+            age = age_seconds(before.get("assignedAt"))
             unassigned = self._each(
                 urn,
                 "un-assigned",
                 lambda pair: self._ensure(pair, assigned=False, age=age),
-                [pair for pair in (*unwanted, *strangers) if pair[0] not in held_back],
+                [
+                    pair
+                    for pair in dict.fromkeys((*held, *strangers))
+                    if pair not in wanted and pair[0] not in kept
+                ],
             )
-            for pair in unassigned.done:
-                present.pop(pair, None)
-        else:
-            unassigned = stopped
+            problems.append(_problem("un-assign", "from", unassigned, named))
         outputs = {
-            "assignments": _entries(new, old, present),
-            "exclusive": news["exclusive"],
-            "assignedAt": now() if assigned.done else olds.get("assignedAt"),
+            "assignments": _entries(named, held.keys() - unassigned.done, listed=new),
+            "exclusive": exclusive,
+            **_other_assignments(named, {*strangers} - unassigned.done),
+            **_assigned_at(now() if assigned.done else before.get("assignedAt")),
         }
-        outputs = {key: value for key, value in outputs.items() if value is not None}
-        problems = [
-            _problem("assign", "to", assigned, named),
-            _problem("un-assign", "from", unassigned, named),
-        ]
-        if any(problems):
-            message = " ".join(filter(None, problems))
-            if not olds and not present:
-                raise _first_type(assigned)(message)
-            raise PartlyDoneError(message, id_, outputs)
-        return outputs
+        if not any(problems):
+            return outputs
+        message = " ".join(filter(None, problems))
+        if olds is None and not held:
+            raise VmBackupError(message)
+        raise PartlyDoneError(message, id_, outputs)
 
     def read(self, id_: str, inputs: Properties, olds: Properties) -> Found | None:
         if not olds:
             return self._import(id_)
-        known = _vms(olds)
-        listings = self._listings(known)
-        may_be_missing = self._context.server.lifecycle.may_be_missing(
-            age_seconds(olds.get("assignedAt"))
-        )
-        present: dict[Pair, None] = {}
-        for vm_ref, vm in known.items():
+        vms = _vms(olds["assignments"])
+        listings = self._listings(vms)
+        assigned_at = olds.get("assignedAt")
+        may_be_missing = self._context.server.lifecycle.may_be_missing(age_seconds(assigned_at))
+        held: set[Pair] = set()
+        others: Vms = {}
+        for vm_ref, vm in vms.items():
             listing = listings[vm_ref]
-            there = {location.id: location for location in listing or ()}
-            for location_id in vm.locations:
-                if location_id in there or (may_be_missing and listing is not None):
-                    present[vm_ref, location_id] = None
-            if olds.get("exclusive"):
-                for location in there.values():
-                    present[vm_ref, location.id] = None
-                    if location.id not in vm.locations:
-                        vm.locations[location.id] = _free_label(location, vm.locations)
-        assignments = _entries(known, {}, present)
-        labels = _vms(inputs) if not is_unknown(inputs.get("assignments")) else {}
+            if listing is not None:
+                there = {location.id for location in listing}
+                held |= {(vm_ref, each) for each in vm.locations if each in there or may_be_missing}
+                if olds["exclusive"]:
+                    strange = [each for each in listing if each.id not in vm.locations]
+                    others[vm_ref] = _Vm(vm.label, location_labels(strange))
+        outputs = {
+            "assignments": _entries(vms, held, listed=vms),
+            "exclusive": olds["exclusive"],
+            **_other_assignments(others, set(_pairs(others))),
+            **_assigned_at(assigned_at),
+        }
         return Found(
-            id_,
-            {"assignments": _relabelled(assignments, labels), "exclusive": olds["exclusive"]},
-            {**olds, "assignments": assignments},
+            id_, {**inputs, "assignments": _without_missing(inputs["assignments"], held)}, outputs
         )
 
-    def _import(self, id_: str) -> Found | None:
-        """What VMs of the given refs have now."""
+    def _import(self, id_: str) -> Found:
+        """What the VMs of the given refs have now."""
         try:
             refs = list(dict.fromkeys(normalize_guid(ref.strip()) for ref in id_.split(",")))
         except ArgumentError:
@@ -187,21 +209,23 @@ class AssignmentSetHandler(Handler):
                 f"{id_!r} is not the id of a set to import: use the refs of its VMs with commas "
                 "between them, GUIDs as `vmbackup vms` shows them."
             ) from None
-        catalog = self._context.server.catalog(may_read_snapshot=False)
-        labels = vm_labels(catalog.get_virtual_machines())
+        with explained("list the virtual machines"):
+            labels = vm_labels(self._context.server.client.virtual_machines())
         listings = self._listings({ref: _Vm(labels.get(ref, ref), {}) for ref in refs})
+        vms: Vms = {}
         for ref in refs:
-            if listings[ref] is None:
+            listing = listings[ref]
+            if listing is None:
                 raise ArgumentError(f"VM Backup manages no VM {ref}: leave it out of the import.")
-        vms = {ref: _Vm(labels.get(ref, ref), location_labels(listings[ref] or ())) for ref in refs}
-        outputs = {
-            "assignments": _entries(vms, {}, dict.fromkeys(_pairs(vms))),
+            vms[ref] = _Vm(labels.get(ref, ref), location_labels(listing))
+        properties = {
+            "assignments": _entries(vms, set(_pairs(vms)), listed=vms),
             "exclusive": False,
         }
-        return Found(id_, outputs, outputs)
+        return Found(id_, properties, properties)
 
     def delete(self, urn: str, _id: str, olds: Properties) -> None:
-        vms = _vms(olds)
+        vms = _vms(olds["assignments"])
         age = age_seconds(olds.get("assignedAt"))
         unassigned = self._each(
             urn,
@@ -211,7 +235,7 @@ class AssignmentSetHandler(Handler):
         )
         problem = _problem("un-assign", "from", unassigned, vms)
         if problem:
-            raise _first_type(unassigned)(problem)
+            raise VmBackupError(problem)
 
     def _ensure(self, pair: Pair, *, assigned: bool, age: float | None = None) -> None:
         with self._context.writing(pair):
@@ -238,6 +262,8 @@ class AssignmentSetHandler(Handler):
         server = self._context.server
 
         def list_one(vm_ref: str) -> list[BackupLocation] | None:
+            if self._context.is_cancelled.is_set():
+                raise VmBackupError("Pulumi was interrupted.")
             with explained(f"list the backup locations of VM {vms[vm_ref].label} ({vm_ref})"):
                 return server.lifecycle.locations_of(vm_ref)
 
@@ -260,181 +286,211 @@ def _checked(value: object) -> tuple[Any, list[Failure]]:
         return value, [Failure("assignments", f"assignments is {value!r}: give a map of VMs.")]
     failures: list[Failure] = []
     checked: dict[str, Any] = {}
-    labels: dict[str, str] = {}
+    refs: dict[str, object] = {}
 
-    def guid(path: str, value: object) -> object:
-        if is_unknown(value):
-            return value
-        try:
-            return normalize_guid(value)
-        except ArgumentError as error:
-            failures.append(Failure(path, str(error)))
-            return value
+    def guids(parent: str, values: Mapping[str, object], of: str, suffix: str = "") -> Properties:
+        """The GUIDs by their labels, each of which may be there once."""
+        found: dict[str, Any] = {}
+        labels: dict[object, str] = {}
+        for label, each in values.items():
+            path = _path(parent, label) + suffix
+            found[label] = each
+            if is_unknown(each):
+                continue
+            try:
+                found[label] = normalize_guid(each)
+            except ArgumentError as error:
+                failures.append(Failure(path, str(error)))
+                continue
+            first = labels.setdefault(found[label], label)
+            if first != label:
+                reason = f"{first!r} and {label!r} of {of} are both {found[label]}: remove one."
+                failures.append(Failure(path, reason))
+        return found
 
     for label, vm in value.items():
         path = _path("assignments", label)
+        checked[label] = vm
         if is_unknown(vm):
-            checked[label] = vm
             continue
-        locations: Any = vm.get("backupLocationIds", {}) if isinstance(vm, dict) else None
-        if not (isinstance(locations, dict) or is_unknown(locations)):
+        locations = vm.get("backupLocationIds") if isinstance(vm, dict) else None
+        if isinstance(locations, dict):
+            locations = guids(f"{path}.backupLocationIds", locations, f"the VM {label!r}")
+        elif not is_unknown(locations):
             shape = "{vmRef: …, backupLocationIds: {…}}"
-            failures.append(Failure(path, f"the VM {label!r} is {vm!r}: give it {shape}."))
+            failures.append(Failure(path, f"the VM {label!r} is not of the form {shape}."))
             continue
-        ref = guid(f"{path}.vmRef", vm.get("vmRef"))
-        if not is_unknown(locations):
-            there = f"{path}.backupLocationIds"
-            locations = {key: guid(_path(there, key), each) for key, each in locations.items()}
-            failures += _twice(locations, there, f"the VM {label!r}")
-        checked[label] = {"vmRef": ref, "backupLocationIds": locations}
-        labels[label] = str(ref)
-    failures += _twice(labels, "assignments", "the set")
+        refs[label] = vm.get("vmRef")
+        checked[label] = {"backupLocationIds": locations}
+    for label, ref in guids("assignments", refs, "the set", ".vmRef").items():
+        checked[label]["vmRef"] = ref
     return checked, failures
 
 
-def _twice(ids: Mapping[str, object], path: str, of: str) -> list[Failure]:
-    labels: dict[object, str] = {}
-    return [
-        Failure(
-            _path(path, label),
-            f"{labels[id_]!r} and {label!r} of {of} are both {id_}: remove one of them.",
-        )
-        for label, id_ in ids.items()
-        if not is_unknown(id_) and labels.setdefault(id_, label) != label
-    ]
+def _has_unknowns(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_unknowns, value.values()))
+    return is_unknown(value)
 
 
-def _vms(properties: Properties) -> Vms:
-    """What is known of a set's VMs."""
+def _vms(assignments: object) -> Vms:
+    """What is known of a set's VMs, in the order of their labels: the protocol's maps have none."""
     vms: Vms = {}
-    for label, vm in properties.get("assignments", {}).items():
+    for label, vm in sorted(assignments.items()) if isinstance(assignments, Mapping) else ():
         if not is_unknown(vm) and not is_unknown(vm["vmRef"]):
             locations = vm["backupLocationIds"]
-            if is_unknown(locations):
-                locations = {}
-            ids = {id_: each for each, id_ in locations.items() if not is_unknown(id_)}
+            known = {} if is_unknown(locations) else locations
+            ids = {id_: each for each, id_ in sorted(known.items()) if not is_unknown(id_)}
             vms[vm["vmRef"]] = _Vm(label, ids)
     return vms
 
 
-def _unknown_paths(assignments: Mapping[str, Any]) -> Iterable[str]:
-    for label, vm in assignments.items():
-        path = _path("assignments", label)
-        if is_unknown(vm):
-            yield path
-            continue
-        if is_unknown(vm["vmRef"]):
-            yield f"{path}.vmRef"
-        if is_unknown(vm["backupLocationIds"]):
-            yield f"{path}.backupLocationIds"
-        else:
-            for key, id_ in vm["backupLocationIds"].items():
-                if is_unknown(id_):
-                    yield _path(f"{path}.backupLocationIds", key)
+def _others(olds: Properties) -> Vms:
+    """The locations that the VMs of an exclusive set have besides, as a refresh has found them."""
+    return _vms(olds.get("otherAssignments"))
 
 
 def _pairs(vms: Vms) -> list[Pair]:
     return [(vm_ref, location_id) for vm_ref, vm in vms.items() for location_id in vm.locations]
 
 
-def _minus(vms: Vms, present: Mapping[Pair, None]) -> list[Pair]:
-    return [pair for pair in _pairs(vms) if pair not in present]
+def _merged(*parts: Vms) -> Vms:
+    """All VMs and locations, with the last label of each."""
+    merged: Vms = {}
+    for vms in parts:
+        for vm_ref, vm in vms.items():
+            before = merged[vm_ref].locations if vm_ref in merged else {}
+            merged[vm_ref] = _Vm(vm.label, {**before, **vm.locations})
+    return merged
 
 
-def _newly_exclusive(olds: Properties | None, news: Properties) -> Vms:
-    """The VMs whose other locations have not been seen by a refresh."""
-    new = _vms(news)
-    seen = _vms(olds) if olds and olds.get("exclusive") else {}
+def _newly_exclusive(olds: Properties | None, new: Vms) -> Vms:
+    """The VMs whose other locations no refresh and no earlier update has looked for."""
+    seen = _vms(olds["assignments"]) if olds and olds["exclusive"] else {}
     return {vm_ref: vm for vm_ref, vm in new.items() if vm_ref not in seen}
 
 
-def _compare(old: Vms, new: Vms, difference: Difference) -> None:
-    """Add the paths at which the ids differ: whole VMs, or locations of a VM."""
-    old_labels = {vm.label for vm in old.values()}
-    new_labels = {vm.label for vm in new.values()}
-    for vm_ref, vm in new.items():
-        path = _path("assignments", vm.label)
-        if vm_ref in old:
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, Change]:
+    """How two maps from labels to ids differ, by the labels: which ids come and which go."""
+    before, after = {*old.values()}, {*new.values()}
+    changes: dict[str, Change] = {}
+    for label, id_ in new.items():
+        if id_ not in before:
+            changes[label] = "update" if label in old else "add"
+    for label, id_ in old.items():
+        if id_ not in after:
+            changes[label] = "update" if label in new else "delete"
+    return changes
+
+
+def _changed_paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Change]:
+    """The property paths at which the ids differ: of whole VMs, or of locations of a VM."""
+    labels = {vm["vmRef"]: label for label, vm in old.items()}
+    changes = _changed(
+        {label: ref for ref, label in labels.items()},
+        {label: vm if is_unknown(vm) else vm["vmRef"] for label, vm in new.items()},
+    )
+    paths: dict[str, Change] = {}
+    for label, change in changes.items():
+        is_entry = change == "update" and not is_unknown(new[label])
+        paths |= _marked("assignments", label, change, ".vmRef" if is_entry else "")
+    for label, vm in new.items():
+        if is_unknown(vm) or changes.get(label) == "add":
             continue
-        if vm.label in old_labels and not any(
-            each.label == vm.label and ref in new for ref, each in old.items()
-        ):
-            difference.paths[f"{path}.vmRef"] = "update"
-        else:
-            difference.paths[path] = "add"
-    for vm_ref, vm in old.items():
-        if vm_ref not in new and vm.label not in new_labels:
-            difference.paths[_path("assignments", vm.label)] = "delete"
-    for vm_ref in old.keys() & new.keys():
-        before, after = old[vm_ref], new[vm_ref]
-        there = _path("assignments", after.label) + ".backupLocationIds"
-        for location_id in after.locations.keys() - before.locations.keys():
-            label = after.locations[location_id]
-            is_reused = label in before.locations.values()
-            difference.paths[_path(there, label)] = "update" if is_reused else "add"
-        for location_id in before.locations.keys() - after.locations.keys():
-            label = before.locations[location_id]
-            if label not in after.locations.values():
-                path = _path("assignments", before.label) + ".backupLocationIds"
-                difference.paths[_path(path, label)] = "delete"
+        before = labels.get(vm["vmRef"], label)
+        there = _path("assignments", label) + ".backupLocationIds"
+        if is_unknown(vm["backupLocationIds"]):
+            paths[there] = "update"
+        elif before in old:
+            was_there = _path("assignments", before) + ".backupLocationIds"
+            locations = _changed(old[before]["backupLocationIds"], vm["backupLocationIds"])
+            for key, change in locations.items():
+                paths |= _marked(was_there if change == "delete" else there, key, change)
+    return paths
 
 
-def _entries(new: Vms, old: Vms, present: Mapping[Pair, None]) -> Properties:
-    """The output for the pairs that are there: those of the set, and those it still holds."""
+def _stranger_paths(olds: Properties, new: Vms) -> dict[str, Change]:
+    """The paths of the other locations that an exclusive set is going to take away."""
+    paths: dict[str, Change] = {}
+    for vm_ref, vm in _others(olds).items():
+        if vm_ref in new:
+            there = _path("otherAssignments", vm.label) + ".backupLocationIds"
+            for location_id, label in vm.locations.items():
+                if location_id not in new[vm_ref].locations:
+                    paths |= _marked(there, label, "delete")
+    return paths
+
+
+def _marked(parent: str, key: str, change: Change, suffix: str = "") -> dict[str, Change]:
+    """A changed entry of a map; the map itself where the engine could not read the entry's path."""
+    path = _path(parent, key)
+    return {parent: "update"} if path == parent else {path + suffix: change}
+
+
+def _entries(vms: Vms, pairs: Collection[Pair], listed: Collection[str]) -> Properties:
+    """The output for some pairs: the VMs that have one, and those that are listed anyway."""
     entries: Properties = {}
-    for vm_ref, vm in {**old, **new}.items():
-        names = {**(old[vm_ref].locations if vm_ref in old else {}), **vm.locations}
-        there = {id_: label for id_, label in names.items() if (vm_ref, id_) in present}
-        if there or vm_ref in new:
+    for vm_ref, vm in vms.items():
+        ids: dict[str, str] = {}
+        for id_, label in vm.locations.items():
+            if (vm_ref, id_) in pairs:
+                ids[label if label not in ids else id_] = id_
+        if ids or vm_ref in listed:
             label = vm.label if vm.label not in entries else vm_ref
-            ids: dict[str, str] = {}
-            for id_, name in there.items():
-                ids[name if name not in ids else id_] = id_
             entries[label] = {"vmRef": vm_ref, "backupLocationIds": ids}
     return entries
 
 
-def _relabelled(assignments: Properties, labels: Vms) -> Properties:
-    """The same ids with the labels that the program gives them."""
-    relabelled: Properties = {}
-    for label, vm in assignments.items():
-        known = labels.get(vm["vmRef"], _Vm(label, {}))
-        relabelled[known.label] = {
-            "vmRef": vm["vmRef"],
+def _other_assignments(vms: Vms, pairs: Collection[Pair]) -> Properties:
+    entries = _entries(vms, pairs, listed=())
+    return {"otherAssignments": entries} if entries else {}
+
+
+def _assigned_at(time: str | None) -> Properties:
+    return {"assignedAt": time} if time else {}
+
+
+def _without_missing(assignments: Mapping[str, Any], held: Collection[Pair]) -> Properties:
+    """The program's assignments, but for those that are gone."""
+    return {
+        label: {
+            **vm,
             "backupLocationIds": {
-                known.locations.get(id_, each): id_ for each, id_ in vm["backupLocationIds"].items()
+                each: id_
+                for each, id_ in vm["backupLocationIds"].items()
+                if (vm["vmRef"], id_) in held
             },
         }
-    return relabelled
-
-
-def _free_label(location: BackupLocation, taken: Mapping[str, str]) -> str:
-    path = location.path or location.id
-    return path if path not in taken.values() else f"{path} ({location.id})"
+        for label, vm in assignments.items()
+    }
 
 
 def _problem(verb: str, preposition: str, outcome: Outcome, vms: Vms) -> str:
     """The sentences about what could not be done; empty when all could."""
-    failures = outcome.failures
-    if not failures and not outcome.untried:
+    failures, untried = outcome.failures, len(outcome.untried)
+    if not failures and not untried:
         return ""
-    total = len(outcome.done) + len(failures) + len(outcome.untried)
-    text = f"Could not {verb} {len(failures) + len(outcome.untried):,} of {total:,}:"
-    for (vm_ref, location_id), error in list(failures.items())[:_NAMED_FAILURES]:
+    total = len(outcome.done) + len(failures) + untried
+    text = f"Could not {verb} {len(failures) + untried:,} of {total:,}:"
+    for (vm_ref, location_id), error in list(failures.items())[:NAMED_PAIRS]:
+        reason = str(error)
+        for for_one, for_a_set in _ONE_PRIMARY_LOCATION.items():
+            reason = reason.replace(for_one, for_a_set)
         vm = vms[vm_ref]
-        name = f"{vm.label} {preposition} {vm.locations.get(location_id, location_id)}"
-        text += f" {name}: {error}"
-    if len(failures) > _NAMED_FAILURES:
-        text += f" And {len(failures) - _NAMED_FAILURES:,} more failed."
-    if outcome.untried:
-        text += f" {len(outcome.untried):,} were not tried any more."
+        text += f" {vm.label} {preposition} {vm.locations[location_id]}: {reason}"
+    if len(failures) > NAMED_PAIRS:
+        text += f" And {len(failures) - NAMED_PAIRS:,} more failed."
+    if untried:
+        text += f" {untried:,} {'was' if untried == 1 else 'were'} not tried any more."
     return text
 
 
-def _first_type(outcome: Outcome) -> type[VmBackupError]:
-    return next((type(error) for error in outcome.failures.values()), VmBackupError)
-
-
 def _path(parent: str, key: str) -> str:
-    """A property path, in which the engine reads no escape but that of the quotation mark."""
-    return f'{parent}["{key.replace(chr(34), chr(92) + chr(34))}"]'
+    """The property path of an entry as the engine reads it, or the map's where it cannot.
+
+    In quotation marks it knows no escape but that of a quotation mark, so none may end with a
+    backslash; without them, a name ends at a dot or a bracket.
+    """
+    if not key.endswith("\\"):
+        return f'{parent}["{key.replace(chr(34), chr(92) + chr(34))}"]'
+    return parent if set(key) & set(".[") else f"{parent}.{key}"

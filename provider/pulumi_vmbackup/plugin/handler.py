@@ -14,6 +14,9 @@ from ..bulk import Pair
 from .context import Context
 from .names import camel_case
 
+# So many pairs are named in a text, and the others are counted.
+NAMED_PAIRS = 10
+
 Properties = dict[str, Any]
 Change = Literal["add", "delete", "update"]
 
@@ -63,8 +66,8 @@ class PartlyDoneError(Exception):
 class Handler(ABC):
     """Creates, reads, changes and deletes the resources of one type.
 
-    Inputs, outputs and ids are as in the schema. All methods but check, diff and
-    unknown_outputs may raise VmBackupError.
+    Inputs, outputs and ids are as in the schema. All methods but diff may raise
+    VmBackupError.
     """
 
     def __init__(self, context: Context) -> None:
@@ -99,14 +102,18 @@ class Handler(ABC):
         """Take it back."""
 
     def _declare(self, urn: str, pairs: Iterable[Pair]) -> list[Failure]:
-        return [
+        others = self._context.declare(urn, pairs)
+        failures = [
             Failure(
                 "",
                 f"The resources {min(urn, other)} and {max(urn, other)} both assign VM {vm_ref} to "
                 f"backup location {location_id}: remove one of them.",
             )
-            for (vm_ref, location_id), other in self._context.declare(urn, pairs).items()
+            for (vm_ref, location_id), other in list(others.items())[:NAMED_PAIRS]
         ]
+        if len(others) > NAMED_PAIRS:
+            failures.append(Failure("", f"{len(others) - NAMED_PAIRS:,} more are the same."))
+        return failures
 
 
 def is_unknown(value: object) -> bool:

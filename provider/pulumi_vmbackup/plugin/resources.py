@@ -175,6 +175,14 @@ class VmBackupLocationAssignmentSet(_Resource):
         return self._output("exclusive")
 
     @property
+    def other_assignments(self) -> pulumi.Output[dict[str, Any] | None]:
+        """What the VMs of an exclusive set have besides, as the last refresh found it.
+
+        In the form of ``assignments``; None when there is nothing. The next update un-assigns it.
+        """
+        return self._output("otherAssignments")
+
+    @property
     def assigned_at(self) -> pulumi.Output[str | None]:
         """When Pulumi last assigned something of it, as ISO 8601 in UTC; None when it never did."""
         return self._output("assignedAt")
@@ -191,7 +199,7 @@ class VmBackupLocationAssignmentSet(_Resource):
             inputs = {
                 "assignments": _apply(assignments, _labelled),
                 "exclusive": exclusive,
-                "assignedAt": None,
+                **dict.fromkeys(("otherAssignments", "assignedAt")),
             }
         super().__init__(ASSIGNMENT_SET, name, inputs, _of_this_version(opts))
 

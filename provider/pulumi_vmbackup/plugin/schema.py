@@ -183,7 +183,15 @@ def _assignment_set() -> dict[str, Any]:
         "back only. `pulumi import` takes the refs of virtual machines with commas between them.",
         "inputProperties": inputs,
         "requiredInputs": ["assignments"],
-        "properties": {**inputs, "assignedAt": _property(*_ASSIGNED_AT)},
+        "properties": {
+            **inputs,
+            "otherAssignments": {
+                **_map({"$ref": "#/types/vmbackup:index:VmBackupLocations"}),
+                "description": "What the virtual machines of an exclusive set have besides, as the "
+                "last refresh found it. The next update un-assigns it.",
+            },
+            "assignedAt": _property(*_ASSIGNED_AT),
+        },
         "required": ["assignments", "exclusive"],
     }
 
