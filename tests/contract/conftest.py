@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from contract.host import Host
+from contract.plugin import Engine, Plugin
 from sample import PASSWORD
+
+StartPlugin = Callable[..., Plugin]
 
 
 @pytest.fixture
@@ -28,3 +31,48 @@ def host(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 def configured_host(host: Host, base_url: str) -> Host:
     host.configure(baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="0")
     return host
+
+
+@pytest.fixture
+def pulumi_engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def start_plugin(
+    pulumi_engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[StartPlugin]:
+    """Starts plugins of one run of Pulumi, with environment variables."""
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    started: list[Plugin] = []
+    with pulumi_engine.serve() as address:
+
+        def start(**environment: str) -> Plugin:
+            started.append(Plugin(address, **environment))
+            return started[-1]
+
+        yield start
+        for plugin in started:
+            plugin.end()
+
+
+@pytest.fixture
+def login(base_url: str) -> dict[str, object]:
+    return {
+        "baseUrl": base_url,
+        "username": "Administrator",
+        "password": PASSWORD,
+        "settleSeconds": 0,
+    }
+
+
+@pytest.fixture
+def unconfigured(start_plugin: StartPlugin) -> Plugin:
+    """A plugin that knows no setting."""
+    return start_plugin()
+
+
+@pytest.fixture
+def plugin(unconfigured: Plugin, login: dict[str, object]) -> Plugin:
+    unconfigured.configure(login)
+    return unconfigured
