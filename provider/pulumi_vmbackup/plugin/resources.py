@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from inspect import isawaitable
+from typing import Any, TypeGuard
 
 import pulumi
 
@@ -14,7 +15,9 @@ from ..models import BackupLocation, VirtualMachine, normalize_guid
 from ..program import shown_without_traceback
 from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
 
-Assignments = Mapping[VirtualMachine | str, Iterable[BackupLocation | str]]
+Assignments = Mapping[
+    VirtualMachine | str, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]
+]
 """VMs, as get_virtual_machine() gives them or as refs, each with its backup locations, as
 get_backup_location() gives them or as ids."""
 
@@ -137,12 +140,11 @@ class VmBackupLocationAssignment(_Resource):
         backup_location_id: pulumi.Input[str | BackupLocation],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        with shown_without_traceback():
-            inputs = {
-                "vmRef": _apply(vm_ref, _vm_ref),
-                "backupLocationId": _apply(backup_location_id, _location_id),
-                **dict.fromkeys(("vmName", "locationPath", "kind", "assignedAt")),
-            }
+        inputs = {
+            "vmRef": _apply(vm_ref, _vm_ref),
+            "backupLocationId": _apply(backup_location_id, _location_id),
+            **dict.fromkeys(("vmName", "locationPath", "kind", "assignedAt")),
+        }
         super().__init__(ASSIGNMENT, name, inputs, _of_this_version(opts))
 
 
@@ -155,7 +157,7 @@ class VmBackupLocationAssignmentSet(_Resource):
 
     Args:
         name: the resource's name in the program.
-        assignments: the VMs, each with its backup locations.
+        assignments: the VMs, each with its backup locations, any of which may be outputs.
         exclusive: whether the listed VMs have no other backup locations: others are un-assigned.
             A preview warns of those that it finds.
         opts: the options of any Pulumi resource.
@@ -195,12 +197,11 @@ class VmBackupLocationAssignmentSet(_Resource):
         exclusive: pulumi.Input[bool] = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        with shown_without_traceback():
-            inputs = {
-                "assignments": _apply(assignments, _labelled),
-                "exclusive": exclusive,
-                **dict.fromkeys(("otherAssignments", "assignedAt")),
-            }
+        inputs = {
+            "assignments": _apply(_with_outputs_known(assignments), _labelled),
+            "exclusive": exclusive,
+            **dict.fromkeys(("otherAssignments", "assignedAt")),
+        }
         super().__init__(ASSIGNMENT_SET, name, inputs, _of_this_version(opts))
 
 
@@ -211,10 +212,34 @@ def _of_this_version(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOpti
     return merged
 
 
-def _apply(value: Any, function: Any) -> Any:
+def _apply(value: Any, function: Callable[[Any], Any]) -> Any:
+    """What a function makes of an argument, which may be an output."""
     if isinstance(value, pulumi.Output):
         return value.apply(function)
-    return function(value)
+    if isawaitable(value):
+        return pulumi.Output.from_input(value).apply(function)
+    with shown_without_traceback():
+        return function(value)
+
+
+def _with_outputs_known(assignments: Any) -> Any:
+    """The assignments, as an output where locations are outputs."""
+    if not isinstance(assignments, Mapping):
+        return assignments
+    lists = [list(each) if _is_list(each) else each for each in assignments.values()]
+    if not any(isinstance(part, pulumi.Output) for each in lists for part in _parts(each)):
+        return dict(zip(assignments, lists, strict=True))
+    return pulumi.Output.all(*lists).apply(
+        lambda known: dict(zip(assignments, known, strict=True)),
+    )
+
+
+def _parts(locations: object) -> list[object]:
+    return locations if isinstance(locations, list) else [locations]
+
+
+def _is_list(value: object) -> TypeGuard[Iterable[Any]]:
+    return isinstance(value, Iterable) and not isinstance(value, (str, Mapping, pulumi.Output))
 
 
 def _vm_ref(vm: str | VirtualMachine) -> str | None:
@@ -231,6 +256,8 @@ def _location_id(location: str | BackupLocation) -> str:
 
 def _labelled(assignments: Assignments) -> dict[str, Any]:
     """The set's input: labels that people read, for the ids that decide."""
+    if not isinstance(assignments, Mapping):
+        raise ArgumentError(f"assignments is {assignments!r}: give a dict of VMs.")
     names = vm_labels(vm for vm in assignments if isinstance(vm, VirtualMachine))
     labelled: dict[str, Any] = {}
     for vm, locations in assignments.items():
@@ -238,8 +265,11 @@ def _labelled(assignments: Assignments) -> dict[str, Any]:
         label = names.get(ref, ref)
         if label in labelled:
             raise ArgumentError(f"The VM {label} is given twice: give all its locations at once.")
-        paths = location_labels(each for each in locations if isinstance(each, BackupLocation))
-        ids = [_location_id(each) for each in locations]
+        if not _is_list(locations):
+            raise ArgumentError(f"The VM {label} is given {locations!r}: give a list of locations.")
+        each = list(locations)
+        paths = location_labels(one for one in each if isinstance(one, BackupLocation))
+        ids = map(_location_id, each)
         labelled[label] = {
             "vmRef": ref,
             "backupLocationIds": {paths.get(id_, id_): id_ for id_ in ids},

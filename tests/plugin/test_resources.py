@@ -1,0 +1,192 @@
+"""plugin/resources.py: what programs in Python give the plugin, and what they get back."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pulumi
+import pytest
+from programs import Recorder, run_program
+from pulumi.runtime.mocks import MockResourceArgs
+from sample import DC01, DISK_E, NAS01, OFFSITE01, SQL01, SQL02, TEST01
+
+from pulumi_vmbackup import ArgumentError, BackupLocation, ProgramError, VirtualMachine
+from pulumi_vmbackup.plugin import (
+    Provider,
+    VmBackupLocationAssignment,
+    VmBackupLocationAssignmentSet,
+)
+from pulumi_vmbackup.settings import SECRET_SETTINGS, SETTINGS
+
+VM = VirtualMachine(SQL01, "SQL01", host="HV-01", configured=True)
+TWIN = VirtualMachine(SQL02, "SQL01", host="HV-02", configured=True)
+UNCONFIGURED = VirtualMachine(TEST01, "TEST01", host="HV-01", configured=False)
+NAS = BackupLocation(NAS01, r"\\NAS01\VMBackups", "primary")
+OFFSITE = BackupLocation(OFFSITE01, r"\\OFFSITE01\VMBackups", "offsite")
+
+
+class Server(Recorder):
+    """An engine whose plugin has assigned what it was given."""
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        super().new_resource(args)
+        told = {"vmName": "SQL01", "locationPath": "x", "kind": "primary", "assignedAt": "now"}
+        return f"{args.name}-id", {**args.inputs, **told}
+
+
+@pytest.fixture
+def server(recorder: Recorder) -> Iterator[Server]:
+    server = Server()
+    pulumi.runtime.mocks.set_mocks(server)
+    yield server
+    assert not recorder.registered
+
+
+def known(*outputs: pulumi.Output[Any]) -> list[Any]:
+    found: list[Any] = []
+    pulumi.Output.all(*outputs).apply(found.extend)
+    return found
+
+
+def as_output(value: Any) -> Any:
+    return pulumi.Output.from_input(None).apply(lambda _: value)
+
+
+@pytest.mark.parametrize("wrap", [lambda value: value, as_output], ids=["plain", "output"])
+@pytest.mark.parametrize(("vm", "location"), [(VM, NAS), (SQL01, NAS01)], ids=["object", "id"])
+def test_an_assignment_takes_objects_and_ids_and_gives_the_outputs(
+    wrap: Any, vm: Any, location: Any, server: Server
+) -> None:
+    found: list[list[Any]] = []
+
+    def program() -> None:
+        made = VmBackupLocationAssignment("it", vm_ref=wrap(vm), backup_location_id=wrap(location))
+        outputs = (made.vm_ref, made.backup_location_id, made.vm_name, made.location_path)
+        found.append(known(*outputs, made.kind, made.assigned_at))
+
+    run_program(program)
+    (registered,) = server.registered
+    assert registered.typ == "vmbackup:index:VmBackupLocationAssignment"
+    assert registered.inputs == {"vmRef": SQL01, "backupLocationId": NAS01}
+    assert found == [[SQL01, NAS01, "SQL01", "x", "primary", "now"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"vm_ref": NAS}, "vm_ref is a BackupLocation: are two arguments swapped?"),
+        (
+            {"backup_location_id": VM},
+            "backup_location_id is a VirtualMachine: are two arguments swapped?",
+        ),
+        ({"vm_ref": UNCONFIGURED}, "The VM 'TEST01' on host HV-01 is not configured in VM Backup"),
+    ],
+    ids=["location", "VM", "not configured"],
+)
+@pytest.mark.usefixtures("server")
+def test_an_object_that_does_not_fit_is_a_sentence(arguments: dict[str, Any], says: str) -> None:
+    given: dict[str, Any] = {"vm_ref": SQL01, "backup_location_id": NAS01, **arguments}
+    with pytest.raises(ArgumentError) as raised:
+        run_program(lambda: VmBackupLocationAssignment("it", **given))
+    assert str(raised.value).startswith(says)
+    assert isinstance(raised.value, ProgramError)
+    outputs = {key: as_output(each) for key, each in given.items()}
+    with pytest.raises(ValueError, match=re.escape(says)):  # Pulumi wraps what an apply raises
+        run_program(lambda: VmBackupLocationAssignment("it", **outputs))
+
+
+LABELLED = {
+    "SQL01 (HV-01)": {
+        "vmRef": SQL01,
+        "backupLocationIds": {r"\\NAS01\VMBackups": NAS01, OFFSITE01: OFFSITE01},
+    },
+    "SQL01 (HV-02)": {"vmRef": SQL02, "backupLocationIds": {r"\\NAS01\VMBackups": NAS01}},
+    DC01: {"vmRef": DC01, "backupLocationIds": {DISK_E: DISK_E}},
+}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda given: given,
+        as_output,
+        lambda given: {vm: as_output(locations) for vm, locations in given.items()},
+        lambda given: {vm: [*map(as_output, locations)] for vm, locations in given.items()},
+        lambda given: {vm: iter(locations) for vm, locations in given.items()},
+    ],
+    ids=["plain", "output", "output of lists", "list of outputs", "iterators"],
+)
+def test_a_set_is_labelled_with_what_people_call_its_vms_and_locations(
+    wrap: Any, server: Server
+) -> None:
+    found: list[list[Any]] = []
+
+    def program() -> None:
+        given = {VM: [NAS, OFFSITE01], TWIN: [NAS], f"{{{DC01.upper()}}}": [DISK_E]}
+        made = VmBackupLocationAssignmentSet("it", assignments=wrap(given), exclusive=True)
+        found.append(known(made.assignments, made.exclusive, made.assigned_at))
+
+    run_program(program)
+    (registered,) = server.registered
+    assert registered.typ == "vmbackup:index:VmBackupLocationAssignmentSet"
+    assert registered.inputs == {"assignments": LABELLED, "exclusive": True}
+    assert found == [[LABELLED, True, "now"]]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "says"),
+    [
+        ({VM: [NAS], SQL01.upper(): [OFFSITE]}, "The VM SQL01 is given twice: give all its"),
+        ({SQL01: [NAS], f"{{{SQL01}}}": [NAS]}, f"The VM {SQL01} is given twice"),
+        ({VM: NAS}, "The VM SQL01 is given BackupLocation("),
+        ({VM: NAS01}, f"The VM SQL01 is given '{NAS01}': give a list of locations."),
+        ([VM], "assignments is [VirtualMachine("),
+        ({NAS: [VM]}, "vm_ref is a BackupLocation: are two arguments swapped?"),
+        ({VM: [VM]}, "backup_location_id is a VirtualMachine: are two arguments swapped?"),
+        ({UNCONFIGURED: [NAS]}, "The VM 'TEST01' on host HV-01 is not configured"),
+        ({"SQL01": [NAS]}, "'SQL01' is not a GUID"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("server")
+def test_a_set_of_something_else_is_a_sentence(assignments: Any, says: str) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        run_program(lambda: VmBackupLocationAssignmentSet("it", assignments=assignments))
+    assert str(raised.value).startswith(says)
+    assert isinstance(raised.value, ProgramError)
+
+
+def test_a_provider_has_an_argument_for_each_setting_and_keeps_secrets(server: Server) -> None:
+    arguments = [*inspect.signature(Provider).parameters][1:-1]
+    camel = {_camel(name): name for name in arguments}
+    assert camel.keys() == {*SETTINGS}
+    secrets: list[bool] = []
+
+    def program() -> None:
+        given: dict[str, Any] = {name: f"the {key}" for key, name in camel.items()}
+        provider = Provider("site-b", **given)
+        VmBackupLocationAssignment(
+            "it",
+            vm_ref=SQL01,
+            backup_location_id=NAS01,
+            opts=pulumi.ResourceOptions(provider=provider),
+        )
+
+    run_program(program)
+    provider, assignment = server.registered
+    assert provider.typ == "pulumi:providers:vmbackup"
+    for key in SETTINGS:
+        value = provider.inputs[key]
+        is_secret = isinstance(value, dict)
+        secrets.append(is_secret)
+        assert (value["value"] if is_secret else value) == f"the {key}"
+        assert is_secret is (key in SECRET_SETTINGS)
+    assert "site-b" in str(assignment.provider)
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
