@@ -4,7 +4,8 @@
     python scripts/pulumi_cli.py COMMAND …       run a command with that CLI and .venv on PATH
 
 In this order: `pulumi` on PATH, the copy in .tools/bin, the vendor's installer, and a build from
-the Go modules that the vendor publishes.
+the Go modules that the vendor publishes. The first and the third come with all of Pulumi's language
+hosts; of the others, programs that are not in Python need theirs only, so the tests get them.
 """
 
 import os
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,15 +25,24 @@ ENVIRONMENT = ROOT / ".venv" / ("Scripts" if os.name == "nt" else "bin")
 SUFFIX = ".exe" if os.name == "nt" else ""
 
 VERSION = "3.259.0"
-# Newer modules have no Python language host any more; this one works with the CLI above.
+# Newer modules have no language hosts for Python and Node.js any more; those of this one work with
+# the CLI above.
 LANGUAGE_HOST_VERSION = "3.68.0"
+YAML_HOST_VERSION = "1.25.0"
 INSTALLER = "https://get.pulumi.com/" + ("install.ps1" if os.name == "nt" else "install.sh")
 INSTALLER_CONNECT_SECONDS = 5
 INSTALLER_SECONDS = 600
 
+CLI = f"pulumi{SUFFIX}"
+PYTHON_HOST = f"pulumi-language-python{SUFFIX}"
+NODE_HOST = f"pulumi-language-nodejs{SUFFIX}"
+YAML_HOST = f"pulumi-language-yaml{SUFFIX}"
+FOR_PYTHON = (PYTHON_HOST, CLI)
+FOR_ALL_LANGUAGES = (NODE_HOST, YAML_HOST, *FOR_PYTHON)
+
 
 def main() -> None:
-    path = path_with_cli()
+    path = path_with_cli(FOR_ALL_LANGUAGES)
     if len(sys.argv) == 1:
         print(f"Pulumi CLI: {shutil.which('pulumi', path=path)}")
         return
@@ -39,12 +50,13 @@ def main() -> None:
     sys.exit(subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode)
 
 
-def path_with_cli() -> str:
+def path_with_cli(tools: Sequence[str] = FOR_PYTHON) -> str:
     """The PATH on which `pulumi` and this project's Python are found; gets the CLI if need be."""
     path = os.environ.get("PATH", "")
     if not shutil.which("pulumi"):
-        if not (TOOLS / f"pulumi{SUFFIX}").exists():
-            get_cli()
+        missing = [tool for tool in tools if not (TOOLS / tool).exists()]
+        if missing:
+            get_cli(missing)
         path = os.pathsep.join((str(TOOLS), path))
     # Pulumi takes python3 from PATH, and that has to be the one of .venv.
     return os.pathsep.join((str(ENVIRONMENT), path))
@@ -74,16 +86,24 @@ def isolated_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def get_cli() -> None:
-    print(f"There is no Pulumi CLI on PATH; getting version {VERSION} into .tools/bin:", flush=True)
+def get_cli(missing: Sequence[str]) -> None:
+    if CLI in missing:
+        what = f"There is no Pulumi CLI on PATH; getting version {VERSION}"
+    else:
+        names = ", ".join(Path(tool).stem for tool in missing)
+        what = f"The Pulumi CLI in .tools/bin has no {names} yet; getting that"
+    print(f"{what} into .tools/bin:", flush=True)
     TOOLS.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: a stopped build leaves no half-made CLI behind.
     with tempfile.TemporaryDirectory(dir=TOOLS.parent) as folder:
         made = Path(folder) / "bin"
         made.mkdir()
-        if not install(made):
-            build(made)
-        for tool in sorted(made.iterdir(), key=lambda tool: tool.stem == "pulumi"):
+        if CLI not in missing or not install(made):
+            build(made, missing)
+        # What is looked for goes last, so that the rest is there when it is found.
+        looked_for = [made / tool for tool in FOR_ALL_LANGUAGES]
+        others = [tool for tool in made.iterdir() if tool not in looked_for]
+        for tool in (*others, *filter(Path.exists, looked_for)):
             tool.replace(TOOLS / tool.name)
 
 
@@ -126,33 +146,43 @@ def install(target: Path) -> bool:
     return True
 
 
-def build(target: Path) -> None:
-    """Build the CLI and the Python language host from their Go modules."""
+def build(target: Path, tools: Sequence[str]) -> None:
+    """Build the CLI and language hosts from their Go modules."""
     go = shutil.which("go")
     if not go:
+        missing = " and no ".join(Path(tool).stem for tool in tools)
         sys.exit(
-            "The Pulumi CLI is missing: install it (https://www.pulumi.com/docs/install/) and put "
-            "it on PATH, or install Go 1.25 or later, from which it can be built here."
+            f"There is no {missing}: install the Pulumi CLI "
+            "(https://www.pulumi.com/docs/install/) and put it on PATH, or install Go 1.25 or "
+            "later, from which it can be built here."
         )
-    print("  a build from its Go modules, about 7 minutes on 2 cores the first time:", flush=True)
-    work = target.parent
-    module = "github.com/pulumi/pulumi"
-    build_program(
-        go, work / "cli", f"{module}/pkg/v3", VERSION, "cmd/pulumi", target / f"pulumi{SUFFIX}"
-    )
-    build_program(
-        go,
-        work / "language",
-        f"{module}/sdk/v3",
-        LANGUAGE_HOST_VERSION,
-        "python/cmd/pulumi-language-python",
-        target / f"pulumi-language-python{SUFFIX}",
-    )
-    sdk = work / "sdk"
-    write_module(sdk, f"{module}/sdk/v3", VERSION)
-    run([go, "mod", "download", f"{module}/sdk/v3"], sdk, "fetching the Python SDK's module")
-    where = [go, "list", "-m", "-f", "{{.Dir}}", f"{module}/sdk/v3"]
-    python = Path(run(where, sdk, "finding that module").strip()) / "python"
+    time_it_takes = "about 7 minutes on 2 cores the first time" if CLI in tools else "some minutes"
+    print(f"  a build from its Go modules, {time_it_takes}:", flush=True)
+    pulumi = "github.com/pulumi/pulumi"
+    sources = {
+        CLI: (f"{pulumi}/pkg/v3", VERSION, "cmd/pulumi"),
+        PYTHON_HOST: (
+            f"{pulumi}/sdk/v3",
+            LANGUAGE_HOST_VERSION,
+            "python/cmd/pulumi-language-python",
+        ),
+        NODE_HOST: (f"{pulumi}/sdk/v3", LANGUAGE_HOST_VERSION, "nodejs/cmd/pulumi-language-nodejs"),
+        YAML_HOST: (f"{pulumi}-yaml", YAML_HOST_VERSION, "cmd/pulumi-language-yaml"),
+    }
+    for tool in tools:
+        build_program(go, target.parent / f"build-{tool}", *sources[tool], target / tool)
+    if PYTHON_HOST in tools:
+        copy_python_scripts(go, target)
+
+
+def copy_python_scripts(go: str, target: Path) -> None:
+    """The Python language host runs these; that of Node.js runs what npm packages bring."""
+    module = "github.com/pulumi/pulumi/sdk/v3"
+    folder = target.parent / "sdk"
+    write_module(folder, module, VERSION)
+    run([go, "mod", "download", module], folder, "fetching the Python SDK's module")
+    where = [go, "list", "-m", "-f", "{{.Dir}}", module]
+    python = Path(run(where, folder, "finding that module").strip()) / "python"
     scripts = [python / "cmd" / "pulumi-language-python-exec"]
     scripts += (python / "dist").glob("pulumi-resource-pulumi-python*")
     for script in scripts:
@@ -192,7 +222,9 @@ def run(command: list[str], folder: Path, what: str) -> str:
         finished.set()
         reporter.join()
     if done.returncode != 0:
-        sys.exit(f"The Pulumi CLI is missing and could not be built; {what} failed:\n{done.stderr}")
+        sys.exit(
+            f"The Pulumi CLI is incomplete and could not be built; {what} failed:\n{done.stderr}"
+        )
     return done.stdout
 
 
