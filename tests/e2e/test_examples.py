@@ -1,4 +1,4 @@
-"""The programs in examples/, and the quickstart."""
+"""The programs in Python in examples/, and the quickstart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pulumi_vmbackup.inventory import read_inventory
 from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/Pulumi.yaml"))
+EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/__main__.py"))
 OF_ONE_SERVER = [each for each in EXAMPLES if each not in ("several-servers", "whole-site")]
 
 
@@ -40,6 +40,14 @@ def test_an_example_goes_up_stays_and_comes_down(
     stack.up("--expect-no-changes")
     stack.pulumi("destroy", "--yes", "--skip-preview")
     assert simulator.inventory.assignments == Inventory.sample().assignments
+
+
+def test_each_example_is_run() -> None:
+    of_other_languages = {"typescript", "yaml"}
+    folders = {path.parent.name for path in (ROOT / "examples").glob("*/Pulumi.yaml")}
+    assert folders == {*EXAMPLES, *of_other_languages}
+    for language in of_other_languages:
+        assert Path(__file__).with_name(f"test_{language}.py").exists()
 
 
 # What is particular to an example
@@ -203,7 +211,8 @@ def copy(tmp_path: Path) -> Path:
     """What the quickstart needs of the repository, below a path with a space."""
     copy = tmp_path / "a path" / "with spaces"
     for folder in ("examples", "scripts"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
     shutil.copy(ROOT / "Pulumi.yaml", copy)
     return copy
 

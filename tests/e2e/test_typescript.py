@@ -1,0 +1,291 @@
+"""examples/typescript, and what else programs in TypeScript do with the plugin."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.node import EXAMPLE, OLDEST, node_modules, unavailable
+from e2e.stack import MakeStack, Stack, assigned, pairs
+from sample import EXCH01, FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
+
+from pulumi_vmbackup.plugin.schema import schema
+from pulumi_vmbackup.simulator import Inventory, Simulator, serve
+
+README = (EXAMPLE / "README.md").read_text("utf-8")
+TOGETHER = {f"{EXCH01}/{OFFSITE01}", f"{FILE01}/{OFFSITE01}", f"{FILE01}/{ROTATING}"}
+
+
+@pytest.fixture(scope="session")
+def packages() -> Path:
+    return node_modules()
+
+
+@pytest.fixture
+def make_example(
+    packages: Path, make_stack: MakeStack, tmp_path_factory: pytest.TempPathFactory
+) -> MakeStack:
+    """Makes a stack with a copy of the example, in which its packages are linked."""
+
+    def make(**settings: str) -> Stack:
+        # What is compiled once is compiled for all tests.
+        settings["TS_NODE_CACHE_DIRECTORY"] = str(tmp_path_factory.getbasetemp() / "ts-node")
+        stack = make_stack(init=False, **settings)
+        ignored = shutil.ignore_patterns("node_modules")
+        shutil.copytree(EXAMPLE, stack.folder, dirs_exist_ok=True, ignore=ignored)
+        try:
+            (stack.folder / "node_modules").symlink_to(packages, target_is_directory=True)
+        except OSError as error:  # Windows without its developer mode
+            unavailable(f"No link to the npm packages can be made: {error}")
+        stack.pulumi("stack", "init", "test")
+        return stack
+
+    return make
+
+
+@pytest.fixture
+def example(make_example: MakeStack) -> Stack:
+    return make_example()
+
+
+def edit(stack: Stack, old: str, new: str) -> None:
+    program = stack.folder / "index.ts"
+    text = program.read_text("utf-8")
+    assert text.count(old) == 1
+    program.write_text(text.replace(old, new), "utf-8")
+
+
+def compiled(stack: Stack) -> str:
+    """What TypeScript's own compiler complains of."""
+    done = subprocess.run(
+        ["node", "node_modules/typescript/bin/tsc", "--project", "."],
+        cwd=stack.folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode != 0) is bool(done.stdout), done.stderr
+    return done.stdout
+
+
+def test_the_example_lives_as_its_program_says(example: Stack, simulator: Simulator) -> None:
+    preview = example.pulumi("preview", "--diff")
+    assert re.search(rf'FILE01: {{\s+backupLocationIds: {{\s+offsite : "{OFFSITE01}"', preview)
+    assert "+ 3 to create" in preview
+    assert pairs(simulator, "POST") == []
+
+    up = example.up()
+    assert assigned(simulator) == {f"{SQL01}/{OFFSITE01}", *TOGETHER}
+    assert re.search(r'vmName +: "SQL01"', up)
+    assert re.search(r'locationPath: "\\\\\\\\OFFSITE01\\\\VMBackups"', up)
+    assert example.resources()["sql01-offsite"]["id"] == f"{SQL01}/{OFFSITE01}"
+    example.up("--expect-no-changes")
+
+    edit(example, "backupLocationId: offsite.id", "backupLocationId: rotating.id")
+    edit(example, ", rotating: rotating.id", "")
+    simulator.calls.clear()
+    changed = example.pulumi("preview", "--diff")
+    assert f'- rotating: "{ROTATING}"' in changed
+    assert "EXCH01" not in changed
+    example.up()
+    assert pairs(simulator, "POST") == [f"{SQL01}/{ROTATING}"]
+    assert sorted(pairs(simulator, "DELETE")) == sorted(
+        [f"{FILE01}/{ROTATING}", f"{SQL01}/{OFFSITE01}"]
+    )
+
+    for vm_ref, location_id in ((SQL01, ROTATING), (EXCH01, OFFSITE01)):
+        del simulator.inventory.assignments[vm_ref, location_id]
+    example.refresh()
+    assert example.resources().keys() == {"others-offsite"}
+    left = example.resources()["others-offsite"]["outputs"]["assignments"]
+    assert not left.get("EXCH01", {}).get("backupLocationIds")
+    assert left["FILE01"]["backupLocationIds"] == {"offsite": OFFSITE01}
+    example.up()
+    assert assigned(simulator) == {
+        f"{SQL01}/{ROTATING}",
+        f"{EXCH01}/{OFFSITE01}",
+        f"{FILE01}/{OFFSITE01}",
+    }
+
+    example.pulumi("destroy", "--yes", "--skip-preview")
+    assert simulator.inventory.assignments == Inventory.sample().assignments
+    assert not simulator.sessions
+    assert PASSWORD not in example.output
+
+
+def test_a_misspelt_vm_is_an_error_that_is_one_sentence(
+    example: Stack, simulator: Simulator
+) -> None:
+    edit(example, '"SQL01"', '"SLQ01"')
+    preview = example.pulumi("preview", fails=True)
+    assert "There is no VM with name 'SLQ01': did you mean 'SQL01'" in preview
+    assert "node_modules" not in preview  # as in a stack trace
+    assert "unhandled" not in preview
+    assert pairs(simulator, "POST") == []
+
+
+def test_what_the_server_refuses_is_an_error_that_is_one_sentence(
+    example: Stack, simulator: Simulator
+) -> None:
+    nowhere = "00000000-0000-4000-8000-000000000000"
+    edit(example, "vmRef: sql01.ref", f'vmRef: "{nowhere}"')
+    up = example.up(fails=True)
+    assert re.search(rf"error: .*{nowhere}.*\n", up)
+    assert "node_modules" not in up
+    assert assigned(simulator) <= TOGETHER
+
+
+def test_a_provider_resource_with_a_secret_password_leads_to_its_own_server(
+    make_example: MakeStack, simulator: Simulator
+) -> None:
+    site_b = Simulator(Inventory.sample(), password=PASSWORD)
+    # Of the default provider; nothing of it may be needed by, or taken for, the other one.
+    example = make_example(VMBACKUP_USERNAME="", VMBACKUP_PASSWORD="")
+    (example.folder / "index.ts").write_text(
+        """\
+import * as pulumi from "@pulumi/pulumi";
+import * as vmbackup from "./vmbackup";
+
+const config = new pulumi.Config();
+const provider = new vmbackup.Provider("site-b", {
+    baseUrl: config.require("url"),
+    username: "Administrator",
+    password: config.requireSecret("password"),
+    hostHeader: "localhost",
+    settleSeconds: 0,
+});
+const vms = vmbackup.getVirtualMachinesOutput({ configured: true }, { provider });
+const vm = vms.virtualMachines.apply((all) => all.find((each) => each.name === "SQL01")!);
+const locations = vmbackup.getBackupLocationsOutput({ offsite: false }, { provider });
+const assignment = new vmbackup.VmBackupLocationAssignment("sql01", {
+    vmRef: vm.apply((each) => each.ref!),
+    backupLocationId: locations.backupLocations.apply((all) => all[0].id),
+}, { provider });
+export const vmName = assignment.vmName;
+export const kind = assignment.kind;
+export const hosts = vms.virtualMachines.apply((all) => all.length);
+""",
+        "utf-8",
+    )
+    with serve(site_b) as url_of_b:
+        example.pulumi("config", "set", "url", url_of_b)
+        example.pulumi("config", "set", "--secret", "password", PASSWORD)
+        assert compiled(example) == ""
+        assert re.search(r"password +: \[secret\]", example.pulumi("preview", "--diff"))
+        example.up()
+        outputs = json.loads(example.pulumi("stack", "output", "--json"))
+        configured = [vm for vm in site_b.inventory.virtual_machines.values() if vm["Configured"]]
+        assert outputs == {"vmName": "SQL01", "kind": "primary", "hosts": len(configured)}
+        assert len(site_b.inventory.locations_of(SQL01)) == 1
+        assert '"ciphertext"' in example.pulumi("stack", "export")
+        example.up("--expect-no-changes")
+        example.pulumi("destroy", "--yes", "--skip-preview")
+    assert site_b.inventory.assignments == Inventory.sample().assignments
+    assert not site_b.sessions
+    assert simulator.calls == []
+    assert PASSWORD not in example.output
+
+
+def test_a_misspelt_argument_is_found_by_the_compiler(example: Stack) -> None:
+    assert compiled(example) == ""
+    edit(example, "vmRef: exch01.ref", "vmref: exch01.ref")
+    assert "'vmref' does not exist in type" in compiled(example)
+
+
+def test_the_program_in_its_readme_compiles(example: Stack) -> None:
+    (block,) = re.findall(r"^```typescript\n(.+?)^```$", README, re.M | re.S)
+    program = example.folder / "index.ts"
+    imports = 'import * as pulumi from "@pulumi/pulumi";\n'
+    program.write_text(imports + program.read_text("utf-8").replace("file01", "other") + block)
+    assert compiled(example) == ""
+
+
+def test_the_commands_of_its_readme_are_those_that_are_run_for_yaml() -> None:
+    of_yaml = (EXAMPLE.parent / "yaml" / "README.md").read_text("utf-8")
+    npm, *commands = re.findall(r"^\$ (.+)$", README, re.M)
+    assert npm == "npm ci"
+    assert commands == re.findall(r"^\$ (.+)$", of_yaml, re.M)
+    assert f"Node.js {'.'.join(map(str, OLDEST))} or later" in README
+    package = json.loads((EXAMPLE / "package.json").read_text("utf-8"))
+    assert package["engines"] == {"node": f">={'.'.join(map(str, OLDEST))}"}
+
+
+# vmbackup.ts beside the schema
+
+TYPES = {"string": "string", "number": "number", "boolean": "boolean"}
+Declared = dict[str, tuple[str, bool]]
+
+
+def declared(name: str) -> Declared:
+    """The properties of a class or an interface: their types, and whether they are always there."""
+    text = (EXAMPLE / "vmbackup.ts").read_text("utf-8")
+    found = re.search(
+        rf"^export (?:interface|class) {name}(?: extends (\S+))? {{\n(.*?)^}}$", text, re.M | re.S
+    )
+    assert found, name
+    properties = declared(found[1]) if found[1] and not found[1].startswith("pulumi.") else {}
+    for key, optional, type_ in re.findall(
+        r"^    (?:declare readonly )?(\w+)(\??): (.+);$", found[2], re.M
+    ):
+        plain = re.sub(r"pulumi\.(?:Input|Output)<", "<", type_)
+        while plain != (plain := re.sub(r"(?<!\w)<([^<>]+|Record<.+>)>", r"\1", plain)):
+            pass
+        is_there = not optional and not plain.endswith(" | undefined")
+        properties[key] = (plain.removesuffix(" | undefined"), is_there)
+    return properties
+
+
+def in_schema(properties: Mapping[str, Any], required: list[str], suffix: str = "") -> Declared:
+    return {
+        key: (type_in_schema(each, suffix), key in required) for key, each in properties.items()
+    }
+
+
+def type_in_schema(each: Mapping[str, Any], suffix: str) -> str:
+    if "$ref" in each:
+        return str(each["$ref"]).rpartition(":")[2] + suffix
+    if "items" in each:
+        return f"{type_in_schema(each['items'], suffix)}[]"
+    if "additionalProperties" in each:
+        return f"Record<string, {type_in_schema(each['additionalProperties'], suffix)}>"
+    return TYPES[each["type"]]
+
+
+def test_the_types_of_the_example_are_those_of_the_schema() -> None:
+    package = json.loads(schema())
+    assert declared("ProviderArgs") == in_schema(package["provider"]["inputProperties"], [])
+    for token, resource in package["resources"].items():
+        name = token.rpartition(":")[2]
+        inputs = in_schema(resource["inputProperties"], resource["requiredInputs"], "Args")
+        assert declared(f"{name}Args") == inputs
+        assert declared(name) == in_schema(resource["properties"], resource["required"])
+    for token, type_ in package["types"].items():
+        name = token.rpartition(":")[2]
+        assert declared(name) == in_schema(type_["properties"], type_["required"])
+    name = "VmBackupLocations"
+    assert declared(f"{name}Args") == declared(name)
+    for token, function in package["functions"].items():
+        name = token.rpartition(":")[2]
+        name = name[0].upper() + name[1:]
+        assert declared(f"{name}Args") == in_schema(function["inputs"]["properties"], [])
+        outputs = function["outputs"]
+        assert declared(f"{name}Result") == in_schema(outputs["properties"], outputs["required"])
+    text = (EXAMPLE / "vmbackup.ts").read_text("utf-8")
+    tokens = set(re.findall(r'"(vmbackup:index:\w+)"', text))
+    assert tokens == {*package["resources"], *package["functions"]}
+
+
+def test_the_lock_file_names_no_registry_but_npms_own() -> None:
+    lock = json.loads((EXAMPLE / "package-lock.json").read_text("utf-8"))
+    for name, package in lock["packages"].items():
+        if name:
+            assert package["integrity"].startswith("sha512-"), name
+            url = package.get("resolved", "https://registry.npmjs.org/")
+            assert url.startswith("https://registry.npmjs.org/"), name
