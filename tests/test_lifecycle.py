@@ -268,7 +268,7 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
             NOWHERE,
             NAS01,
             "“InvalidParameter / The virtual machine was not found”. VM Backup manages no VM of "
-            "this ref: check vm_ref, and add the VM to VM Backup.",
+            "this ref: check it, and add the VM to VM Backup.",
         ),
         (
             TEST01,

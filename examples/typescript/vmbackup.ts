@@ -102,11 +102,13 @@ export interface VmBackupLocationAssignmentSetArgs {
 export class VmBackupLocationAssignmentSet extends pulumi.CustomResource {
     declare readonly assignments: pulumi.Output<Record<string, VmBackupLocations>>;
     declare readonly exclusive: pulumi.Output<boolean>;
+    /** Other backup locations of the VMs of an exclusive set, which the next update un-assigns. */
+    declare readonly otherAssignments: pulumi.Output<Record<string, VmBackupLocations> | undefined>;
     /** When Pulumi last assigned or adopted something of it, as ISO 8601 in UTC. */
     declare readonly assignedAt: pulumi.Output<string | undefined>;
 
     constructor(name: string, args: VmBackupLocationAssignmentSetArgs, opts?: pulumi.CustomResourceOptions) {
-        super("vmbackup:index:VmBackupLocationAssignmentSet", name, { ...args, assignedAt: undefined }, opts);
+        super("vmbackup:index:VmBackupLocationAssignmentSet", name, { ...args, otherAssignments: undefined, assignedAt: undefined }, opts);
     }
 }
 

@@ -234,9 +234,7 @@ class AssignmentLifecycle:
     def _advice(self, locations: list[BackupLocation] | None, backup_location_id: str) -> str:
         """What to do about an assignment that was refused."""
         if locations is None:
-            return (
-                " VM Backup manages no VM of this ref: check vm_ref, and add the VM to VM Backup."
-            )
+            return " VM Backup manages no VM of this ref: check it, and add the VM to VM Backup."
         present = ", ".join(location.path or location.id for location in locations)
         keeps = f" The VM has {present or 'no backup location'} at present."
         there_are = self._names.locations()

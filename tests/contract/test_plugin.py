@@ -418,7 +418,7 @@ def test_an_error_is_a_sentence_without_traceback_or_secrets(
     assert failed == Failed(
         f"Could not assign VM {NOWHERE} to backup location {NAS01}: the server says "
         "“InvalidParameter / The virtual machine was not found”. VM Backup manages no VM of this "
-        "ref: check vm_ref, and add the VM to VM Backup.",
+        "ref: check it, and add the VM to VM Backup.",
         grpc.StatusCode.UNKNOWN,
     )
     assert plugin.end() == ""

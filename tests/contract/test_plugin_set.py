@@ -646,7 +646,7 @@ def test_the_rest_is_carried_on_with_and_the_next_update_assigns_what_is_missing
     assert failed.code is grpc.StatusCode.UNKNOWN
     assert failed.says == (
         "Could not assign 1 of 50: VM49 to NAS: the server says “InvalidParameter / The virtual "
-        "machine was not found”. VM Backup manages no VM of this ref: check vm_ref, and add the VM "
+        "machine was not found”. VM Backup manages no VM of this ref: check it, and add the VM "
         "to VM Backup."
     )
     assert failed.id == "it"

@@ -53,7 +53,7 @@ def test_a_typo_in_an_id_is_a_sentence_without_a_traceback(
             NOWHERE,
             NAS01,
             "the server says “InvalidParameter / The virtual machine was not found”. VM Backup "
-            "manages no VM of this ref: check vm_ref, and add the VM to VM Backup.",
+            "manages no VM of this ref: check it, and add the VM to VM Backup.",
         ),
         (
             SQL01,

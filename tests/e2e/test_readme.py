@@ -35,9 +35,12 @@ def commands(section: str) -> Iterator[tuple[str, str]]:
 
 
 def without_times(output: str) -> list[str]:
-    """The lines of an output, without progress, empty lines and how long it took."""
+    """The lines of an output, without progress, empty lines and how long it took.
+
+    And without the warning that names where on PATH the plugin is.
+    """
     output = re.sub(r" \(\d[\d.]*s\)", "", output)
-    lines = [line.rstrip() for line in output.splitlines()]
+    lines = [line.rstrip() for line in output.splitlines() if "from $PATH at " not in line]
     return [line for line in lines if line and not line.startswith(("@", "Duration"))]
 
 

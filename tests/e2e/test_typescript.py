@@ -235,7 +235,7 @@ def declared(name: str) -> Declared:
         r"^    (?:declare readonly )?(\w+)(\??): (.+);$", found[2], re.M
     ):
         plain = re.sub(r"pulumi\.(?:Input|Output)<", "<", type_)
-        while plain != (plain := re.sub(r"(?<!\w)<([^<>]+|Record<.+>)>", r"\1", plain)):
+        while plain != (plain := re.sub(r"(?<!\w)<([^<>]+|Record<.+>[^<>]*)>", r"\1", plain)):
             pass
         is_there = not optional and not plain.endswith(" | undefined")
         properties[key] = (plain.removesuffix(" | undefined"), is_there)

@@ -292,7 +292,7 @@ def _checked(value: object) -> tuple[Any, list[Failure]]:
         """The GUIDs by their labels, each of which may be there once."""
         found: dict[str, Any] = {}
         labels: dict[object, str] = {}
-        for label, each in values.items():
+        for label, each in sorted(values.items()):  # messages keep no order
             path = _path(parent, label) + suffix
             found[label] = each
             if is_unknown(each):
@@ -308,7 +308,7 @@ def _checked(value: object) -> tuple[Any, list[Failure]]:
                 failures.append(Failure(path, reason))
         return found
 
-    for label, vm in value.items():
+    for label, vm in sorted(value.items()):
         path = _path("assignments", label)
         checked[label] = vm
         if is_unknown(vm):

@@ -134,6 +134,8 @@ def schema() -> str:
                 ),
             },
             "functions": _functions(),
+            # Without it, the version of a generated SDK for TypeScript is a placeholder.
+            "meta": {"supportPack": True},
             "language": {},
         },
         indent=2,

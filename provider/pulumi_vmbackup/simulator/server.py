@@ -129,6 +129,7 @@ def serve(
     )
     server.ConnectionClass = CountedConnection
     server.gateway = _Gateway
+    server.keep_alive_conn_limit = 4 * _THREADS  # with cheroot's 10, more of them are not kept
     server.expiration_interval = _POLL_SECONDS  # so that it ends soon after it is told to
     if certificate:
         try:
