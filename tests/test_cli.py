@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sample import DC01, DISK_E, EXCH01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, TEST01
+from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, TEST01
 
 from pulumi_vmbackup.cli import vmbackup
 from pulumi_vmbackup.inventory import read_inventory
@@ -27,7 +27,14 @@ from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
 log = logging.getLogger(__name__)
 
 COMMAND = [sys.executable, "-m", "pulumi_vmbackup.command"]
-LISTINGS = (["vms"], ["locations"], ["assignments"], ["snapshot", "--output", "-"])
+LISTINGS = (
+    ["vms"],
+    ["locations"],
+    ["assignments"],
+    ["snapshot", "--output", "-"],
+    ["export", "--program", "-"],
+    ["export", "--import-file", "-"],
+)
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty and other signals")
 
 Run = Callable[..., Result]
@@ -349,6 +356,119 @@ def test_a_place_that_takes_no_snapshot_is_found_before_the_server_is_asked(
         f"{tmp_path} of --output is not a file: give the name of one, or -."
     )
     assert not simulator.calls
+
+
+# Export
+
+
+def test_an_export_writes_both_files_from_one_reading(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.inventory.assignments[SQL01, OFFSITE01] = None
+    imports, program = tmp_path / "import.json", tmp_path / "__main__.py"
+    result = run("export", "--import-file", str(imports), "--program", str(program))
+    assert (result.stdout, result.stderr) == (
+        "",
+        f"Wrote {imports}: 2 assignments of 2 virtual machines.\n"
+        f"Wrote {program}: 2 assignments of 2 virtual machines.\n",
+    )
+    assert sorted(tmp_path.iterdir()) == [program, imports]
+    assert (len(simulator.tokens), len(simulator.calls)) == (1, 2 + 3 + 7)
+    resources = json.loads(imports.read_text("utf-8"))["resources"]
+    assert {each["name"]: each["id"] for each in resources} == {
+        "DC01-E-VMBackups": f"{DC01}/{DISK_E}",
+        "SQL01-OFFSITE01": f"{SQL01}/{OFFSITE01}",
+    }
+    assert program.read_text("utf-8") == run("export", "--program", "-").stdout
+    assert imports.read_text("utf-8") == run("export", "--import-file", "-").stdout
+    assert '"SQL01-OFFSITE01",' in program.read_text("utf-8")
+
+
+def test_an_export_takes_filters(run: Run, simulator: Simulator) -> None:
+    simulator.inventory.assignments = {
+        (vm_ref, location): None
+        for vm_ref in (DC01, SQL01, FILE01)
+        for location in (NAS01, OFFSITE01)
+    }
+
+    def names(*filters: str) -> list[str]:
+        exported = json.loads(run("export", "--import-file", "-", *filters).stdout)
+        return [each["name"] for each in exported["resources"]]
+
+    assert names("--vm", "sql*", "--vm", "DC01", "--kind", "primary") == [
+        "DC01-NAS01",
+        "SQL01-NAS01",
+    ]
+    assert names("--host", "hv-02", "--location", r"\\OFFSITE01\VMBackups") == ["FILE01-OFFSITE01"]
+    assert names("--host", "HV-02", "--location", NAS01) == ["FILE01-NAS01"]
+    assert len(names("--kind", "offsite")) == 3
+    result = run("export", "--program", "-", "--vm", "SQL1", fails=1)
+    assert sentence(result).startswith(
+        "There is no VM whose name matches 'SQL1': did you mean 'SQL0"
+    )
+
+
+def test_an_export_of_nothing_writes_nothing(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "__main__.py"
+    options = ["--kind", "offsite", "--vm", "DC01"]
+    assert sentence(run("export", "--program", str(file), *options, fails=1)) == (
+        "No assignment matches all of the filters, so nothing was written: `vmbackup assignments` "
+        "shows what there is."
+    )
+    simulator.inventory.assignments.clear()
+    assert sentence(run("export", "--program", "-", fails=1)) == (
+        "No assignment is on the server, so nothing was written: `vmbackup assignments` shows what "
+        "there is."
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_replaces_no_file_unless_it_is_told_to(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    program = tmp_path / "__main__.py"
+    program.write_text("old")
+    options = ["--import-file", str(tmp_path / "import.json"), "--program", str(program)]
+    assert sentence(run("export", *options, fails=1)) == (
+        f"{program} of --program is there already: give another name, or --overwrite to replace it."
+    )
+    assert not simulator.calls
+    assert list(tmp_path.iterdir()) == [program]
+    assert program.read_text() == "old"
+    run("export", *options, "--overwrite")
+    assert "DC01" in program.read_text()
+
+
+def test_an_export_says_what_is_wrong_with_its_options_before_it_asks_the_server(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    assert (
+        "Error: Nothing is to be written: give --import-file FILE, --program FILE, or both."
+        in run("export", fails=2).stderr
+    )
+    for place in ("-", str(tmp_path / "x")):
+        result = run("export", "--import-file", place, "--program", place, fails=2)
+        assert "--import-file and --program are the same place" in result.stderr
+    missing = tmp_path / "no" / "import.json"
+    assert sentence(run("export", "--import-file", str(missing), fails=1)) == (
+        f"There is no folder {missing.parent} for --import-file: make it first."
+    )
+    assert sentence(run("export", "--program", str(tmp_path), "--overwrite", fails=1)) == (
+        f"{tmp_path} of --program is not a file: give the name of one, or -."
+    )
+    assert not simulator.calls
+
+
+def test_an_export_that_fails_writes_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong")
+    assert "refused the login" in sentence(
+        run("export", "--program", str(tmp_path / "__main__.py"), fails=1)
+    )
+    assert not list(tmp_path.iterdir())
 
 
 # Settings

@@ -28,8 +28,9 @@ from rich.text import Text
 from . import doctor
 from .client import RUN_PROGRAM, Client
 from .errors import ArgumentError, SettingsError, VmBackupError
+from .export import Export, imports
 from .inventory import Inventory, gather
-from .models import Assignment, BackupLocation, Kind, VirtualMachine
+from .models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine
 from .redaction import add_secret, redact
 from .settings import (
     SECRET_SETTINGS,
@@ -265,11 +266,11 @@ def snapshot(connection: Connection, output: str) -> None:
     """Write the inventory that previews read away from the server (vmbackup:inventoryFile)."""
     file = None if output == "-" else Path(output).resolve()
     if file:
-        _check_output(file)
+        _check_output(file, "--output")
     inventory = _gather(connection)
     text = inventory.dump()
     if file:
-        _write(file, text)
+        _write(file, text, "--output")
     else:
         _echo(text.encode())  # UTF-8, as in a file
     click.echo(
@@ -279,6 +280,97 @@ def snapshot(connection: Connection, output: str) -> None:
         f"{_count(len(inventory.assignments), 'assignment')}.",
         err=True,
     )
+
+
+@vmbackup.command(short_help="Pulumi files for what is assigned already.")
+@click.option(
+    "--import-file",
+    metavar="FILE",
+    help="a file to write for `pulumi import --file`; - for standard output",
+)
+@click.option(
+    "--program",
+    metavar="FILE",
+    help="a Python program to write that declares the same; - for standard output",
+)
+@click.option("--overwrite", is_flag=True, help="replace files that are there already")
+@click.option(
+    "--vm",
+    "vms",
+    multiple=True,
+    metavar="PATTERN",
+    help="only VMs whose name matches, in any case, like 'SQL*'; may be repeated",
+)
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="only VMs on this hypervisor host; may be repeated",
+)
+@click.option(
+    "--location",
+    "locations",
+    multiple=True,
+    metavar="PATH",
+    help="only assignments to this location, by its path or id; may be repeated",
+)
+@click.option("--kind", type=click.Choice(KINDS), help="only assignments to such locations")
+@_connecting
+def export(
+    connection: Connection,
+    import_file: str | None,
+    program: str | None,
+    overwrite: bool,
+    **filters: Any,
+) -> None:
+    """Write what `pulumi import` and a program need to take over what is assigned already.
+
+    They are for the plugin, pulumi-resource-vmbackup, and for a stack whose settings lead to the
+    same server. Each name in them is the VM's and the location's, such as SQL01-OFFSITE01.
+    """
+    given = {"--import-file": import_file, "--program": program}
+    outputs = {option: name for option, name in given.items() if name is not None}
+    files = {option: Path(name).resolve() for option, name in outputs.items() if name != "-"}
+    if not outputs:
+        raise click.UsageError(
+            "Nothing is to be written: give --import-file FILE, --program FILE, or both."
+        )
+    if len({files.get(option) for option in outputs}) < len(outputs):
+        raise click.UsageError(
+            "--import-file and --program are the same place: give them different ones."
+        )
+    for option, file in files.items():
+        _check_output(file, option)
+        if file.exists() and not overwrite:
+            raise ArgumentError(
+                f"{file} of {option} is there already: give another name, or --overwrite to "
+                "replace it."
+            )
+    exported = Export(_gather(connection))
+    resources = exported.select(**filters)
+    if not resources:
+        which = "matches all of the filters" if any(filters.values()) else "is on the server"
+        raise ArgumentError(
+            f"No assignment {which}, so nothing was written: `vmbackup assignments` shows what "
+            "there is."
+        )
+    texts = {
+        "--import-file": lambda: imports(resources),
+        "--program": lambda: exported.program(resources),
+    }
+    counted = (
+        f"{_count(len(resources), 'assignment')} of "
+        f"{_count(len({each.assignment.vm_ref for each in resources}), 'virtual machine')}"
+    )
+    for option, name in outputs.items():
+        text = texts[option]()
+        if option in files:
+            _write(files[option], text, option)
+        else:
+            _echo(text.encode())  # UTF-8, as in a file
+        place = name if option in files else "standard output"
+        click.echo(f"Wrote {place}: {counted}.", err=True)
 
 
 @vmbackup.command("doctor", short_help="What is wrong on the way to the server.")
@@ -303,7 +395,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # of a VM's name that a code page lacks
     signal.signal(signal.SIGTERM, _terminate)
-    vmbackup(prog_name="vmbackup")
+    # Names of VMs are matched with patterns, and click would take those for files on Windows.
+    vmbackup(prog_name="vmbackup", windows_expand_args=False)
 
 
 def _discard_output() -> None:
@@ -524,24 +617,24 @@ def _order(*values: str | None) -> list[str]:
     return [(value or "").casefold() for value in values]
 
 
-# The snapshot file
+# Files
 
 
-def _check_output(file: Path) -> None:
+def _check_output(file: Path, option: str) -> None:
     """Fail before the server is asked for a thousand VMs rather than after."""
     if not file.parent.is_dir():
-        raise ArgumentError(f"There is no folder {file.parent} for --output: make it first.")
+        raise ArgumentError(f"There is no folder {file.parent} for {option}: make it first.")
     if file.exists() and not file.is_file():
-        raise ArgumentError(f"{file} of --output is not a file: give the name of one, or -.")
+        raise ArgumentError(f"{file} of {option} is not a file: give the name of one, or -.")
 
 
-def _write(file: Path, text: str) -> None:
+def _write(file: Path, text: str, option: str) -> None:
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, "utf-8", newline="\n")
         partial.replace(file)
     except OSError as error:
-        raise ArgumentError(f"{file} of --output cannot be written: {error.strerror}.") from None
+        raise ArgumentError(f"{file} of {option} cannot be written: {error.strerror}.") from None
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
