@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]  # of pulumi, which depends on it
 from e2e.stack import MakeStack, Stack
+from e2e.test_guides import run
 from sample import FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
 from pulumi_vmbackup.inventory import read_inventory
@@ -21,7 +22,9 @@ from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/__main__.py"))
-OF_ONE_SERVER = [each for each in EXAMPLES if each not in ("several-servers", "whole-site")]
+OF_ONE_SERVER = [
+    each for each in EXAMPLES if each not in ("import-existing", "several-servers", "whole-site")
+]
 
 
 def copied(example: str, stack: Stack) -> Stack:
@@ -63,6 +66,29 @@ def test_a_whole_site_is_one_resource(make_stack: MakeStack, simulator: Simulato
     stack.up("--expect-no-changes")
     stack.pulumi("destroy", "--yes", "--skip-preview")
     assert simulator.inventory.assignments == Inventory.sample().assignments
+
+
+def test_what_a_server_holds_is_taken_over_with_the_commands_of_the_example(
+    make_stack: MakeStack,
+) -> None:
+    folder = ROOT / "examples" / "import-existing"
+    server = Simulator(Inventory.load(folder / "server.json"))  # with the account of the README
+    with serve(server) as base_url:
+        stack = make_stack(init=False, VMBACKUP_BASE_URL=base_url, VMBACKUP_PASSWORD="simulator")
+        shutil.copytree(folder, stack.folder, dirs_exist_ok=True)
+        run_commands = re.findall(r"^\$ (.+)$", (folder / "README.md").read_text("utf-8"), re.M)
+        simulator, account, *four = run_commands
+        assert simulator == "python -m pulumi_vmbackup.simulator --inventory server.json"
+        assert account == ("export VMBACKUP_USERNAME=Administrator VMBACKUP_PASSWORD=simulator")
+        assert len(four) == 4
+        for line in four:
+            run(stack, line, [])
+        program = (stack.folder / "__main__.py").read_text("utf-8")
+        assert program == (folder / "__main__.py").read_text("utf-8")
+        assert len(stack.resources()) == len(server.inventory.assignments)
+        assert not [call for call in server.calls if "/vms/" in call.path and call.method != "GET"]
+        stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert not server.inventory.assignments
 
 
 def test_several_servers_go_up_stay_and_come_down_and_drift_on_one_is_noticed_there(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from e2e.stack import MakeStack, Stack, met
-from sample import EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01
+from sample import EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
@@ -71,7 +71,7 @@ def run(stack: Stack, line: str, shown: list[str]) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         if to_file:
             (stack.folder / to_file).write_text(done.stdout, "utf-8")
-        printed = done.stdout
+        printed = done.stdout + done.stderr
     else:
         assert program == "pulumi", line
         fails = any(each.startswith("error:") for each in shown)
@@ -305,6 +305,44 @@ def test_the_plugin_is_found_in_the_folder_that_pulumi_yaml_names(stack: Stack) 
     assert "from $PATH" in stack.pulumi("preview")
     (stack.folder / "Pulumi.yaml").write_text(yaml)
     assert "from $PATH" not in stack.up()
+
+
+def test_taking_over(make_stack: MakeStack, simulator: Simulator) -> None:
+    stack = make_stack(init=False)
+    program = stack.folder / "__main__.py"
+    program.unlink()
+    (yaml,) = (block for language, block in blocks("taking-over.md") if language == "yaml")
+    (stack.folder / "Pulumi.yaml").write_text(yaml)
+    shown, of_one = (block for language, block in blocks("taking-over.md") if language == "python")
+    simulator.inventory.assignments[SQL01, OFFSITE01] = None
+    simulator.inventory.assignments[SQL01, NAS01] = None
+
+    def the_program_is_the_one_that_is_shown() -> None:
+        assert program.read_text("utf-8") == shown
+
+    def sql02_is_assigned() -> None:
+        simulator.inventory.assignments[SQL02, OFFSITE01] = None
+
+    def file01_is_assigned() -> None:
+        simulator.inventory.assignments[FILE01, OFFSITE01] = None
+        programs.append(program.read_text("utf-8"))
+
+    programs: list[str] = []
+    run_guide(
+        "taking-over.md",
+        stack,
+        before={
+            4: the_program_is_the_one_that_is_shown,
+            7: sql02_is_assigned,
+            10: file01_is_assigned,
+        },
+    )
+    stack.program(f"{programs[0]}\n{of_one}")
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+    held = {"/".join(pair) for pair in simulator.inventory.assignments}
+    assert {each["id"] for each in stack.resources().values()} == held
+    about_vms = [call for call in simulator.calls if "/vms/" in call.path]
+    assert {call.method for call in about_vms} == {"GET"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are not killed like this there")
