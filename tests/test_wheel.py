@@ -34,6 +34,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         for file in package.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
+    # The second keeps Pulumi from looking for a plugin that a program may not use.
+    assert {"pulumi_vmbackup/py.typed", "pulumi_vmbackup/pulumi-plugin.json"} <= files
     assert {"pulumi_vmbackup/py.typed", "pulumi_vmbackup/simulator/inventory.json"} <= files
     metadata = {name for name in names if ".dist-info/" in name}
     assert names - metadata == files

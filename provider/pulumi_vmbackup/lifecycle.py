@@ -23,6 +23,11 @@ from .errors import LostAnswerError, RefusedError, UnreachableError, VmBackupErr
 from .models import KINDS, Assignment, BackupLocation, VirtualMachine
 
 LISTING_POLL_SECONDS = 2.0
+DELETING_FIRST = (
+    "un-assign the old one first with ResourceOptions(delete_before_replace=True), and aliases= "
+    "when the resource has another name now."
+)
+"""What to do on a server with one primary location, for a resource of one assignment."""
 
 
 class AssignmentLifecycle:
@@ -245,11 +250,7 @@ class AssignmentLifecycle:
         if not locations:
             return f"{keeps} Check that the VM is configured in VM Backup."
         if wanted and wanted.kind == "primary":
-            return (
-                f"{keeps} If the server allows one primary location only, un-assign the old one "
-                "first with ResourceOptions(delete_before_replace=True), and aliases= when the "
-                "resource has another name now."
-            )
+            return f"{keeps} If the server allows one primary location only, {DELETING_FIRST}"
         return keeps
 
     def _list(self, vm_ref: str) -> list[BackupLocation] | None:

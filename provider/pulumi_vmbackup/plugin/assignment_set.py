@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..bulk import Outcome, Pair, write_pairs
 from ..errors import ArgumentError, VmBackupError, explained
 from ..labels import location_labels, vm_labels
+from ..lifecycle import DELETING_FIRST
 from ..models import BackupLocation, normalize_guid
 from ..parallel import map_in_parallel
 from .handler import (
@@ -26,11 +27,8 @@ from .handler import (
 )
 
 # What the lifecycle says of a server that allows one primary location, and what a set can do.
-_ONE_PRIMARY_LOCATION = {
-    "un-assign the old one first with ResourceOptions(delete_before_replace=True).": (
-        "remove the old one in one `pulumi up`, and add the new one in the next."
-    )
-}
+# What to do instead of lifecycle.DELETING_FIRST, which a set cannot.
+_IN_TWO_RUNS = "remove the old one in one `pulumi up`, and add the new one in the next."
 
 
 class _Vm(NamedTuple):
@@ -473,9 +471,7 @@ def _problem(verb: str, preposition: str, outcome: Outcome, vms: Vms) -> str:
     total = len(outcome.done) + len(failures) + untried
     text = f"Could not {verb} {len(failures) + untried:,} of {total:,}:"
     for (vm_ref, location_id), error in list(failures.items())[:NAMED_PAIRS]:
-        reason = str(error)
-        for for_one, for_a_set in _ONE_PRIMARY_LOCATION.items():
-            reason = reason.replace(for_one, for_a_set)
+        reason = str(error).replace(DELETING_FIRST, _IN_TWO_RUNS)
         vm = vms[vm_ref]
         text += f" {vm.label} {preposition} {vm.locations[location_id]}: {reason}"
     if len(failures) > NAMED_PAIRS:
