@@ -324,22 +324,27 @@ def test_an_error_is_a_sentence_without_a_traceback(stack: Stack, simulator: Sim
 def test_what_failed_of_a_set_is_all_that_the_next_run_sends(
     stack: Stack, simulator: Simulator
 ) -> None:
-    want(stack, sets={"all": {**AS_SET, NOWHERE: [NAS01], EXCH01: [ROTATING]}})
-    output = stack.up(fails=True)
-    assert f"Could not assign 1 of 4: {NOWHERE} to {NAS01}: the server says “Inval" in output
-    assert "Traceback" not in output
-    assert len(assigned(simulator)) == 3
-    assert ids_of(stack, "all") == {
-        SQL01: {NAS01},
-        FILE01: {OFFSITE01},
-        EXCH01: {ROTATING},
-        NOWHERE: set(),
+    vm = simulator.inventory.virtual_machines[SQL01]
+    vms = {str(uuid.uuid4()): [OFFSITE01] for _ in range(49)}
+    simulator.inventory.virtual_machines |= {
+        ref: {**vm, "AltaroVirtualMachineRef": ref} for ref in vms
     }
-    want(stack, sets={"all": {**AS_SET, SQL02: [NAS01], EXCH01: [ROTATING]}})
+    want(stack, sets={"all": {**vms, NOWHERE: [OFFSITE01]}})
+    output = stack.up(fails=True)
+    assert (
+        f"Could not assign 1 of 50: {NOWHERE} to {OFFSITE01}: the server says “InvalidParameter / "
+        "The virtual machine was not found”." in output
+    )
+    assert "Traceback" not in output
+    assert len(assigned(simulator)) == 49
+    assert ids_of(stack, "all") == {NOWHERE: set(), **{ref: {OFFSITE01} for ref in vms}}
     simulator.calls.clear()
+    want(stack, sets={"all": vms})
+    stack.up()
+    assert not simulator.calls
+    want(stack, sets={"all": {**vms, SQL02: [NAS01]}})
     stack.up()
     assert pairs(simulator, "POST") == [f"{SQL02}/{NAS01}"]
-    assert ids_of(stack, "all").keys() == {SQL01, FILE01, EXCH01, SQL02}
 
 
 def test_a_set_on_a_server_that_refuses_a_second_primary_location_keeps_the_old_one(
