@@ -1,0 +1,400 @@
+"""The scenario of a stack of the plugin, and everything that can go wrong at each HTTP exchange.
+
+It is a stack's life in seven runs, each in a process of its own: singles beside a set that adopts,
+grows, moves, shrinks, becomes exclusive, drifts and gets another name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, NamedTuple
+
+import pytest
+from reliability.engine import Kill, Killed, Pair
+from reliability.plugin_engine import PluginEngine, Program, Resource, Set, declared_pairs, urn
+from reliability.server import WatchedSimulator
+from reliability.test_sweep import (
+    FAULTS,
+    MOST_CALLS_OF_A_FAULT,
+    MOST_LISTINGS,
+    ODD_SERVERS,
+    ONE_SESSION,
+    name,
+    settings_for,
+    told,
+)
+from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
+
+from pulumi_vmbackup import VmBackupError
+from pulumi_vmbackup.plugin.handler import PartlyDoneError
+from pulumi_vmbackup.plugin.names import ASSIGNMENT_SET
+from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Fault, serve
+
+# What people assigned by hand: to a VM of no set, to one of a single, and to one that becomes a
+# VM of an exclusive set.
+FOREIGN = frozenset({Pair(FILE01, NAS01), Pair(SQL01, ROTATING)})
+STRANGER = Pair(SQL02, ROTATING)
+STANDING = Pair(DC01, DISK_E)
+# What people change while the set is exclusive.
+TAKEN_AWAY = Pair(DC01, OFFSITE01)
+NEW_STRANGER = Pair(DC01, NAS01)
+LONG_AGO = "2026-01-01T00:00:00+00:00"  # what is missing since is no matter of a listing that lags
+
+FIRST: Program = {
+    "sql01": Pair(SQL01, NAS01),
+    "site": Set(
+        {
+            "DC01": (DC01, {"disk": DISK_E}),  # adopted
+            "SQL02": (SQL02, {"nas": NAS01}),
+            "EXCH01": (EXCH01, {"nas": NAS01, "offsite": OFFSITE01}),
+        }
+    ),
+}
+SECOND: Program = {
+    "sql01": Pair(SQL01, DISK_E),  # replaced
+    "exch01": Pair(EXCH01, OFFSITE01),  # comes from the set
+    "site": Set(
+        {
+            "dc": (DC01, {"disk": DISK_E, "offsite": OFFSITE01}),  # one more, and another label
+            "SQL02": (SQL02, {"nas": OFFSITE01}),  # moved
+        },  # EXCH01 is removed
+        exclusive=True,
+    ),
+}
+THIRD: Program = {
+    "dc01-offsite": Pair(DC01, OFFSITE01),  # comes from the set, whose VM it is still
+    "all": Set(
+        {
+            "dc": (DC01, {"disk": DISK_E}),
+            "SQL01": (SQL01, {"disk": DISK_E, "by hand": ROTATING}),  # one was a single's
+            "SQL02": (SQL02, {"nas": OFFSITE01}),
+            "EXCH01": (EXCH01, {"offsite": OFFSITE01}),  # was a single's
+        },
+        exclusive=True,
+    ),  # renamed
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command, and what is so before and after it.
+
+    Attributes:
+        drift: what people assign and take away before it.
+        foreign: what is assigned after it beside what the program declares.
+        missing: what the program declares and is not there after it.
+    """
+
+    name: str
+    command: Callable[[PluginEngine], None]
+    before: Program
+    after: Program
+    drift: frozenset[Pair] = frozenset()
+    foreign: frozenset[Pair] = FOREIGN
+    missing: frozenset[Pair] = frozenset()
+
+
+DRIFTED = frozenset({TAKEN_AWAY, NEW_STRANGER})
+RUNS = [
+    Run("up", lambda engine: engine.up(FIRST), {}, FIRST, foreign=FOREIGN | {STRANGER}),
+    Run("refresh", lambda engine: engine.refresh(), FIRST, FIRST, foreign=FOREIGN | {STRANGER}),
+    Run("up with changes", lambda engine: engine.up(SECOND), FIRST, SECOND),
+    Run(
+        "refresh after a drift",
+        lambda engine: engine.refresh(),
+        SECOND,
+        SECOND,
+        drift=DRIFTED,
+        foreign=FOREIGN | {NEW_STRANGER},
+        missing=frozenset({TAKEN_AWAY}),
+    ),
+    Run("up after a drift", lambda engine: engine.up(SECOND), SECOND, SECOND),
+    Run("up with a rename", lambda engine: engine.up(THIRD), SECOND, THIRD),
+    Run(
+        "destroy",
+        lambda engine: engine.destroy(),
+        THIRD,
+        {},
+        foreign=FOREIGN - {Pair(SQL01, ROTATING)},  # which the set adopted
+    ),
+]
+
+# What the scenario costs; a call that a change of the code adds or saves is to be seen here.
+CALLS = {"start": 7, "POST": 16, "GET": 23, "DELETE": 11, "end": 7}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the state and the server hold between two runs."""
+
+    state: list[Resource]
+    assigned: frozenset[Pair]
+
+
+@dataclass
+class Stack:
+    """A server, and a stack that is deployed to it."""
+
+    simulator: WatchedSimulator
+    engine: PluginEngine
+
+    def moment(self) -> Moment:
+        return Moment(list(self.engine.state), self.simulator.assigned)
+
+    def go_back_to(self, moment: Moment) -> None:
+        """Have everything as it was, and none of the traces that faults leave."""
+        self.simulator.faults.clear()
+        self.simulator.sessions.clear()
+        self.engine.state = list(moment.state)
+        self.set_assigned(moment.assigned)
+
+    def set_assigned(self, assigned: frozenset[Pair]) -> None:
+        self.simulator.inventory.assignments = dict.fromkeys(assigned)
+        time.sleep(self.simulator.behavior.lag_seconds)
+
+    def begin(self, run: Run) -> None:
+        """Change what people change before a run, long after the one before."""
+        if run.drift:
+            self.engine.state = [
+                replace(each, outputs={**each.outputs, "assignedAt": LONG_AGO})
+                for each in self.engine.state
+            ]
+            self.set_assigned(self.simulator.assigned ^ run.drift)
+
+    def run(self, run: Run) -> None:
+        """Run a command, and see that it leaves what it must leave, also when it fails."""
+        since = len(self.simulator.history) - 1
+        try:
+            run.command(self.engine)
+        finally:
+            declared = declared_pairs(run.before) & declared_pairs(run.after)
+            untouchable = (run.foreign | declared) & self.simulator.history[since]
+            for assigned in self.simulator.history[since:]:
+                assert untouchable <= assigned
+
+    def assert_settled(self, run: Run) -> None:
+        """The program, the state and the server agree."""
+        pairs = declared_pairs(run.after)
+        resources = {urn(*each) for each in run.after.items()}
+        assert {each.urn for each in self.engine.state} == resources
+        assert len(self.engine.state) == len(resources)
+        held = [pair for each in self.engine.state for pair in each.pairs]
+        assert sorted(held) == sorted(pairs - run.missing)
+        assert self.simulator.assigned == pairs - run.missing | run.foreign
+
+    def outcome(self) -> list[tuple[object, ...]]:
+        """What the state holds but for times."""
+        return sorted(
+            (each.urn, each.id, str(each.inputs), str({**each.outputs, "assignedAt": None}))
+            for each in self.engine.state
+        )
+
+
+@contextmanager
+def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator[Stack]:
+    simulator = WatchedSimulator(assigned={*FOREIGN, STANDING, STRANGER}, behavior=behavior)
+    lags = simulator.behavior.lag_seconds
+    with serve(simulator) as base_url:
+        config = {
+            "baseUrl": base_url,
+            "username": "Administrator",
+            "password": PASSWORD,
+            "timeoutSeconds": "10",
+            "settleSeconds": str(1 + 10 * lags if lags else 0),
+            "parallelRequests": "1",  # so that each exchange is the same one each time
+            **settings,
+        }
+        yield Stack(simulator, PluginEngine(config))
+        simulator.faults.clear()
+
+
+class Case(NamedTuple):
+    """One exchange of the scenario, at which something is to go wrong.
+
+    Attributes:
+        run: the run that it belongs to.
+        before: what there is when that run begins.
+        exchange: how many exchanges of the run are before it.
+        same_before: how many of these are the same call.
+        call: ``"start"``, ``"end"`` or its method.
+        calls: how many exchanges the run has.
+        outcome: what the run leaves in the state when nothing goes wrong.
+    """
+
+    run: Run
+    before: Moment
+    exchange: int
+    same_before: int
+    call: str
+    calls: int
+    outcome: list[tuple[object, ...]]
+
+    def __str__(self) -> str:
+        return f"{self.run.name}, exchange {self.exchange}, {self.call}"
+
+
+def cases(stack: Stack) -> list[Case]:
+    """All exchanges, after the scenario went well once.
+
+    A run that ends with the same state and the same server as this one does is gone on from alike,
+    so what goes wrong in a run is followed to its end only.
+    """
+    found = []
+    simulator = stack.simulator
+    for run in RUNS:
+        before, calls_before = stack.moment(), len(simulator.calls)
+        with told(run.name):
+            stack.begin(run)
+            stack.run(run)
+            stack.assert_settled(run)
+        assert not simulator.sessions
+        calls = [
+            call.path.split("/")[4] if "/sessions/" in call.path else call.method
+            for call in simulator.calls[calls_before:]
+        ]
+        outcome = stack.outcome()
+        found += [
+            Case(run, before, exchange, calls[:exchange].count(call), call, len(calls), outcome)
+            for exchange, call in enumerate(calls)
+        ]
+    if simulator.behavior == Behavior():
+        assert Counter(case.call for case in found) == CALLS
+    return found
+
+
+# One fault
+
+
+def assert_one_fault_is_survived(
+    stack: Stack, case: Case, fault: Fault, *, in_order: bool = True
+) -> None:
+    simulator = stack.simulator
+    with told(str(case)):
+        stack.go_back_to(case.before)
+        stack.begin(case.run)
+        calls_before = len(simulator.calls)
+        simulator.faults.append(fault)
+        stack.run(case.run)
+        stack.assert_settled(case.run)
+        assert stack.outcome() == case.outcome
+        lags = bool(simulator.behavior.lag_seconds)
+        assert fault.hits == 1 or lags  # which listings are waited for is a matter of time
+        cost = len(simulator.calls) - calls_before - case.calls
+        if in_order:
+            # Nobody can end a session whose token was lost; the server does when it is idle.
+            is_lost = case.call == "start" and fault.acted and fault.kind != "session over"
+            assert len(simulator.sessions) == (is_lost and fault.hits)
+            assert cost <= MOST_CALLS_OF_A_FAULT + MOST_LISTINGS * lags
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=name)
+def test_one_fault_is_survived_by_singles_and_sets_wherever_it_hits(
+    fault: tuple[Any, bool],
+) -> None:
+    kind, acted = fault
+    with make_stack(**settings_for(kind)) as stack:
+        met = set()
+        for case in cases(stack):
+            if kind == "stall" and (case.call, case.run.after == {}) in met:
+                continue  # each takes a while
+            met.add((case.call, case.run.after == {}))
+            a_fault = Fault(kind, skip=case.exchange, acted=acted)
+            assert_one_fault_is_survived(stack, case, a_fault)
+
+
+@pytest.mark.parametrize(
+    "server", [each for each in ODD_SERVERS if ODD_SERVERS[each] != ONE_SESSION]
+)
+@pytest.mark.parametrize("acted", [True, False], ids=["acted", "not acted"])
+def test_one_fault_is_survived_by_singles_and_sets_also_on(server: str, acted: bool) -> None:
+    behavior = ODD_SERVERS[server]
+    with make_stack(replace(behavior, lag_seconds=behavior.lag_seconds / 2)) as stack:
+        for case in cases(stack):
+            fault = Fault("reset", skip=case.exchange, acted=acted)
+            assert_one_fault_is_survived(stack, case, fault)
+
+
+@pytest.mark.parametrize("acted", [True, False], ids=["acted", "not acted"])
+def test_one_fault_is_survived_by_sets_that_send_several_requests_at_a_time(acted: bool) -> None:
+    with make_stack(parallelRequests="4") as stack:
+        for case in cases(stack):
+            fault = Fault("reset", skip=case.exchange, acted=acted)
+            assert_one_fault_is_survived(stack, case, fault, in_order=False)
+
+
+# Faults that last
+
+
+def assert_are_sentences(error: Exception) -> None:
+    text = str(error)
+    assert text.startswith("Could not ")
+    assert text.endswith(".")
+    assert text.isprintable()
+    assert PASSWORD not in text
+    assert TOKEN_PREFIX not in text
+
+
+@pytest.mark.parametrize("fault", [("reset", True), ("reset", False), ("error", True)], ids=name)
+def test_a_fault_that_lasts_fails_a_run_with_sentences_and_the_next_run_makes_up_for_it(
+    fault: tuple[Any, bool],
+) -> None:
+    kind, acted = fault
+    partly_done = 0
+    with make_stack() as stack:
+        for case, call in product(cases(stack), ("", "POST /vms", "DELETE")):
+            if not call.startswith(case.call) and call:
+                continue
+            with told(f"{case}, {call or 'all calls'} from there on"):
+                stack.go_back_to(case.before)
+                stack.begin(case.run)
+                skip = case.same_before if call else case.exchange
+                lasting = Fault(kind, call, skip=skip, times=None, acted=acted)
+                stack.simulator.faults.append(lasting)
+                try:
+                    stack.run(case.run)
+                except (VmBackupError, PartlyDoneError) as error:
+                    assert_are_sentences(error)
+                    assert lasting.hits
+                    partly_done += isinstance(error, PartlyDoneError)
+                    stack.simulator.faults.clear()
+                    stack.run(case.run)
+                else:
+                    # What is done all the same is found out where listings are answered.
+                    assert call or case.call == "end"
+                stack.assert_settled(case.run)
+                assert of_sets(stack.outcome()) == of_sets(case.outcome)
+    assert partly_done
+
+
+def of_sets(outcome: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """A single may not have learnt its names."""
+    return [each for each in outcome if ASSIGNMENT_SET in str(each[0])]
+
+
+# A process that dies
+
+
+@pytest.mark.parametrize("acted", [True, False], ids=["acted", "not acted"])
+def test_after_a_kill_wherever_it_hits_the_next_run_goes_on(acted: bool) -> None:
+    with make_stack() as stack:
+        for case in cases(stack):
+            with told(f"killed at {case}"):
+                stack.go_back_to(case.before)
+                stack.begin(case.run)
+                kill = Kill(skip=case.exchange, acted=acted)
+                with kill.armed(), suppress(Killed):
+                    stack.run(case.run)
+                assert kill.hits == 1
+                # The one of the dead process.
+                ended = case.call == "end" and acted
+                sessions = int((case.call != "start" or acted) and not ended)
+                assert len(stack.simulator.sessions) == sessions
+                stack.run(case.run)
+                stack.assert_settled(case.run)
+                assert stack.outcome() == case.outcome
+                assert len(stack.simulator.sessions) == sessions
