@@ -1,0 +1,330 @@
+"""Any sequence of programs with sets, runs, faults, kills and changes by others.
+
+As test_any_sequence.py, for the plugin, on servers where a VM may have any locations.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from itertools import pairwise
+from typing import ClassVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from reliability.engine import Kill, Killed, Pair
+from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
+from reliability.server import WatchedSimulator
+from reliability.test_any_sequence import RememberingFault, kills, pairs
+from reliability.test_plugin_sweep import assert_are_sentences
+from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
+
+from pulumi_vmbackup import VmBackupError
+from pulumi_vmbackup.plugin.handler import PartlyDoneError
+from pulumi_vmbackup.simulator import Behavior, serve
+
+SEQUENCES = int(os.environ.get("SEQUENCES", "40"))
+STEPS = 20
+
+labels = st.sampled_from(["a", "b", "c", "d.e", 'f"g'])
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> Set:
+    refs = draw(st.lists(st.sampled_from([DC01, SQL01, SQL02]), unique=True, max_size=3))
+    names = draw(st.lists(labels, unique=True, min_size=len(refs), max_size=len(refs)))
+    vms = {}
+    for label, ref in zip(names, refs, strict=True):
+        ids = draw(st.lists(st.sampled_from([NAS01, DISK_E, OFFSITE01]), unique=True, max_size=3))
+        keys = draw(st.lists(labels, unique=True, min_size=len(ids), max_size=len(ids)))
+        vms[label] = (ref, dict(zip(keys, ids, strict=True)))
+    return Set(vms, draw(st.booleans()))
+
+
+programs = st.dictionaries(
+    st.sampled_from(["x", "y", "z"]), st.one_of(sets(), sets(), pairs), min_size=1
+)
+behaviors = st.builds(
+    Behavior,
+    second_post=st.sampled_from(["accept", "refuse"]),
+    unassigned_delete=st.sampled_from(["refuse", "accept"]),
+)
+faults = st.builds(
+    RememberingFault,
+    kind=st.sampled_from(["reset", "cut short", "html", "error", "session over"]),
+    call=st.sampled_from(["", "POST /vms", "POST /vms", "GET", "DELETE", "POST /sessions"]),
+    skip=st.integers(0, 2),
+    times=st.sampled_from([1, 1, 2, 4, None]),
+    acted=st.booleans(),
+)
+mishaps = st.one_of(st.none(), faults, kills)
+Mishap = RememberingFault | Kill | None
+
+
+def _exclusive_vms(program: Program) -> set[str]:
+    sets = [each for each in program.values() if isinstance(each, Set) and each.exclusive]
+    return {ref for each in sets for ref in each.vm_refs}
+
+
+class AnySequenceOfSets(RuleBasedStateMachine):
+    """One stack, one server, and others who work on that server as well.
+
+    Attributes:
+        foreign: what is assigned and the state does not hold: by others, or by a run that failed.
+        missing: what the state holds and the server does not: since others took it away, or a run
+            failed between the two.
+    """
+
+    counts: ClassVar[Counter[str]] = Counter()
+
+    @initialize(behavior=behaviors, program=programs, threads=st.sampled_from("14"))
+    def begin(self, behavior: Behavior, program: Program, threads: str) -> None:
+        self.counts["sequences"] += 1
+        self.stack = ExitStack()
+        self.foreign = {Pair(DC01, DISK_E)}
+        self.missing: set[Pair] = set()
+        self.simulator = WatchedSimulator(assigned=self.foreign, behavior=behavior)
+        base_url = self.stack.enter_context(serve(self.simulator))
+        self.config = {
+            "baseUrl": base_url,
+            "username": "Administrator",
+            "password": PASSWORD,
+            "timeoutSeconds": "10",
+            "settleSeconds": "0",
+        }
+        self.threads = threads
+        self.engine = PluginEngine(self.config)
+        self.program: dict[str, Pair | Set] = {}
+        self.faults: list[RememberingFault] = []
+        self.change_the_program(program, refresh=False, mishap=None)
+
+    # The program and its runs
+
+    def _declare(self, program: Program) -> None:
+        """Take over a program, but for what contradicts the resources before.
+
+        That is a pair once more, and an exclusive set of a VM to which another resource assigns.
+        """
+        self.program = {}
+        for name, declared in program.items():
+            there = declared_pairs(self.program)
+            new = declared_pairs({name: declared})
+            excluded = _exclusive_vms(self.program) & {pair.vm_ref for pair in new}
+            excluded |= _exclusive_vms({name: declared}) & {pair.vm_ref for pair in there}
+            if not there & new and not excluded:
+                self.program[name] = declared
+
+    @rule(program=programs, refresh=st.booleans(), mishap=mishaps)
+    def change_the_program(self, program: Program, refresh: bool, mishap: Mishap) -> None:
+        self._declare(program)
+        self._up(refresh, mishap)
+
+    @rule(refresh=st.booleans(), mishap=mishaps)
+    def up(self, refresh: bool, mishap: Mishap) -> None:
+        self._up(refresh, mishap)
+
+    def _up(self, refresh: bool, mishap: Mishap) -> None:
+        declared = declared_pairs(self.program)
+        exclusive = _exclusive_vms(self.program)
+        moved = declared - self._kept()
+        strangers = {pair for pair in self.foreign if pair.vm_ref in exclusive} - declared
+        ended_well = self._run(
+            lambda: self.engine.up(self.program, refresh=refresh),
+            mishap,
+            may_add=declared,
+            may_remove=self._held() | strangers,
+            keeps=self._kept(),
+            may_miss=moved,
+        )
+        if ended_well:
+            held = {each.urn: each.pairs for each in self.engine.state}
+            assert held == {
+                urn(*each): declared_pairs(dict([each])) for each in self.program.items()
+            }
+            assert len(self.engine.state) == len(self.program)
+            if refresh:
+                assert self.missing <= moved
+                assert not any(pair.vm_ref in exclusive for pair in self.foreign)
+
+    def _held(self) -> set[Pair]:
+        return {pair for each in self.engine.state for pair in each.pairs}
+
+    def _kept(self) -> set[Pair]:
+        """What is declared by the resource that holds it, or is checked before that one lets go."""
+        kept: set[Pair] = set()
+        order = [urn(*each) for each in self.program.items()]
+        for at, (name, declared) in enumerate(self.program.items()):
+            later = {urn(*each) for each in list(self.program.items())[at + 1 :]}
+            for each in self.engine.state:
+                if each.urn == order[at] or each.urn in later or each.urn not in order:
+                    kept |= each.pairs & declared_pairs({name: declared})
+        return kept
+
+    @rule(mishap=mishaps)
+    def refresh(self, mishap: Mishap) -> None:
+        ended_well = self._run(
+            self.engine.refresh, mishap, may_add=set(), may_remove=set(), keeps=set()
+        )
+        assert not (ended_well and self.missing)
+
+    @rule(mishap=mishaps)
+    def destroy(self, mishap: Mishap) -> None:
+        ended_well = self._run(
+            self.engine.destroy, mishap, may_add=set(), may_remove=self._held(), keeps=set()
+        )
+        assert not (ended_well and self.engine.state)
+
+    def _run(
+        self,
+        command: Callable[[], None],
+        mishap: Mishap,
+        *,
+        may_add: set[Pair] | frozenset[Pair],
+        may_remove: set[Pair],
+        keeps: set[Pair],
+        may_miss: set[Pair] | frozenset[Pair] = frozenset(),
+    ) -> bool:
+        """Run a command, and see that nothing is lost; tells whether it ended well."""
+        self.counts["runs"] += 1
+        simulator, engine = self.simulator, self.engine
+        kill = mishap if isinstance(mishap, Kill) else None
+        if isinstance(mishap, RememberingFault):
+            self.faults.append(mishap)
+            simulator.faults.append(mishap)
+        # What other threads of a killed process still send could arrive after its death.
+        engine.config = {**self.config, "parallelRequests": "1" if kill else self.threads}
+        since = len(simulator.history) - 1
+        sessions_before = set(simulator.sessions)
+        met_before = [len(each.met) for each in self.faults]
+        failure: Exception | None = None
+        is_killed = False
+        try:
+            with kill.armed() if kill else nullcontext():
+                command()
+        except (VmBackupError, PartlyDoneError) as error:
+            failure = error
+            assert_are_sentences(error)
+            self.counts["partly done runs"] += isinstance(error, PartlyDoneError)
+        except Killed:
+            is_killed = True
+            self.counts["kills"] += 1
+        met = [
+            call
+            for fault, before in zip(self.faults, met_before, strict=True)
+            for call in fault.met[before:]
+        ]
+        self.counts["faults met"] += len(met)
+        self.counts["failed runs"] += failure is not None
+
+        added: set[Pair] = set()
+        removed: set[Pair] = set()
+        for before, after in pairwise(simulator.history[since:]):
+            added |= after - before
+            removed |= before - after
+        assert added <= may_add
+        assert removed <= may_remove - keeps
+
+        # The server holds what the state holds, but for what is accounted for.
+        assigned, held = simulator.assigned, self._held()
+        missing, foreign = held - assigned, assigned - held
+        if failure is None and not is_killed:
+            assert missing <= self.missing | (removed & may_miss)
+            assert foreign <= self.foreign
+        else:
+            assert missing <= self.missing | removed
+            assert foreign <= self.foreign | added
+        self.missing, self.foreign = set(missing), set(foreign)
+
+        lost = [call for call in met if call.startswith("POST /sessions/")]
+        assert len(set(simulator.sessions) - sessions_before) <= is_killed + len(lost)
+        if failure and len(met) < 2:
+            raise failure
+        return not (failure or is_killed)
+
+    # What goes wrong, and what others do
+
+    @rule()
+    def clear_faults(self) -> None:
+        self.simulator.faults.clear()
+
+    @rule()
+    def restart_the_server(self) -> None:
+        self.simulator.sessions.clear()
+
+    @rule(pair=pairs)
+    def assign(self, pair: Pair) -> None:
+        self._set(self.simulator.assigned | {pair})
+
+    @rule(pair=pairs)
+    def unassign(self, pair: Pair) -> None:
+        self._set(self.simulator.assigned - {pair})
+
+    def _set(self, assigned: frozenset[Pair]) -> None:
+        self.simulator.inventory.assignments = dict.fromkeys(assigned)
+        self.missing = self._held() - assigned
+        self.foreign = set(assigned - self._held())
+
+    # The end
+
+    @rule()
+    def make_up(self) -> None:
+        """When nothing is wrong any more, one run brings everything together.
+
+        Another one may be needed where a run that failed left a pair in the states of two
+        resources, and the first lets go of it before the second is checked.
+        """
+        self.clear_faults()
+        self._up(True, None)
+        if self.missing:
+            self.counts["second runs"] += 1
+            self._up(True, None)
+        assert self.simulator.assigned == declared_pairs(self.program) | self.foreign
+
+    @invariant()
+    def count_steps(self) -> None:
+        self.counts["steps"] += 1
+
+    def teardown(self) -> None:
+        if not hasattr(self, "stack"):
+            return
+        with self.stack:
+            if sys.exc_info()[0] is None:
+                self.make_up()
+                self.destroy(mishap=None)
+                assert self.simulator.assigned == self.foreign
+            self.simulator.faults.clear()
+
+
+def test_any_sequence_of_sets_leaves_server_state_and_program_in_agreement(
+    record_property: Callable[[str, object], None],
+) -> None:
+    AnySequenceOfSets.counts.clear()
+    run_state_machine_as_test(
+        AnySequenceOfSets,
+        settings=settings(
+            max_examples=SEQUENCES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize="SEQUENCES" not in os.environ,
+            database=None,
+            phases=[Phase.generate],  # a smaller sequence would take minutes to find
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    print(dict(AnySequenceOfSets.counts))
+    for name, count in AnySequenceOfSets.counts.items():
+        record_property(name, count)
+    assert AnySequenceOfSets.counts["sequences"] >= SEQUENCES
+    assert AnySequenceOfSets.counts["faults met"] > SEQUENCES
+    assert AnySequenceOfSets.counts["kills"] > SEQUENCES / 4
+    assert AnySequenceOfSets.counts["partly done runs"]
