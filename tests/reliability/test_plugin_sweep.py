@@ -172,10 +172,14 @@ class Stack:
         try:
             run.command(self.engine)
         finally:
-            declared = declared_pairs(run.before) & declared_pairs(run.after)
-            untouchable = (run.foreign | declared) & self.simulator.history[since]
+            before, after = declared_pairs(run.before), declared_pairs(run.after)
+            first = self.simulator.history[since]
+            untouchable = (run.foreign | before & after) & first
+            # A VM that moves is never without a location of the program.
+            vm_refs = {pair.vm_ref for pair in before & first} & {pair.vm_ref for pair in after}
             for assigned in self.simulator.history[since:]:
                 assert untouchable <= assigned
+                assert vm_refs <= {pair.vm_ref for pair in (before | after) & assigned}
 
     def assert_settled(self, run: Run) -> None:
         """The program, the state and the server agree."""
