@@ -402,3 +402,52 @@ def test_after_a_kill_wherever_it_hits_the_next_run_goes_on(acted: bool) -> None
                 stack.assert_settled(case.run)
                 assert stack.outcome() == case.outcome
                 assert len(stack.simulator.sessions) == sessions
+
+
+def of_sql01(**locations: str) -> Set:
+    return Set({"SQL01": (SQL01, locations)})
+
+
+@pytest.mark.parametrize(
+    ("programs", "killed_at"),
+    [
+        (
+            [
+                {"x": Pair(SQL01, OFFSITE01)},
+                {"all": replace(of_sql01(nas=NAS01), exclusive=True), "x": Pair(SQL01, OFFSITE01)},
+            ],
+            None,
+        ),
+        (
+            [
+                {"all": of_sql01(nas=NAS01, offsite=OFFSITE01)},
+                {
+                    "x": Pair(SQL01, OFFSITE01),
+                    "y": Pair(SQL02, NAS01),
+                    "all": of_sql01(nas=NAS01),
+                },
+                {
+                    "all": of_sql01(nas=NAS01),
+                    "x": Pair(SQL01, OFFSITE01),
+                    "y": Pair(SQL02, NAS01),
+                },
+            ],
+            5,
+        ),
+    ],
+    ids=["a set that becomes exclusive", "a move that was killed"],
+)
+def test_what_a_set_lets_go_of_and_a_later_resource_holds_is_assigned_again(
+    programs: list[Program], killed_at: int | None
+) -> None:
+    simulator = WatchedSimulator(assigned=set())
+    with serve(simulator) as base_url:
+        account = {"username": "Administrator", "password": PASSWORD, "settleSeconds": "0"}
+        engine = PluginEngine({"baseUrl": base_url, **account})
+        for number, program in enumerate(programs):
+            if number == 1 and killed_at is not None:
+                with Kill(killed_at, False).armed(), suppress(Killed):
+                    engine.up(program)
+            else:
+                engine.up(program)
+    assert declared_pairs(programs[-1]) <= simulator.assigned

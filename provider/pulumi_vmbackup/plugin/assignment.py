@@ -45,6 +45,8 @@ class AssignmentHandler(Handler):
     def diff(self, olds: Properties, news: Properties) -> Difference:
         # An id that is not known yet may change, so a preview shows the replacement.
         changed = [key for key in _WHERE_TO_FIND if news[key] != olds.get(key)]
+        if not changed and self._context.was_taken_back((news["vmRef"], news["backupLocationId"])):
+            return Difference(paths={"backupLocationId": "update"})
         return Difference(paths=dict.fromkeys(changed, "update"), replaces=changed)
 
     def preview(self, _olds: Properties | None, news: Properties) -> Properties:
@@ -54,6 +56,7 @@ class AssignmentHandler(Handler):
         wanted = Assignment(news["vmRef"], news["backupLocationId"])
         with self._context.writing((wanted.vm_ref, wanted.backup_location_id)):
             made = self._context.server.lifecycle.assign(wanted)
+            self._context.wrote((wanted.vm_ref, wanted.backup_location_id), assigned=True)
         return f"{made.vm_ref}/{made.backup_location_id}", _outputs(made, now())
 
     def read(self, id_: str, _inputs: Properties, olds: Properties) -> Found | None:
@@ -69,8 +72,9 @@ class AssignmentHandler(Handler):
         inputs = {"vmRef": vm_ref, "backupLocationId": location_id}
         return Found(f"{vm_ref}/{location_id}", inputs, _outputs(found, assigned_at))
 
-    def update(self, _urn: str, _id: str, olds: Properties, news: Properties) -> Properties:
-        return {**olds, **news}  # any change of the ids is a replacement, so nothing has changed
+    def update(self, urn: str, _id: str, _olds: Properties, news: Properties) -> Properties:
+        # A change of the ids is a replacement, so the pair was taken back by this run.
+        return self.create(urn, news)[1]
 
     def delete(self, _urn: str, id_: str, olds: Properties) -> None:
         pair = _pair(id_)
@@ -79,6 +83,7 @@ class AssignmentHandler(Handler):
             if not self._context.is_declared(pair):
                 age = age_seconds(olds.get("assignedAt"))
                 self._context.server.lifecycle.unassign(*pair, age_seconds=age)
+                self._context.wrote(pair, assigned=False)
 
 
 def _pair(id_: str) -> tuple[str, str]:

@@ -68,6 +68,14 @@ class AssignmentSetHandler(Handler):
             difference.paths["assignments"] = "update"
         else:
             difference.paths |= _changed_paths(olds["assignments"], news["assignments"])
+            held = set(_pairs(_vms(olds["assignments"])))
+            for vm_ref, vm in _vms(news["assignments"]).items():
+                path = _path("assignments", vm.label) + ".backupLocationIds"
+                difference.paths |= {
+                    _path(path, label): "update"
+                    for id_, label in vm.locations.items()
+                    if (vm_ref, id_) in held and self._context.was_taken_back((vm_ref, id_))
+                }
             if news["exclusive"]:
                 difference.paths |= _stranger_paths(olds, _vms(news["assignments"]))
         return difference
@@ -114,6 +122,7 @@ class AssignmentSetHandler(Handler):
         named = _merged(old, others, new)
         wanted = dict.fromkeys(_pairs(new))
         held = dict.fromkeys([*_pairs(old), *(pair for pair in _pairs(others) if pair in wanted)])
+        held = {pair: None for pair in held if not self._context.was_taken_back(pair)}
 
         assigned = self._each(
             urn,
@@ -239,6 +248,7 @@ class AssignmentSetHandler(Handler):
         with self._context.writing(pair):
             if assigned or not self._context.is_declared(pair):
                 self._context.server.lifecycle.ensure(*pair, assigned=assigned, age_seconds=age)
+                self._context.wrote(pair, assigned=assigned)
 
     def _each(
         self, urn: str, done: str, write: Callable[[Pair], None], pairs: Iterable[Pair]

@@ -70,6 +70,7 @@ class Context:
         self._declared = DeclaredPairs(self.run)
         self._urns: dict[Pair, str] = {}
         self._lock = threading.Lock()
+        self._taken_back: set[Pair] = set()
         self._pair_locks: dict[Pair, threading.Lock] = defaultdict(threading.Lock)
         self._read_settings: Callable[[], Settings] | None = None
         self._server: Server | None = None
@@ -121,3 +122,19 @@ class Context:
         One that lets go of a pair while another one takes it over would un-assign it otherwise.
         """
         return self._pair_locks[pair]
+
+    def wrote(self, pair: Pair, *, assigned: bool) -> None:
+        """Remember what was written, while :meth:`writing` holds the pair."""
+        if assigned:
+            self._taken_back.discard(pair)
+        else:
+            self._taken_back.add(pair)
+
+    def was_taken_back(self, pair: Pair) -> bool:
+        """Whether this run has un-assigned a pair; one that it is un-assigning is waited for.
+
+        A set lets go of pairs in the middle of a run, and Pulumi may come to another resource that
+        holds one of them only then.
+        """
+        with self.writing(pair):
+            return pair in self._taken_back
