@@ -241,6 +241,12 @@ class AssignmentSetHandler(Handler):
             _pairs(vms),
         )
         problem = _problem("un-assign", "from", unassigned, vms)
+        if problem and unassigned.done:
+            # Pulumi keeps the state of a delete that failed as it was.
+            problem += (
+                " The others are un-assigned, which the state does not show: run the same again, "
+                "or to keep the set, `pulumi refresh` and then `pulumi up`."
+            )
         if problem:
             raise VmBackupError(problem)
 
