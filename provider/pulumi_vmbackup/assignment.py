@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime, timezone
 from functools import partial
 from inspect import isawaitable
 from typing import Any, TypeVar
@@ -22,7 +21,7 @@ from .catalog import assignable
 from .client import Client
 from .declared import DeclaredPairs
 from .errors import ArgumentError, SettingsError, VmBackupError
-from .lifecycle import AssignmentLifecycle
+from .lifecycle import AssignmentLifecycle, age_seconds, now
 from .models import Assignment, BackupLocation, VirtualMachine, normalize_guid
 from .program import once_per_program, program_settings, shown_without_traceback
 from .run import Run
@@ -264,17 +263,16 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         made = self._lifecycle(connection).assign(
             _known("/".join(props[key] for key in _ID_KEYS), props)
         )
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         return dynamic.CreateResult(
             f"{made.vm_ref}/{made.backup_location_id}",
-            {**asdict(made), "connection": connection, "assigned_at": now},
+            {**asdict(made), "connection": connection, "assigned_at": now()},
         )
 
     @_sentence_first
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
         connection, assigned_at = props.get("connection"), props.get("assigned_at")
         found = self._lifecycle_of_state(connection).find(
-            _known(id_, props), age_seconds=_age_seconds(assigned_at)
+            _known(id_, props), age_seconds=age_seconds(assigned_at)
         )
         if found is None:
             return dynamic.ReadResult("", {})
@@ -297,9 +295,9 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         # Pulumi turns a renamed resource into a create and a delete of the same pair, the delete
         # maybe in a later run. A pair that the program still declares is left alone.
         if (vm_ref, backup_location_id) not in _declared:
-            age_seconds = _age_seconds(_props.get("assigned_at"))
+            age = age_seconds(_props.get("assigned_at"))
             lifecycle = self._lifecycle_of_state(_props.get("connection"))
-            lifecycle.unassign(vm_ref, backup_location_id, age_seconds=age_seconds)
+            lifecycle.unassign(vm_ref, backup_location_id, age_seconds=age)
 
     def _lifecycle_of_state(self, connection: str | None) -> AssignmentLifecycle:
         try:
@@ -334,9 +332,3 @@ def _known(id_: str, props: dict[str, Any]) -> Assignment:
 
 def _is_unknown(value: object) -> bool:
     return isinstance(value, Unknown) or value == rpc.UNKNOWN
-
-
-def _age_seconds(assigned_at: str | None) -> float | None:
-    if not assigned_at:
-        return None
-    return (datetime.now(timezone.utc) - datetime.fromisoformat(assigned_at)).total_seconds()

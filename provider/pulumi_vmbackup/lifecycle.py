@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 
 from .client import Client, pauses
 from .errors import LostAnswerError, RefusedError, UnreachableError, VmBackupError, explained
@@ -326,6 +327,18 @@ class _Names:
         for location in primary:
             if self._locations[location.id].kind != location.kind:  # listed as both: unknown
                 self._locations[location.id] = replace(location, kind=None)
+
+
+def now() -> str:
+    """The present time as states keep it: ISO 8601 in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def age_seconds(assigned_at: str | None) -> float | None:
+    """How long ago something was assigned by the time that a state keeps, if it keeps one."""
+    if not assigned_at:
+        return None
+    return (datetime.now(timezone.utc) - datetime.fromisoformat(assigned_at)).total_seconds()
 
 
 def _location(

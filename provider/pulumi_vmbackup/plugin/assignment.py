@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from ..errors import ArgumentError
+from ..lifecycle import age_seconds, now
 from ..models import Assignment, normalize_guid
 from .handler import (
     Difference,
@@ -12,10 +13,8 @@ from .handler import (
     Found,
     Handler,
     Properties,
-    age_seconds,
     camel_case_keys,
     is_unknown,
-    now,
     unknown_outputs,
 )
 

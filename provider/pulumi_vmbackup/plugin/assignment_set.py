@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..bulk import Outcome, Pair, write_pairs
 from ..errors import ArgumentError, VmBackupError, explained
 from ..labels import location_labels, vm_labels
-from ..lifecycle import DELETING_FIRST
+from ..lifecycle import DELETING_FIRST, age_seconds, now
 from ..models import BackupLocation, normalize_guid
 from ..parallel import map_in_parallel
 from .handler import (
@@ -20,13 +20,10 @@ from .handler import (
     Handler,
     PartlyDoneError,
     Properties,
-    age_seconds,
     is_unknown,
-    now,
     unknown_outputs,
 )
 
-# What the lifecycle says of a server that allows one primary location, and what a set can do.
 # What to do instead of lifecycle.DELETING_FIRST, which a set cannot.
 _IN_TWO_RUNS = "remove the old one in one `pulumi up`, and add the new one in the next."
 
@@ -124,12 +121,7 @@ class AssignmentSetHandler(Handler):
         held = dict.fromkeys([*_pairs(old), *(pair for pair in _pairs(others) if pair in wanted)])
         held = {pair: None for pair in held if not self._context.was_taken_back(pair)}
 
-        assigned = self._each(
-            urn,
-            "assigned",
-            lambda pair: self._ensure(pair, assigned=True),
-            [pair for pair in wanted if pair not in held],
-        )
+        assigned = self._each(urn, [pair for pair in wanted if pair not in held], assigned=True)
         held |= dict.fromkeys(assigned.done)
         problems = [_problem("assign", "to", assigned, named)]
         # A VM whose new location could not be assigned keeps all that it has.
@@ -155,17 +147,13 @@ class AssignmentSetHandler(Handler):
                     strangers += found
                     for (vm_ref, location_id), location in found.items():
                         named[vm_ref].locations[location_id] = location.path or location_id
+            unwanted = [
+                pair
+                for pair in dict.fromkeys((*held, *strangers))
+                if pair not in wanted and pair[0] not in kept
+            ]
             age = age_seconds(before.get("assignedAt"))
-            unassigned = self._each(
-                urn,
-                "un-assigned",
-                lambda pair: self._ensure(pair, assigned=False, age=age),
-                [
-                    pair
-                    for pair in dict.fromkeys((*held, *strangers))
-                    if pair not in wanted and pair[0] not in kept
-                ],
-            )
+            unassigned = self._each(urn, unwanted, assigned=False, age=age)
             problems.append(_problem("un-assign", "from", unassigned, named))
         outputs = {
             "assignments": _entries(named, held.keys() - unassigned.done, listed=new),
@@ -234,12 +222,7 @@ class AssignmentSetHandler(Handler):
     def delete(self, urn: str, _id: str, olds: Properties) -> None:
         vms = _vms(olds["assignments"])
         age = age_seconds(olds.get("assignedAt"))
-        unassigned = self._each(
-            urn,
-            "un-assigned",
-            lambda pair: self._ensure(pair, assigned=False, age=age),
-            _pairs(vms),
-        )
+        unassigned = self._each(urn, _pairs(vms), assigned=False, age=age)
         problem = _problem("un-assign", "from", unassigned, vms)
         if problem and unassigned.done:
             # Pulumi keeps the state of a delete that failed as it was.
@@ -250,18 +233,20 @@ class AssignmentSetHandler(Handler):
         if problem:
             raise VmBackupError(problem)
 
-    def _ensure(self, pair: Pair, *, assigned: bool, age: float | None = None) -> None:
-        with self._context.writing(pair):
-            if assigned or not self._context.is_declared(pair):
-                self._context.server.lifecycle.ensure(*pair, assigned=assigned, age_seconds=age)
-                self._context.wrote(pair, assigned=assigned)
-
     def _each(
-        self, urn: str, done: str, write: Callable[[Pair], None], pairs: Iterable[Pair]
+        self, urn: str, pairs: Iterable[Pair], *, assigned: bool, age: float | None = None
     ) -> Outcome:
+        """Make each pair be assigned, or not be unless the program declares it."""
+
+        def write(pair: Pair) -> None:
+            with self._context.writing(pair):
+                if assigned or not self._context.is_declared(pair):
+                    self._context.server.lifecycle.ensure(*pair, assigned=assigned, age_seconds=age)
+                    self._context.wrote(pair, assigned=assigned)
+
         def show(count: int, of: int) -> None:
             if count:
-                text = f"{count:,} of {of:,} {done}"
+                text = f"{count:,} of {of:,} {'assigned' if assigned else 'un-assigned'}"
                 self._context.engine.show_status(urn, text, is_last=count == of)
 
         return write_pairs(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
 from pulumi.runtime import rpc
@@ -129,15 +128,3 @@ def unknown_outputs(keys: Iterable[str]) -> Properties:
 def camel_case_keys(values: Mapping[str, Any]) -> Properties:
     """The values with the schema's names; those that are None are left out."""
     return {camel_case(key): value for key, value in values.items() if value is not None}
-
-
-def now() -> str:
-    """The time as the state keeps it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def age_seconds(assigned_at: str | None) -> float | None:
-    """How long ago something was assigned, if known."""
-    if not assigned_at:
-        return None
-    return (datetime.now(timezone.utc) - datetime.fromisoformat(assigned_at)).total_seconds()
