@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,9 +24,9 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from reliability.engine import Engine, Kill, Killed, Pair
+from reliability.sequences import run_sequences
 from reliability.server import WatchedSimulator
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
@@ -365,22 +364,6 @@ class AnySequence(RuleBasedStateMachine):
 def test_any_sequence_leaves_server_state_and_program_in_agreement(
     record_property: Callable[[str, object], None],
 ) -> None:
-    AnySequence.counts.clear()
-    run_state_machine_as_test(
-        AnySequence,
-        settings=settings(
-            max_examples=SEQUENCES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            derandomize="SEQUENCES" not in os.environ,
-            database=None,
-            phases=[Phase.generate],  # a smaller sequence would take minutes to find
-            suppress_health_check=list(HealthCheck),
-        ),
+    run_sequences(
+        AnySequence, AnySequence.counts, record_property, sequences=SEQUENCES, steps=STEPS
     )
-    print(dict(AnySequence.counts))
-    for name, count in AnySequence.counts.items():
-        record_property(name, count)
-    assert AnySequence.counts["sequences"] >= SEQUENCES
-    assert AnySequence.counts["faults met"] > SEQUENCES
-    assert AnySequence.counts["kills"] > SEQUENCES / 4
