@@ -278,6 +278,9 @@ def test_it_says_that_it_previews_and_uses_the_settings_that_it_was_given_last(
     assert unconfigured.configure({**login, "password": "wrong-one"}).supportsPreview
     failed = failure_of(lambda: unconfigured.create(URN, PAIR))
     assert "refused the login of Administrator" in failed.says
+    assert (
+        "--run-program" not in failed.says
+    )  # which the dynamic provider needs, and the plugin not
     assert failure_of(lambda: unconfigured.create(URN, PAIR)) == failed
     assert len(simulator.calls) == 1
     unconfigured.configure({key: secret(str(value)) for key, value in login.items()})

@@ -733,6 +733,7 @@ def test_a_refused_password_is_sent_once_for_all_pairs(
     unconfigured.configure({**login, "password": "wrong-one"})
     failed = failure_of(lambda: unconfigured.create(URN, TWO))
     assert "refused the login of Administrator" in failed.says
+    assert "--run-program" not in failed.says
     assert "wrong-one" not in failed.says
     assert len(simulator.calls) == 1
 

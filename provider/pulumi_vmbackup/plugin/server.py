@@ -36,6 +36,7 @@ from pulumi.runtime.proto import (
 
 from .. import at_exit
 from ..catalog import Catalog
+from ..client import RUN_PROGRAM
 from ..errors import SettingsError, VmBackupError
 from ..redaction import redact
 from ..settings import SECRET_SETTINGS, SETTINGS, Settings, did_you_mean, read_settings
@@ -75,9 +76,9 @@ def _says_a_sentence(method: _Method) -> _Method:
         try:
             return method(self, request, context)
         except VmBackupError as error:
-            says = str(error)
+            says = _advice_of_the_plugin(str(error))
         except PartlyDoneError as error:
-            says, details = str(error), _reached_state(error)
+            says, details = _advice_of_the_plugin(str(error)), _reached_state(error)
         except Exception:  # noqa: BLE001  # a defect, which a user can report with this
             code, says = grpc.StatusCode.INTERNAL, redact(traceback.format_exc())
         if details:
@@ -87,9 +88,14 @@ def _says_a_sentence(method: _Method) -> _Method:
     return wrapper  # type: ignore[return-value]  # the signature is the method's own
 
 
+def _advice_of_the_plugin(text: str) -> str:
+    """An error's text without what the dynamic provider alone needs, see :func:`_settings`."""
+    return text.replace(f" {RUN_PROGRAM}", "")
+
+
 def _reached_state(error: PartlyDoneError) -> bytes:
     reached = provider_pb2.ErrorResourceInitFailed(
-        id=error.id, properties=_struct(error.outputs), reasons=[str(error)]
+        id=error.id, properties=_struct(error.outputs), reasons=[_advice_of_the_plugin(str(error))]
     )
     status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
     status.details.add().Pack(reached)
