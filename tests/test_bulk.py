@@ -41,7 +41,14 @@ def test_what_is_refused_holds_up_nothing_and_is_told_in_order(
     assign: Callable[[Pair], None], todo: list[Pair]
 ) -> None:
     strangers = [(NOWHERE[:-1] + str(number), NAS01) for number in range(10)]
-    outcome = write_pairs(assign, [*strangers, *todo], threads=4)
+    told: list[tuple[int, int]] = []
+    outcome = write_pairs(
+        assign,
+        [*strangers, *todo],
+        threads=4,
+        progress=lambda *counts: told.append(counts),
+    )
+    assert told[-1] == (40, 50)  # those that were refused are not told as done
     assert outcome.done == {*todo}
     assert list(outcome.failures) == strangers
     assert {type(error) for error in outcome.failures.values()} == {RefusedError}

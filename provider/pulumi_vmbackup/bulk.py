@@ -52,7 +52,7 @@ def write_pairs(
         write: writes one pair, or raises VmBackupError.
         pairs: what to write, in this order.
         threads: how many writes may be under way at a time.
-        progress: is called with the number of pairs that were tried, and of all.
+        progress: is called with the number of pairs that were written, and of all.
         is_cancelled: tells whether no other pair is to be begun.
     """
     todo = list(pairs)
@@ -78,8 +78,12 @@ def write_pairs(
                 outcome.done.add(pair)
                 unanswered = 0
 
+    def show(_tried: int, of: int) -> None:
+        if progress:
+            progress(len(outcome.done), of)
+
     try:
-        map_in_parallel(write_one, todo, threads=threads, progress=progress)
+        map_in_parallel(write_one, todo, threads=threads, progress=show)
     except _GivenUpError:
         outcome.untried = {*todo} - outcome.done - outcome.failures.keys()
     failures = outcome.failures
