@@ -70,7 +70,7 @@ def no_state_of_other_tests() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.client.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("pulumi_vmbackup.retries.FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr("pulumi_vmbackup.client.BUSY_POLL_SECONDS", 0.01)
     monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.01)
 

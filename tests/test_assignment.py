@@ -64,10 +64,14 @@ def configured(**settings: str) -> VmBackupLocationAssignmentProvider:
 
 
 @pytest.fixture
-def provider(base_url: str) -> VmBackupLocationAssignmentProvider:
-    return configured(
-        baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="0"
-    )
+def config(base_url: str) -> dict[str, str]:
+    account = {"username": "Administrator", "password": PASSWORD}
+    return {"baseUrl": base_url, **account, "settleSeconds": "0"}
+
+
+@pytest.fixture
+def provider(config: dict[str, str]) -> VmBackupLocationAssignmentProvider:
+    return configured(**config)
 
 
 @pytest.fixture
@@ -320,9 +324,9 @@ def test_what_is_not_known_yet_declares_no_pair(
 
 
 def test_handlers_on_four_threads_share_one_session(
-    simulator: Simulator, provider: VmBackupLocationAssignmentProvider
+    simulator: Simulator, config: dict[str, str], provider: VmBackupLocationAssignmentProvider
 ) -> None:
-    other = configured(**{key.partition(":")[2]: text for key, text in config_of(provider).items()})
+    other = configured(**config)
     start = threading.Barrier(4)
 
     def create(provider: VmBackupLocationAssignmentProvider, vm_ref: str) -> None:
@@ -340,10 +344,6 @@ def test_handlers_on_four_threads_share_one_session(
     assert len(simulator.tokens) == 1
     assert len(calls_of(simulator, "POST")) == 4
     assert len(calls_of(simulator, "GET")) == 3
-
-
-def config_of(provider: VmBackupLocationAssignmentProvider) -> dict[str, str]:
-    return dict(provider._config._props)
 
 
 # Errors

@@ -38,8 +38,9 @@ from pulumi_vmbackup import (
     UnreachableError,
     VmBackupError,
 )
-from pulumi_vmbackup.client import Client, pauses
+from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.models import VirtualMachine
+from pulumi_vmbackup.retries import pauses
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
@@ -690,16 +691,6 @@ def test_threads_that_fail_together_share_their_session_starts_and_come_back_apa
         list(threads.map(fails, range(4)))
     assert 3 <= len(simulator.calls) <= 3 * 4
     assert len({tuple(pauses()) for _ in range(4)}) == 4
-
-
-def test_pauses_are_between_half_and_one_and_a_half_times_a_second_or_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.client.FIRST_PAUSE_SECONDS", 0.5)
-    for _ in range(100):
-        first, second = pauses()
-        assert 0.25 <= first <= 0.75
-        assert 0.5 <= second <= 1.5
 
 
 def test_an_idle_session_is_ended_and_the_next_call_starts_another(

@@ -25,7 +25,7 @@ from pulumi_vmbackup.declared import DeclaredPairs
 from pulumi_vmbackup.run import Run
 
 pairs = DeclaredPairs(Run(sys.argv[1:]))
-pairs.add("{SQL01}", "{NAS01}")
+pairs.add(("{SQL01}", "{NAS01}"))
 print("told", flush=True)
 sys.stdin.read()
 """
@@ -80,7 +80,7 @@ def test_another_process_of_the_run_knows_until_this_one_ends(
     pairs: DeclaredPairs, engine: str, home: Path
 ) -> None:
     other = OtherProcess(engine)
-    pairs.add(FILE01, OFFSITE01)
+    pairs.add((FILE01, OFFSITE01))
     assert (SQL01, NAS01) in pairs
     assert (FILE01, OFFSITE01) in pairs
     assert (SQL01, OFFSITE01) not in pairs
@@ -165,5 +165,5 @@ def test_a_folder_that_cannot_be_written_to_is_named(pairs: DeclaredPairs, home:
     home.parent.mkdir()
     home.write_text("a file")
     with pytest.raises(SettingsError, match=r"vmbackup cannot be written to .* set PULUMI_HOME"):
-        pairs.add(SQL01, NAS01)
+        pairs.add((SQL01, NAS01))
     assert (SQL01, NAS01) not in pairs

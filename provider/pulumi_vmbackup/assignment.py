@@ -1,7 +1,5 @@
 """The resource VmBackupLocationAssignment and its dynamic provider."""
 
-from __future__ import annotations
-
 import functools
 import os
 import sys
@@ -11,18 +9,17 @@ from dataclasses import asdict
 from functools import partial
 from inspect import isawaitable
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import pulumi
 from pulumi import dynamic
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
-from .catalog import assignable
-from .client import Client
 from .declared import DeclaredPairs
 from .errors import ArgumentError, SettingsError, VmBackupError
 from .lifecycle import AssignmentLifecycle, age_seconds, now
-from .models import Assignment, BackupLocation, VirtualMachine, normalize_guid
+from .models import Assignment, BackupLocation, VirtualMachine, assignable, normalize_guid
 from .program import once_per_program, program_settings, shown_without_traceback
 from .run import Run
 from .settings import Settings, read_settings
@@ -67,26 +64,40 @@ class VmBackupLocationAssignment(
     Its id is ``<vmRef>/<backupLocationId>``.
     """
 
-    vm_ref: pulumi.Output[str]
-    """The VM's AltaroVirtualMachineRef, in lower case without braces."""
+    @property
+    def vm_ref(self) -> pulumi.Output[str]:
+        """The VM's AltaroVirtualMachineRef, in lower case without braces."""
+        return self._output("vm_ref")
 
-    backup_location_id: pulumi.Output[str]
-    """The BackupLocationId, in lower case without braces."""
+    @property
+    def backup_location_id(self) -> pulumi.Output[str]:
+        """The BackupLocationId, in lower case without braces."""
+        return self._output("backup_location_id")
 
-    vm_name: pulumi.Output[str | None]
-    """The VM's name when it was assigned; None when the server did not tell."""
+    @property
+    def vm_name(self) -> pulumi.Output[str | None]:
+        """The VM's name when it was assigned; None when the server did not tell."""
+        return self._output("vm_name")
 
-    location_path: pulumi.Output[str | None]
-    """The location's LocationPath; None when the server did not tell."""
+    @property
+    def location_path(self) -> pulumi.Output[str | None]:
+        """The location's LocationPath; None when the server did not tell."""
+        return self._output("location_path")
 
-    kind: pulumi.Output[str | None]
-    """``"primary"`` or ``"offsite"``; None when the server did not tell."""
+    @property
+    def kind(self) -> pulumi.Output[str | None]:
+        """``"primary"`` or ``"offsite"``; None when the server did not tell."""
+        return self._output("kind")
 
-    connection: pulumi.Output[str | None]
-    """The name of the connection; None for the unnamed one."""
+    @property
+    def connection(self) -> pulumi.Output[str | None]:
+        """The name of the connection; None for the unnamed one."""
+        return self.__dict__.get("connection") or pulumi.Output.from_input(None)
 
-    assigned_at: pulumi.Output[str | None]
-    """When Pulumi assigned or adopted it, as ISO 8601 in UTC."""
+    @property
+    def assigned_at(self) -> pulumi.Output[str | None]:
+        """When Pulumi assigned or adopted it, as ISO 8601 in UTC."""
+        return self._output("assigned_at")
 
     def __init__(
         self,
@@ -102,11 +113,23 @@ class VmBackupLocationAssignment(
             properties = {
                 **_parts(vm_ref, partial(_parts_of_vm, connection=connection)),
                 **_parts(backup_location_id, partial(_parts_of_location, connection=connection)),
-                "connection": connection,
+                **({"connection": connection} if connection else {}),
                 "assigned_at": None,
             }
+        pair = properties["vm_ref"], properties["backup_location_id"]
         super().__init__(VmBackupLocationAssignmentProvider(), name, properties, opts)
-        _refuse_same_pair_twice(self)
+        if any(isinstance(id_, pulumi.Output) for id_ in pair):
+            pulumi.Output.all(*pair).apply(lambda known: _refuse_same_pair_twice(self, *known))
+        else:
+            _refuse_same_pair_twice(self, *pair)
+
+    def _output(self, name: str) -> pulumi.Output[Any]:
+        """An output by its name.
+
+        Class annotations would do, but Pulumi evaluates them anew for each resource.
+        """
+        output: pulumi.Output[Any] = self.__dict__[name]
+        return output
 
 
 def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[str, Any]:
@@ -159,27 +182,39 @@ def _refuse_other_object(key: str, value: object) -> None:
 
 
 @once_per_program
-def _urns() -> dict[tuple[str, str], str]:
+def _declaring() -> WeakValueDictionary[tuple[str, str], VmBackupLocationAssignment]:
     """The resource that declares a pair, for each pair of the program."""
-    return {}
+    return WeakValueDictionary()
 
 
-def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
+def _refuse_same_pair_twice(
+    resource: VmBackupLocationAssignment, *ids: object
+) -> pulumi.Output[None] | None:
     """Fail the program, so a preview as well, when two of its resources are of the same pair."""
-    urns = _urns()
+    try:
+        vm_ref, backup_location_id = map(normalize_guid, ids)
+    except ArgumentError:
+        return None  # which the provider's check says
+    first = _declaring().setdefault((vm_ref, backup_location_id), resource)
+    if first is resource:
+        return None
 
     def refuse(outputs: list[str]) -> None:
-        urn, vm_ref, backup_location_id = outputs
-        first = urns.setdefault((vm_ref, backup_location_id), urn)
-        if first != urn:
+        urns, vm_refs, location_ids = zip(outputs[:3], outputs[3:], strict=True)
+        if len({*urns}) == 2 and len({*vm_refs}) == len({*location_ids}) == 1:
             with shown_without_traceback():
-                first, second = sorted((first, urn))
                 raise ArgumentError(
-                    f"The resources {first} and {second} both assign VM {vm_ref} to backup "
+                    f"The resources {min(urns)} and {max(urns)} both assign VM {vm_ref} to backup "
                     f"location {backup_location_id}: remove one of them."
                 )
 
-    pulumi.Output.all(resource.urn, resource.vm_ref, resource.backup_location_id).apply(refuse)
+    # A transformation of the program may have changed what they were given.
+    both = (
+        output
+        for each in (first, resource)
+        for output in (each.urn, each.vm_ref, each.backup_location_id)
+    )
+    return pulumi.Output.all(*both).apply(refuse)
 
 
 def _sentence_first(handler: _Handler) -> _Handler:
@@ -212,10 +247,21 @@ def _shared_lifecycle(settings: Settings) -> AssignmentLifecycle:
     """One lifecycle, and so one session, for all providers and threads of a process."""
     with _lifecycles_lock:
         if settings not in _lifecycles:
+            from .client import Client
+
             _lifecycles[settings] = AssignmentLifecycle(
                 Client(settings), settle_seconds=settings.settle_seconds, is_over=_run.is_over
             )
         return _lifecycles[settings]
+
+
+def _lifecycle(config: dynamic.Config, connection: str | None) -> AssignmentLifecycle:
+    """The lifecycle of a connection, by the stack's configuration and the environment."""
+
+    def get_config(key: str) -> object:
+        return config.get(f"vmbackup:{key}")
+
+    return _shared_lifecycle(read_settings(get_config, os.environ, connection))
 
 
 class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
@@ -228,8 +274,8 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     serialize_as_secret_always = False
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
-        # Settings are read when they are needed: a preview needs none.
-        self._config = req.config
+        # Settings are read when they are needed, and once: a preview needs none.
+        self._lifecycle = functools.cache(partial(_lifecycle, req.config))
 
     @_sentence_first
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
@@ -244,7 +290,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             except ArgumentError as error:
                 failures.append(dynamic.CheckFailure(key, f"{error} Use {where_to_find}."))
         if not failures and not any(_is_unknown(inputs[key]) for key in _ID_KEYS):
-            _declared.add(*(inputs[key] for key in _ID_KEYS))
+            _declared.add((inputs["vm_ref"], inputs["backup_location_id"]))
         return dynamic.CheckResult(inputs, failures)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:
@@ -310,12 +356,6 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
                 "connection in the configuration until a `pulumi up` with another one has "
                 "succeeded."
             ) from None
-
-    def _lifecycle(self, connection: str | None) -> AssignmentLifecycle:
-        def get_config(key: str) -> object:
-            return self._config.get(f"vmbackup:{key}")
-
-        return _shared_lifecycle(read_settings(get_config, os.environ, connection))
 
 
 def _known(id_: str, props: dict[str, Any]) -> Assignment:

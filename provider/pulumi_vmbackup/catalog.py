@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .client import Client
 from .errors import (
     ArgumentError,
     BusyError,
@@ -26,8 +25,11 @@ from .errors import (
     explained,
 )
 from .inventory import Inventory, read_inventory
-from .models import KINDS, BackupLocation, Kind, VirtualMachine, normalize_guid
+from .models import KINDS, BackupLocation, Kind, VirtualMachine, assignable, normalize_guid
 from .settings import Settings, did_you_mean
+
+if TYPE_CHECKING:
+    from .client import Client
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item", VirtualMachine, BackupLocation)
@@ -219,6 +221,8 @@ class Catalog:
     def _asking(self) -> AbstractContextManager[Client]:
         if self._client:
             return nullcontext(self._client)
+        from .client import Client
+
         return Client(impatient(self._settings) if self._may_read_snapshot else self._settings)
 
     def _read_snapshot(self, reason: str) -> Inventory:
@@ -233,20 +237,6 @@ class Catalog:
             f"{age} old, since {reason.rstrip('.')}."
         )
         return snapshot
-
-
-def assignable(vm: VirtualMachine) -> VirtualMachine:
-    """The VM itself, when it can be assigned.
-
-    Raises:
-        ArgumentError: it is not configured in VM Backup.
-    """
-    if not vm.is_assignable:
-        raise ArgumentError(
-            f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, so it cannot be "
-            "assigned: add it to VM Backup first."
-        )
-    return vm
 
 
 def impatient(settings: Settings) -> Settings:

@@ -26,13 +26,14 @@ from rich.table import Table
 from rich.text import Text
 
 from . import doctor
-from .client import RUN_PROGRAM, Client
+from .client import Client
 from .errors import ArgumentError, SettingsError, VmBackupError
 from .export import Export, imports
 from .inventory import Inventory, gather
 from .models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine
 from .redaction import add_secret, redact
 from .settings import (
+    RUN_PROGRAM,
     SECRET_SETTINGS,
     Settings,
     environment_variable,

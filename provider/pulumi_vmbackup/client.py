@@ -1,6 +1,8 @@
 """The VM Backup REST API: its calls, its envelope, its sessions, and what to retry.
 
-The only module that knows the API's names, and the only one that imports requests. The grades
+The only module that knows the API's names, and the only one that imports requests, which takes a
+quarter as long to import as Pulumi: what is imported by each program imports this module only where
+it makes a client. The grades
 (documented, seen, unknown) tell how sure a fact about the API is: the vendor's documentation, what
 public clients of the API send and read, or neither.
 """
@@ -9,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import ssl
 import threading
 import time
@@ -39,7 +40,8 @@ from .errors import (
 )
 from .models import BackupLocation, Kind, VirtualMachine, normalize_guid
 from .redaction import add_secret, redact
-from .settings import Settings, environment_variable
+from .retries import pauses
+from .settings import RUN_PROGRAM, Settings, environment_variable
 
 # An idle session is given up soon, since a server may allow one only (unknown).
 IDLE_SECONDS = 2.0
@@ -49,25 +51,11 @@ BUSY_POLL_SECONDS = 2.0
 UNKNOWN_SESSION_SECONDS = 310.0
 # Pulumi gives its provider's process five seconds to end, and ending a session is tried twice.
 _END_SECONDS = 2.0
-FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_ANSWER_BYTES = 64 * 2**20
 _LONGEST_QUOTE = 500
-RUN_PROGRAM = (
-    "`pulumi refresh` and `pulumi destroy` use the configuration of the last `up` unless they are "
-    "given `--run-program`."
-)
 _BUSY = "AnotherConsoleIsRegistered"  # seen
 _SESSION_IS_OVER = "Invalid Token"  # seen
 _HOST_IS_REFUSED = b"hostname is invalid"  # seen
-
-
-def pauses() -> Iterator[float]:
-    """How long to wait before each of two retries: the second time twice as long.
-
-    Spread by chance, so that threads that failed together do not come back together.
-    """
-    for factor in (1, 2):
-        yield FIRST_PAUSE_SECONDS * factor * random.uniform(0.5, 1.5)
 
 
 class ProtocolAnswer(NamedTuple):

@@ -53,17 +53,18 @@ class DeclaredPairs:
         self._file: IO[str] | None = None
         self._read: dict[Path, _Told] = {}
 
-    def add(self, vm_ref: str, backup_location_id: str) -> None:
-        """Tell that the program declares a pair.
+    def add(self, *pairs: tuple[str, str]) -> None:
+        """Tell that the program declares some pairs.
 
         Raises:
             SettingsError: the other processes of the run cannot be told.
         """
         with self._lock:
-            if self._run.id and (vm_ref, backup_location_id) not in self._pairs:
+            new = [pair for pair in pairs if pair not in self._pairs]
+            if self._run.id and new:
                 try:
                     self._file = self._file or self._opened()
-                    self._file.write(f"{vm_ref}/{backup_location_id}\n")
+                    self._file.writelines("/".join(pair) + "\n" for pair in new)
                     self._file.flush()
                 except OSError as error:
                     raise SettingsError(
@@ -71,7 +72,7 @@ class DeclaredPairs:
                         "provider's processes tell each other what the program declares: set "
                         "PULUMI_HOME to a folder that can."
                     ) from None
-            self._pairs.add((vm_ref, backup_location_id))
+            self._pairs.update(new)
 
     def __contains__(self, pair: tuple[str, str]) -> bool:
         if pair in self._pairs:

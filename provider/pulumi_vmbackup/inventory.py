@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .client import Client
 from .errors import ArgumentError, SettingsError, explained
 from .models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine, normalize_guid
 from .parallel import map_in_parallel
+
+if TYPE_CHECKING:
+    from .client import Client
 
 # After Ctrl-C, a server that does not answer is not waited for any longer.
 _SECONDS_TO_FINISH_CALLS = 5.0

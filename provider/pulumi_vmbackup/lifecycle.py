@@ -18,10 +18,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
-from .client import Client, pauses
 from .errors import LostAnswerError, RefusedError, UnreachableError, VmBackupError, explained
 from .models import KINDS, Assignment, BackupLocation, VirtualMachine
+from .retries import pauses
+
+if TYPE_CHECKING:
+    from .client import Client
 
 LISTING_POLL_SECONDS = 2.0
 DELETING_FIRST = (

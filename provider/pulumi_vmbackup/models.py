@@ -100,6 +100,20 @@ class Assignment:
     kind: Kind | None = None
 
 
+def assignable(vm: VirtualMachine) -> VirtualMachine:
+    """The VM itself, when it can be assigned.
+
+    Raises:
+        ArgumentError: it is not configured in VM Backup.
+    """
+    if not vm.is_assignable:
+        raise ArgumentError(
+            f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, so it cannot be "
+            "assigned: add it to VM Backup first."
+        )
+    return vm
+
+
 def normalize_guid(value: object) -> str:
     """Bring a GUID to the one form that this package uses: lower case, no braces.
 

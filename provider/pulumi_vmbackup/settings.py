@@ -46,6 +46,10 @@ SETTINGS = (
     "inventoryFile",
 )
 SECRET_SETTINGS = ("password", "sessionToken")
+RUN_PROGRAM = (
+    "`pulumi refresh` and `pulumi destroy` use the configuration of the last `up` unless they are "
+    "given `--run-program`."
+)
 
 
 class _Version(NamedTuple):

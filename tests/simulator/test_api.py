@@ -533,9 +533,9 @@ def test_the_locations_of_an_unknown_vm_are_an_empty_list() -> None:
 @pytest.mark.parametrize(
     ("choice", "message", "locations"),
     [
-        ("allow", "", [DISK_E, OFFSITE01, NAS01]),
+        ("allow", "", [NAS01, DISK_E, OFFSITE01]),
         ("refuse", "The virtual machine has a location", [DISK_E, OFFSITE01]),
-        ("move", "", [OFFSITE01, NAS01]),
+        ("move", "", [NAS01, OFFSITE01]),
     ],
 )
 def test_a_second_primary_location(choice: str, message: str, locations: list[str]) -> None:

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 
 from ..bulk import Pair
 from ..catalog import Catalog, impatient
-from ..client import Client
 from ..declared import DeclaredPairs
 from ..errors import SettingsError
 from ..lifecycle import AssignmentLifecycle
@@ -29,6 +28,8 @@ class Server:
     def __init__(
         self, settings: Settings, warn: Callable[[str], None], is_over: Callable[[], bool]
     ) -> None:
+        from ..client import Client
+
         self.client = Client(settings)
         self.lifecycle = AssignmentLifecycle(
             self.client, settle_seconds=settings.settle_seconds, is_over=is_over
@@ -104,13 +105,9 @@ class Context:
         Returns:
             The pairs that another resource declares as well, each with its URN.
         """
-        others = {}
-        for pair in pairs:
-            other = self._urns.setdefault(pair, urn)
-            if other != urn:
-                others[pair] = other
-            self._declared.add(*pair)
-        return others
+        declared = {pair: self._urns.setdefault(pair, urn) for pair in pairs}
+        self._declared.add(*declared)
+        return {pair: other for pair, other in declared.items() if other != urn}
 
     def is_declared(self, pair: Pair) -> bool:
         """Whether the program declares a pair, as far as this run has seen."""

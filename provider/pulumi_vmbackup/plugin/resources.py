@@ -8,10 +8,9 @@ from typing import Any, TypeGuard
 
 import pulumi
 
-from ..catalog import assignable
 from ..errors import ArgumentError
 from ..labels import location_labels, vm_labels
-from ..models import BackupLocation, VirtualMachine, normalize_guid
+from ..models import BackupLocation, VirtualMachine, assignable, normalize_guid
 from ..program import shown_without_traceback
 from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
 

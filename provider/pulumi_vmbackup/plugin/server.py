@@ -36,10 +36,9 @@ from pulumi.runtime.proto import (
 
 from .. import at_exit
 from ..catalog import Catalog
-from ..client import RUN_PROGRAM
 from ..errors import SettingsError, VmBackupError
 from ..redaction import redact
-from ..settings import SECRET_SETTINGS, SETTINGS, Settings, did_you_mean, read_settings
+from ..settings import RUN_PROGRAM, SECRET_SETTINGS, SETTINGS, Settings, did_you_mean, read_settings
 from . import functions
 from .assignment import AssignmentHandler
 from .assignment_set import AssignmentSetHandler

@@ -304,8 +304,8 @@ class Simulator:
         self._use_session(token)
         if self.behavior.unknown_vm == "refuse":
             self._known_vm(vm_ref)
-        vm = _guid(vm_ref)
-        listed = [location for ref, location in self._listed_assignments() if ref == vm]
+        vm, assigned = _guid(vm_ref), self._listed_assignments()
+        listed = [each for each in self.inventory.kinds if (vm, each) in assigned]
         return self._locations(listed, primary, offsite)
 
     def _listed_assignments(self) -> Mapping[tuple[str, str], None]:

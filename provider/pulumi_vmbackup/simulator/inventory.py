@@ -126,8 +126,8 @@ class Inventory:
             ) from None
 
     def locations_of(self, vm_ref: str) -> list[str]:
-        """The ids of the locations that a VM is assigned to."""
-        return [location_id for ref, location_id in self.assignments if ref == vm_ref]
+        """The ids of the locations that a VM is assigned to, in the order of the locations."""
+        return [each for each in self.kinds if (vm_ref, each) in self.assignments]
 
 
 def _objects(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
