@@ -1,106 +1,81 @@
-"""Times the Pulumi CLI with this provider, and with one that does nothing, side by side.
+"""Measures this provider beside an empty one, the naive style, and a bare loop of HTTP calls.
 
-python scripts/bench.py [COUNT …]     how many resources; 10 and 100 when left out
+    python scripts/bench.py             everything, in less than 20 minutes on 2 cores
+    python scripts/bench.py --quick     a look at it, in less than 3
+    python scripts/bench.py --report    write the report and the plots anew from results.json
 
-What the provider that does nothing takes is the engine's own work, and so the floor.
+The first and the last write docs/performance; the second prints its report.
 """
 
+from __future__ import annotations
+
+import platform
+import re
 import subprocess
 import sys
-import tempfile
 import time
-import uuid
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
-from pulumi_cli import isolated_environment
+import psutil
+from benchmark.measurement import Results
+from benchmark.plan import full_plan, quick_plan
+from benchmark.plots import write_plots
+from benchmark.report import report
+from benchmark.run import run_plan
+from benchmark.server import serving
+from pulumi_cli import ROOT
 
-from pulumi_vmbackup.simulator import Inventory, Simulator, serve
-
-ASSIGNMENTS = """\
-from pulumi_vmbackup import VmBackupLocationAssignment
-
-for vm_ref in {refs!r}:
-    VmBackupLocationAssignment(vm_ref, vm_ref=vm_ref, backup_location_id={location!r})
-"""
-NOTHING = """\
-from pulumi import dynamic
-
-
-class Provider(dynamic.ResourceProvider):
-    serialize_as_secret_always = False
-
-    def create(self, props):
-        return dynamic.CreateResult(props["vm_ref"], dict(props))
-
-
-class Nothing(dynamic.Resource, name="Nothing"):
-    pass
-
-
-for vm_ref in {refs!r}:
-    Nothing(Provider(), vm_ref, {{"vm_ref": vm_ref, "backup_location_id": {location!r}}})
-"""
-COMMANDS = ("up", "refresh", "destroy")
+FOLDER = ROOT / "docs" / "performance"
+RESULTS = FOLDER / "results.json"
 
 
 def main() -> None:
-    counts = [int(text) for text in sys.argv[1:]] or [10, 100]
-    print(f"{'':14} {'command':8} {'nothing':>9} {'vmbackup':>9} {'calls':>6} {'connections':>12}")
-    for count in counts:
-        inventory = Inventory.sample()
-        vm = next(iter(inventory.virtual_machines.values()))
-        refs = [str(uuid.uuid4()) for _ in range(count)]
-        inventory.virtual_machines = {ref: {**vm, "AltaroVirtualMachineRef": ref} for ref in refs}
-        inventory.assignments.clear()
-        names = {"refs": refs, "location": next(iter(inventory.kinds))}
-        simulator = Simulator(inventory)
-        with tempfile.TemporaryDirectory() as folder, serve(simulator) as base_url:
-            nothing = stack(Path(folder) / "nothing", NOTHING.format(**names), base_url)
-            assignments = stack(Path(folder) / "vmbackup", ASSIGNMENTS.format(**names), base_url)
-            for command in COMMANDS:
-                floor = seconds(nothing, command)
-                simulator.calls.clear()
-                simulator.connections = 0
-                ours = seconds(assignments, command)
-                print(
-                    f"{count:4} resources {command:8} {floor:7.1f} s {ours:7.1f} s "
-                    f"{len(simulator.calls):6} {simulator.connections:12}",
-                    flush=True,
-                )
+    if "--report" in sys.argv:
+        results = Results.from_json(RESULTS.read_text("utf-8"))
+    else:
+        is_quick = "--quick" in sys.argv
+        results = measured(is_quick=is_quick)
+        if is_quick:
+            print(report(results))
+            return
+        FOLDER.mkdir(exist_ok=True)
+        RESULTS.write_text(results.to_json(), "utf-8")
+    (FOLDER / "results.md").write_text(report(results), "utf-8")
+    write_plots(results, FOLDER)
+    print(f"Written to {FOLDER}.")
 
 
-def stack(folder: Path, program: str, base_url: str) -> tuple[Path, dict[str, str]]:
-    folder.mkdir()
-    (folder / "Pulumi.yaml").write_text("name: bench\nruntime: python\n")
-    (folder / "__main__.py").write_text(program)
-    environment = {
-        **isolated_environment(folder / "pulumi"),
-        "VMBACKUP_BASE_URL": base_url,
-        "VMBACKUP_USERNAME": "Administrator",
-        "VMBACKUP_PASSWORD": "simulator",
-    }
-    pulumi(folder, environment, "stack", "init", "bench")
-    return folder, environment
-
-
-def seconds(stack: tuple[Path, dict[str, str]], command: str) -> float:
+def measured(*, is_quick: bool) -> Results:
     started = time.monotonic()
-    pulumi(*stack, command, "--yes", "--skip-preview")
-    return time.monotonic() - started
+    results = Results(machine())
+    with serving() as server:
+        run_plan(quick_plan() if is_quick else full_plan(), server, results)
+    results.minutes = round((time.monotonic() - started) / 60, 1)
+    return results
 
 
-def pulumi(folder: Path, environment: dict[str, str], *arguments: str) -> None:
-    done = subprocess.run(
-        ["pulumi", *arguments, "--non-interactive"],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    if done.returncode != 0:
-        sys.exit(f"`pulumi {arguments[0]}` failed:\n{done.stdout.decode()}")
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    cli = subprocess.run(["pulumi", "version"], capture_output=True, text=True, check=True)
+    return {
+        "date": date.today().isoformat(),
+        "processor": f"{processor()}, {psutil.cpu_count()} cores",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        "Pulumi": f"CLI {cli.stdout.strip()}, SDK {version('pulumi')}",
+        "requests": version("requests"),
+        "urllib3": version("urllib3"),
+    }
+
+
+def processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return found[1] if found else platform.processor()
 
 
 if __name__ == "__main__":

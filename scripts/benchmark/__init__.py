@@ -1,0 +1,1 @@
+"""How fast this provider is, beside what it is measured against; run by scripts/bench.py."""

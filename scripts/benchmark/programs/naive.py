@@ -1,0 +1,62 @@
+"""What a user writes from Pulumi's documentation of dynamic providers.
+
+Each handler logs in, makes its one call and logs out, over connections of its own.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import requests
+from pulumi import dynamic
+
+# pulumi.dynamic wraps a function of pickle once more for each provider that it serializes and does
+# not restore it, so that some 300 resources of a provider like this one exceed Python's limit.
+sys.setrecursionlimit(100_000)
+
+
+class AssignmentProvider(dynamic.ResourceProvider):
+    def call(self, method: str, path: str) -> dict[str, Any]:
+        base = os.environ["VMBACKUP_BASE_URL"]
+        headers = {"Host": "localhost"}
+        login = {
+            "ServerAddress": "LOCALHOST",
+            "ServerPort": "36014",
+            "Username": os.environ["VMBACKUP_USERNAME"],
+            "Password": os.environ["VMBACKUP_PASSWORD"],
+            "Domain": "",
+        }
+        started = requests.post(f"{base}/sessions/start", json=login, headers=headers, timeout=30)
+        token = started.json()["Data"]
+        url = f"{base}/vms/backuplocations/{token}/{path}"
+        answer = requests.request(method, url, headers=headers, timeout=30).json()
+        requests.post(f"{base}/sessions/end/{token}", headers=headers, timeout=30)
+        if not answer["Success"]:
+            raise RuntimeError(answer["ErrorMessage"])
+        return dict(answer)
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        id_ = f"{props['vm_ref']}/{props['backup_location_id']}"
+        self.call("POST", id_)
+        return dynamic.CreateResult(id_, props)
+
+    def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
+        vm_ref, location_id = id_.split("/")
+        locations = self.call("GET", vm_ref)["BackupLocations"]
+        is_there = any(each["BackupLocationId"] == location_id for each in locations)
+        return dynamic.ReadResult(id_ if is_there else "", props)
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        self.call("DELETE", _id)
+
+
+class Assignment(dynamic.Resource):
+    def __init__(self, name: str, vm_ref: str, backup_location_id: str) -> None:
+        props = {"vm_ref": vm_ref, "backup_location_id": backup_location_id}
+        super().__init__(AssignmentProvider(), name, props)
+
+
+for vm_ref, location_id in json.loads(Path("pairs.json").read_text("utf-8")):
+    Assignment(f"{vm_ref}-{location_id[:8]}", vm_ref, location_id)

@@ -1,0 +1,62 @@
+"""The benchmark itself: that it still runs, and that what is published is what it measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.measurement import Results, bare_loop_of
+from benchmark.plan import Group, Side
+from benchmark.plots import write_plots
+from benchmark.report import report
+from benchmark.run import run_plan
+from benchmark.server import serving
+from benchmark.targets import targets
+from pulumi_cli import ROOT
+
+PUBLISHED = ROOT / "docs" / "performance"
+
+
+def test_a_small_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
+    results = Results({"processor": "some"})
+    sides = (
+        Side("floor", only=("up",)),
+        Side("naive", only=("up",)),
+        Side("dynamic", has_limit=True),
+        Side("plugin", 50, "VMBACKUP_PARALLEL_REQUESTS=1", only=("up",)),
+        Side("floor_set", only=("up",)),
+        Side("set", only=("up",)),
+    )
+    with serving() as server:
+        run_plan([Group(4, sides, locations=2, commands={"up": 1, "destroy": 1})], server, results)
+    seen = {(each.side, each.command): (each.calls, each.sessions) for each in results.measurements}
+    assert seen == {
+        ("floor", "up"): (0, 0),
+        ("naive", "up"): (12, 4),
+        ("dynamic", "up"): (9, 1),
+        (bare_loop_of("dynamic"), "up"): (9, 1),
+        ("plugin", "up"): (9, 1),
+        ("floor_set", "up"): (0, 0),
+        ("set", "up"): (6, 1),
+        ("dynamic", "destroy"): (6, 1),
+        (bare_loop_of("dynamic"), "destroy"): (6, 1),
+    }
+    assert all(each.vms == 2 and each.seconds > 0 for each in results.measurements)
+    text = report(Results.from_json(results.to_json()))
+    assert text == report(results)
+    assert "| 4 on 2 VMs | plugin `VMBACKUP_PARALLEL_REQUESTS=1` | 9 / 1 / 1 |" in text
+    write_plots(results, tmp_path)
+    assert sorted(file.name for file in tmp_path.glob("*.svg")) == ["50-ms.svg", "at-once.svg"]
+
+
+def test_what_is_published_is_what_was_measured() -> None:
+    results = Results.from_json((PUBLISHED / "results.json").read_text("utf-8"))
+    assert (PUBLISHED / "results.md").read_text("utf-8") == report(results)
+
+
+def test_each_missed_target_is_explained() -> None:
+    results = Results.from_json((PUBLISHED / "results.json").read_text("utf-8"))
+    guide = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    unexplained = [
+        each.work for each in targets(results) if not each.is_met and each.work not in guide
+    ]
+    assert not unexplained
