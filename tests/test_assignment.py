@@ -519,17 +519,30 @@ def test_a_wrong_setting_fails_the_program(
 
 
 @pytest.mark.usefixtures("recorder")
-def test_two_resources_of_one_pair_fail_the_program() -> None:
+@pytest.mark.parametrize("is_output", [False, True])
+def test_two_resources_of_one_pair_fail_the_program(*, is_output: bool) -> None:
     def program() -> None:
         VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01)
-        VmBackupLocationAssignment(
-            "b", vm_ref=pulumi.Output.from_input(SQL01), backup_location_id=NAS01
-        )
+        vm_ref = pulumi.Output.from_input(SQL01) if is_output else SQL01
+        VmBackupLocationAssignment("b", vm_ref=vm_ref, backup_location_id=NAS01)
 
     said = rf"VmBackupLocationAssignment::a and .*::b both assign VM {SQL01} to .* {NAS01}: remove"
     with pytest.raises(ArgumentError, match=said) as raised:
         run_program(program)
     assert isinstance(raised.value, ProgramError)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_two_resources_that_a_transformation_sets_apart_are_none_of_one_pair() -> None:
+    def of_sql02(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult:
+        return pulumi.ResourceTransformationResult({**args.props, "vm_ref": SQL02}, args.opts)
+
+    def program() -> None:
+        VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01)
+        options = pulumi.ResourceOptions(transformations=[of_sql02])
+        VmBackupLocationAssignment("b", vm_ref=SQL01, backup_location_id=NAS01, opts=options)
+
+    run_program(program)
 
 
 @pytest.mark.usefixtures("recorder")

@@ -1,5 +1,7 @@
 """The resource VmBackupLocationAssignment and its dynamic provider."""
 
+from __future__ import annotations
+
 import functools
 import os
 import sys
@@ -92,7 +94,9 @@ class VmBackupLocationAssignment(
     @property
     def connection(self) -> pulumi.Output[str | None]:
         """The name of the connection; None for the unnamed one."""
-        return self.__dict__.get("connection") or pulumi.Output.from_input(None)
+        if "connection" not in self.__dict__:
+            return pulumi.Output.from_input(None)
+        return self._output("connection")
 
     @property
     def assigned_at(self) -> pulumi.Output[str | None]:
@@ -124,10 +128,7 @@ class VmBackupLocationAssignment(
             _refuse_same_pair_twice(self, *pair)
 
     def _output(self, name: str) -> pulumi.Output[Any]:
-        """An output by its name.
-
-        Class annotations would do, but Pulumi evaluates them anew for each resource.
-        """
+        """An output by its name: Pulumi evaluates class annotations anew for each resource."""
         output: pulumi.Output[Any] = self.__dict__[name]
         return output
 

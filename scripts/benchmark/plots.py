@@ -90,4 +90,4 @@ def _draw(results: Results, answer_ms: int, command: str, plot: Axes) -> None:
                 capsize=3,
             )
     plot.set(xscale="log", yscale="log", title=command, xlabel="assignments", ylabel="seconds")
-    plot.grid(which="both", alpha=0.2)
+    plot.grid(alpha=0.3)

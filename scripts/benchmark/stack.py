@@ -89,7 +89,7 @@ class Stack:
         sampler.join()
         if process.returncode != 0:
             sys.exit(f"`pulumi {' '.join(arguments)}` failed:\n{output.decode()[-5000:]}")
-        return Cost(seconds, dict(peak_mb))
+        return Cost(seconds, {kind: round(used, 1) for kind, used in peak_mb.items()})
 
     def state_bytes(self) -> int:
         """How large the stack's state is."""

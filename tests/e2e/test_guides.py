@@ -359,6 +359,11 @@ def test_reliability(stack: Stack, simulator: Simulator) -> None:
     assert simulator.inventory.locations_of(SQL01) == [OFFSITE01]
 
 
+def test_performance(stack: Stack) -> None:
+    run_guide("performance.md", stack)
+    assert stack.pulumi("config", "get", "vmbackup:parallelRequests").strip() == "8"
+
+
 def test_the_commands_of_the_example_several_servers_are_in_its_guide() -> None:
     readme = (ROOT / "examples" / "several-servers" / "README.md").read_text("utf-8")
     shown = re.findall(r"^\$ pulumi config .+$", readme, re.M)

@@ -132,7 +132,7 @@ def test_each_setting_stands_in_the_table_with_its_variable() -> None:
         assert README.count(row) == 1, row
 
 
-@pytest.mark.parametrize("word", ["quickstart", "test", "check", "bench"])
+@pytest.mark.parametrize("word", ["quickstart", "test", "check", "bench", "bench-quick"])
 def test_each_make_target_in_the_readme_is_one(word: str) -> None:
     assert f"make {word}" in README
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
