@@ -22,6 +22,7 @@ from .declared import DeclaredPairs
 from .errors import ArgumentError, SettingsError, VmBackupError
 from .lifecycle import AssignmentLifecycle, age_seconds, now
 from .models import Assignment, BackupLocation, VirtualMachine, assignable, normalize_guid
+from .outputs import AssignmentOutputs
 from .program import once_per_program, program_settings, shown_without_traceback
 from .run import Run
 from .settings import Settings, read_settings
@@ -36,7 +37,7 @@ _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
 class VmBackupLocationAssignment(
-    dynamic.Resource, module="vmbackup", name="VmBackupLocationAssignment"
+    AssignmentOutputs, dynamic.Resource, module="vmbackup", name="VmBackupLocationAssignment"
 ):
     """Assigns a virtual machine to a backup location of VM Backup.
 
@@ -67,41 +68,11 @@ class VmBackupLocationAssignment(
     """
 
     @property
-    def vm_ref(self) -> pulumi.Output[str]:
-        """The VM's AltaroVirtualMachineRef, in lower case without braces."""
-        return self._output("vm_ref")
-
-    @property
-    def backup_location_id(self) -> pulumi.Output[str]:
-        """The BackupLocationId, in lower case without braces."""
-        return self._output("backup_location_id")
-
-    @property
-    def vm_name(self) -> pulumi.Output[str | None]:
-        """The VM's name when it was assigned; None when the server did not tell."""
-        return self._output("vm_name")
-
-    @property
-    def location_path(self) -> pulumi.Output[str | None]:
-        """The location's LocationPath; None when the server did not tell."""
-        return self._output("location_path")
-
-    @property
-    def kind(self) -> pulumi.Output[str | None]:
-        """``"primary"`` or ``"offsite"``; None when the server did not tell."""
-        return self._output("kind")
-
-    @property
     def connection(self) -> pulumi.Output[str | None]:
         """The name of the connection; None for the unnamed one."""
         if "connection" not in self.__dict__:
             return pulumi.Output.from_input(None)
         return self._output("connection")
-
-    @property
-    def assigned_at(self) -> pulumi.Output[str | None]:
-        """When Pulumi assigned or adopted it, as ISO 8601 in UTC."""
-        return self._output("assigned_at")
 
     def __init__(
         self,
@@ -126,11 +97,6 @@ class VmBackupLocationAssignment(
             pulumi.Output.all(*pair).apply(lambda known: _refuse_same_pair_twice(self, *known))
         else:
             _refuse_same_pair_twice(self, *pair)
-
-    def _output(self, name: str) -> pulumi.Output[Any]:
-        """An output by its name: Pulumi evaluates class annotations anew for each resource."""
-        output: pulumi.Output[Any] = self.__dict__[name]
-        return output
 
 
 def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[str, Any]:

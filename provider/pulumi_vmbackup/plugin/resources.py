@@ -11,8 +11,9 @@ import pulumi
 from ..errors import ArgumentError
 from ..labels import location_labels, vm_labels
 from ..models import BackupLocation, VirtualMachine, assignable, normalize_guid
+from ..outputs import AssignmentOutputs
 from ..program import shown_without_traceback
-from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
+from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, camel_case
 
 Assignments = Mapping[
     VirtualMachine | str, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]
@@ -76,15 +77,15 @@ class Provider(pulumi.ProviderResource):
 
 class _Resource(pulumi.CustomResource):
     def _output(self, name: str) -> pulumi.Output[Any]:
-        """An output by its name in the schema.
+        """An output by the name that it has in Python.
 
         Pulumi's own getters would translate all keys of a map too, and so the names of VMs.
         """
-        output: pulumi.Output[Any] = self.__dict__[name]
+        output: pulumi.Output[Any] = self.__dict__[camel_case(name)]
         return output
 
 
-class VmBackupLocationAssignment(_Resource):
+class VmBackupLocationAssignment(_Resource, AssignmentOutputs):
     """Assigns a virtual machine to a backup location, as the dynamic resource of this name does.
 
     It can be imported, with the id ``<vmRef>/<backupLocationId>``.
@@ -100,36 +101,6 @@ class VmBackupLocationAssignment(_Resource):
     Raises:
         ArgumentError: the VM is not configured in VM Backup.
     """
-
-    @property
-    def vm_ref(self) -> pulumi.Output[str]:
-        """The VM's AltaroVirtualMachineRef, in lower case without braces."""
-        return self._output("vmRef")
-
-    @property
-    def backup_location_id(self) -> pulumi.Output[str]:
-        """The BackupLocationId, in lower case without braces."""
-        return self._output("backupLocationId")
-
-    @property
-    def vm_name(self) -> pulumi.Output[str | None]:
-        """The VM's name when it was assigned; None when the server did not tell."""
-        return self._output("vmName")
-
-    @property
-    def location_path(self) -> pulumi.Output[str | None]:
-        """The location's LocationPath; None when the server did not tell."""
-        return self._output("locationPath")
-
-    @property
-    def kind(self) -> pulumi.Output[str | None]:
-        """``"primary"`` or ``"offsite"``; None when the server did not tell."""
-        return self._output("kind")
-
-    @property
-    def assigned_at(self) -> pulumi.Output[str | None]:
-        """When Pulumi assigned or adopted it, as ISO 8601 in UTC; None after an import."""
-        return self._output("assignedAt")
 
     def __init__(
         self,
@@ -181,12 +152,12 @@ class VmBackupLocationAssignmentSet(_Resource):
 
         In the form of ``assignments``; None when there is nothing. The next update un-assigns it.
         """
-        return self._output("otherAssignments")
+        return self._output("other_assignments")
 
     @property
     def assigned_at(self) -> pulumi.Output[str | None]:
         """When Pulumi last assigned something of it, as ISO 8601 in UTC; None when it never did."""
-        return self._output("assignedAt")
+        return self._output("assigned_at")
 
     def __init__(
         self,
