@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gc
 import json
 import pickle
 import threading
@@ -532,17 +534,51 @@ def test_two_resources_of_one_pair_fail_the_program(*, is_output: bool) -> None:
     assert isinstance(raised.value, ProgramError)
 
 
+def given_another_vm(vm_ref: str) -> pulumi.ResourceOptions:
+    """What changes a resource's VM after the program has named it."""
+
+    def change(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult:
+        return pulumi.ResourceTransformationResult({**args.props, "vm_ref": vm_ref}, args.opts)
+
+    return pulumi.ResourceOptions(transformations=[change])
+
+
 @pytest.mark.usefixtures("recorder")
-def test_two_resources_that_a_transformation_sets_apart_are_none_of_one_pair() -> None:
-    def of_sql02(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult:
-        return pulumi.ResourceTransformationResult({**args.props, "vm_ref": SQL02}, args.opts)
+def test_what_a_transformation_makes_of_resources_decides_whether_they_are_of_one_pair() -> None:
+    def apart() -> None:
+        VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01)
+        another = given_another_vm(SQL02)
+        VmBackupLocationAssignment("b", vm_ref=SQL01, backup_location_id=NAS01, opts=another)
+
+    def together() -> None:
+        VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01)
+        another = given_another_vm(SQL01)
+        VmBackupLocationAssignment("b", vm_ref=SQL02, backup_location_id=NAS01, opts=another)
+
+    def two_of_three() -> None:
+        apart()
+        VmBackupLocationAssignment("c", vm_ref=SQL01, backup_location_id=NAS01)
+
+    run_program(apart)
+    with pytest.raises(ArgumentError, match="::a and .*::b both assign"):
+        run_program(together)
+    with pytest.raises(ArgumentError, match="::a and .*::c both assign"):
+        run_program(two_of_three)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_resource_that_the_program_has_dropped_still_declares_its_pair() -> None:
+    async def known_later() -> str:
+        await asyncio.sleep(0.05)  # until the first is registered
+        gc.collect()
+        return SQL01
 
     def program() -> None:
         VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01)
-        options = pulumi.ResourceOptions(transformations=[of_sql02])
-        VmBackupLocationAssignment("b", vm_ref=SQL01, backup_location_id=NAS01, opts=options)
+        VmBackupLocationAssignment("b", vm_ref=known_later(), backup_location_id=NAS01)
 
-    run_program(program)
+    with pytest.raises(ArgumentError, match="::a and .*::b both assign"):
+        run_program(program)
 
 
 @pytest.mark.usefixtures("recorder")

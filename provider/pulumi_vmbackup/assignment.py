@@ -11,7 +11,6 @@ from dataclasses import asdict
 from functools import partial
 from inspect import isawaitable
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 import pulumi
 from pulumi import dynamic
@@ -70,8 +69,6 @@ class VmBackupLocationAssignment(
     @property
     def connection(self) -> pulumi.Output[str | None]:
         """The name of the connection; None for the unnamed one."""
-        if "connection" not in self.__dict__:
-            return pulumi.Output.from_input(None)
         return self._output("connection")
 
     def __init__(
@@ -88,15 +85,15 @@ class VmBackupLocationAssignment(
             properties = {
                 **_parts(vm_ref, partial(_parts_of_vm, connection=connection)),
                 **_parts(backup_location_id, partial(_parts_of_location, connection=connection)),
-                **({"connection": connection} if connection else {}),
+                "connection": connection,
                 "assigned_at": None,
             }
-        pair = properties["vm_ref"], properties["backup_location_id"]
         super().__init__(VmBackupLocationAssignmentProvider(), name, properties, opts)
-        if any(isinstance(id_, pulumi.Output) for id_ in pair):
-            pulumi.Output.all(*pair).apply(lambda known: _refuse_same_pair_twice(self, *known))
-        else:
-            _refuse_same_pair_twice(self, *pair)
+        _refuse_same_pair_twice(self)
+
+    def _output(self, name: str) -> pulumi.Output[Any]:
+        output: pulumi.Output[Any] = self.__dict__[name]
+        return output
 
 
 def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[str, Any]:
@@ -149,39 +146,28 @@ def _refuse_other_object(key: str, value: object) -> None:
 
 
 @once_per_program
-def _declaring() -> WeakValueDictionary[tuple[str, str], VmBackupLocationAssignment]:
+def _urns() -> dict[tuple[str, str], str]:
     """The resource that declares a pair, for each pair of the program."""
-    return WeakValueDictionary()
+    return {}
 
 
-def _refuse_same_pair_twice(
-    resource: VmBackupLocationAssignment, *ids: object
-) -> pulumi.Output[None] | None:
+def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
     """Fail the program, so a preview as well, when two of its resources are of the same pair."""
-    try:
-        vm_ref, backup_location_id = map(normalize_guid, ids)
-    except ArgumentError:
-        return None  # which the provider's check says
-    first = _declaring().setdefault((vm_ref, backup_location_id), resource)
-    if first is resource:
-        return None
+    urns = _urns()
 
     def refuse(outputs: list[str]) -> None:
-        urns, vm_refs, location_ids = zip(outputs[:3], outputs[3:], strict=True)
-        if len({*urns}) == 2 and len({*vm_refs}) == len({*location_ids}) == 1:
+        urn, vm_ref, backup_location_id = outputs
+        first = urns.setdefault((vm_ref, backup_location_id), urn)
+        if first != urn:
             with shown_without_traceback():
+                first, second = sorted((first, urn))
                 raise ArgumentError(
-                    f"The resources {min(urns)} and {max(urns)} both assign VM {vm_ref} to backup "
+                    f"The resources {first} and {second} both assign VM {vm_ref} to backup "
                     f"location {backup_location_id}: remove one of them."
                 )
 
-    # A transformation of the program may have changed what they were given.
-    both = (
-        output
-        for each in (first, resource)
-        for output in (each.urn, each.vm_ref, each.backup_location_id)
-    )
-    return pulumi.Output.all(*both).apply(refuse)
+    # What they were given may have been changed by a transformation, or be kept from changing.
+    pulumi.Output.all(resource.urn, resource.vm_ref, resource.backup_location_id).apply(refuse)
 
 
 def _sentence_first(handler: _Handler) -> _Handler:
@@ -222,7 +208,7 @@ def _shared_lifecycle(settings: Settings) -> AssignmentLifecycle:
         return _lifecycles[settings]
 
 
-def _lifecycle(config: dynamic.Config, connection: str | None) -> AssignmentLifecycle:
+def _configured_lifecycle(config: dynamic.Config, connection: str | None) -> AssignmentLifecycle:
     """The lifecycle of a connection, by the stack's configuration and the environment."""
 
     def get_config(key: str) -> object:
@@ -242,7 +228,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         # Settings are read when they are needed, and once: a preview needs none.
-        self._lifecycle = functools.cache(partial(_lifecycle, req.config))
+        self._lifecycle = functools.cache(partial(_configured_lifecycle, req.config))
 
     @_sentence_first
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:

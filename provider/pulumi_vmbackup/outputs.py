@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
@@ -12,6 +13,9 @@ class AssignmentOutputs:
 
     Properties rather than class annotations, which Pulumi evaluates anew for each resource.
     """
+
+    # An output by the name that it has in Python; each surface has them under names of its own.
+    _output: Callable[[str], pulumi.Output[Any]]
 
     @property
     def vm_ref(self) -> pulumi.Output[str]:
@@ -42,8 +46,3 @@ class AssignmentOutputs:
     def assigned_at(self) -> pulumi.Output[str | None]:
         """When Pulumi assigned or adopted it, as ISO 8601 in UTC; None after an import."""
         return self._output("assigned_at")
-
-    def _output(self, name: str) -> pulumi.Output[Any]:
-        """An output by the name that it has in Python."""
-        output: pulumi.Output[Any] = self.__dict__[name]
-        return output

@@ -72,17 +72,8 @@ def program_settings(connection: str | None = None) -> Settings:
     Raises:
         SettingsError: a value cannot be used, or there is no such connection.
     """
-    settings = _settings()
-    if connection not in settings:
-        _warn_of_plain_text_secrets()
-        settings[connection] = read_settings(pulumi.Config("vmbackup").get, os.environ, connection)
-    return settings[connection]
-
-
-@once_per_program
-def _settings() -> dict[str | None, Settings]:
-    """The settings of each connection that the program has used, read once."""
-    return {}
+    _warn_of_plain_text_secrets()
+    return read_settings(pulumi.Config("vmbackup").get, os.environ, connection)
 
 
 @once_per_program

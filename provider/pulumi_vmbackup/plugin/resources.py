@@ -85,7 +85,7 @@ class _Resource(pulumi.CustomResource):
         return output
 
 
-class VmBackupLocationAssignment(_Resource, AssignmentOutputs):
+class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
     """Assigns a virtual machine to a backup location, as the dynamic resource of this name does.
 
     It can be imported, with the id ``<vmRef>/<backupLocationId>``.
