@@ -560,9 +560,9 @@ def test_what_a_transformation_makes_of_resources_decides_whether_they_are_of_on
         VmBackupLocationAssignment("c", vm_ref=SQL01, backup_location_id=NAS01)
 
     run_program(apart)
-    with pytest.raises(ArgumentError, match="::a and .*::b both assign"):
+    with pytest.raises(ArgumentError, match=r"::a and .*::b both assign"):
         run_program(together)
-    with pytest.raises(ArgumentError, match="::a and .*::c both assign"):
+    with pytest.raises(ArgumentError, match=r"::a and .*::c both assign"):
         run_program(two_of_three)
 
 
@@ -577,7 +577,7 @@ def test_a_resource_that_the_program_has_dropped_still_declares_its_pair() -> No
         VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01)
         VmBackupLocationAssignment("b", vm_ref=known_later(), backup_location_id=NAS01)
 
-    with pytest.raises(ArgumentError, match="::a and .*::b both assign"):
+    with pytest.raises(ArgumentError, match=r"::a and .*::b both assign"):
         run_program(program)
 
 
