@@ -9,15 +9,13 @@ WHOLE_LIFE = {"preview": 1, "up": 1, "unchanged up": 1, "refresh": 1, "destroy":
 EIGHT_AT_A_TIME = "VMBACKUP_PARALLEL_REQUESTS=8"
 ONE_AT_A_TIME = "VMBACKUP_PARALLEL_REQUESTS=1"
 NO_LOG = "no automatic log"
+NO_SETTING = "nothing set"
 
 # What a user may set, and what may cost or save time.
 SETTINGS = (
-    "",
     "PULUMI_SKIP_CHECKPOINTS=true",
     "PULUMI_DIY_BACKEND_GZIP=true",
-    "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS=true",
     "PULUMI_PARALLEL=1",
-    "PULUMI_PARALLEL=64",
 )
 
 
@@ -28,7 +26,8 @@ class Side:
     Attributes:
         program: its name below programs/.
         answer_ms: how long the server takes for each answer.
-        setting: an environment variable that it runs with, as ``NAME=value``, or NO_LOG.
+        setting: an environment variable that it runs with, as ``NAME=value``; or NO_LOG; or
+            NO_SETTING, for what those with a setting are beside.
         only: the commands that it takes part in; None for all.
         rounds: in how many rounds it takes part; None for all.
         has_limit: whether the HTTP calls that it makes are made in a bare loop as well.
@@ -71,14 +70,14 @@ def full_plan() -> list[Group]:
             300,
             (
                 Side("floor"),
-                Side("floor_outputs", only=("preview", "up", "unchanged up")),
+                Side("floor_outputs", only=("preview", "up", "unchanged up"), rounds=2),
                 Side("naive", only=("preview", "up", "unchanged up", "refresh"), rounds=1),
                 Side("dynamic", has_limit=True),
                 Side("plugin"),
                 Side("set", rounds=1),
             ),
             commands=often,
-            rounds=2,
+            rounds=3,
         ),
         Group(300, (Side("dynamic", 50), Side("plugin", 50))),
         Group(
@@ -108,7 +107,10 @@ def full_plan() -> list[Group]:
         ),
         Group(
             10_000,
-            (Side("floor_set"), Side("set", has_limit=True)),
+            (
+                Side("floor_set", only=("preview", "up", "unchanged up", "preview of one change")),
+                Side("set"),
+            ),
             commands={
                 "preview": 1,
                 "up": 1,
@@ -125,8 +127,9 @@ def full_plan() -> list[Group]:
         ),
         Group(
             300,
-            tuple(Side("plugin", setting=each) for each in SETTINGS),
+            tuple(Side("plugin", setting=each) for each in (NO_SETTING, *SETTINGS)),
             commands={"up": 1},
+            rounds=2,
         ),
         Group(300, (Side("lookups"),), commands={"up": 1}),
     ]

@@ -22,10 +22,12 @@ class _Line(NamedTuple):
 
 
 _COMMANDS = ("preview", "up", "unchanged up", "refresh", "destroy")
-# The floor and the limit are broken lines, since nothing can be below them.
+# What the others are held against has broken lines.
 _LINES = (
     _Line("floor", color="black", style="--"),
-    _Line(bare_loop_of("dynamic"), color="gray", style=":"),
+    _Line("floor_set", color="gray", style="--"),
+    _Line(bare_loop_of("dynamic"), color="black", style=":"),
+    _Line(bare_loop_of("set"), color="gray", style=":"),
     _Line("naive", color="tab:red"),
     _Line("dynamic", color="tab:blue"),
     _Line("plugin", color="tab:green"),
@@ -68,7 +70,7 @@ def _draw(results: Results, answer_ms: int, command: str, plot: Axes) -> None:
                     line.side,
                     count,
                     command,
-                    answer_ms=0 if line.side == "floor" else answer_ms,
+                    answer_ms=0 if line.side.startswith("floor") else answer_ms,  # it asks nothing
                     setting=line.setting,
                 )
             )

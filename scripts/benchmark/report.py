@@ -8,14 +8,15 @@ from math import log
 from statistics import median
 
 from .measurement import COMMANDS, Measurement, Results
-from .plan import SETTINGS
+from .plan import NO_SETTING, SETTINGS
 from .targets import targets
 
 _LEGEND = """\
 `floor` is a provider that does nothing, `floor_outputs` the same with as many outputs as an
-assignment has, `floor_set` the same with one resource that holds a set's map. `naive` is the style
-of Pulumi's documentation, `dynamic` and `plugin` are this package's single resources, `set` is its
-set. A `bare loop` makes the HTTP calls of another side over one connection, one after the other.
+assignment has, `floor_set` the same with one resource that holds a set's map. All three are dynamic
+providers, so that a plugin may take less. `naive` is the style of Pulumi's documentation, `dynamic`
+and `plugin` are this package's single resources, `set` is its set. A `bare loop` makes the HTTP
+calls of another side over one connection, one after the other.
 """
 
 
@@ -95,13 +96,14 @@ def _memory(results: Results) -> str:
     measured = [each for each in results.measurements if each.provider_mb and not each.setting]
     for (count, vms, side, _), of_case in _cases(measured).items():
         programs = [each.program_mb for each in of_case if each.program_mb]
+        states = [each.state_bytes for each in of_case if each.state_bytes and each.command == "up"]
         rows.append(
             (
                 _count(count, vms),
                 side,
                 f"{max(each.provider_mb or 0 for each in of_case):.0f}",
                 f"{max(programs):.0f}" if programs else "",
-                f"{max(each.state_bytes or 0 for each in of_case) / 1000:,.1f}",
+                f"{max(states) / 1000:,.1f}" if states else "",
             )
         )
     columns = ("assignments", "side", "provider, MiB", "program, MiB", "state, kB")
@@ -109,11 +111,11 @@ def _memory(results: Results) -> str:
 
 
 def _settings(results: Results) -> str:
-    rows = []
-    for setting in SETTINGS:
-        seconds = results.of("plugin", 300, "up", setting=setting)
-        if seconds:
-            rows.append((_code(setting) or "none", f"{seconds[-1].seconds:.2f}"))
+    rows = [
+        (_code(setting), _seconds(measured))
+        for setting in (NO_SETTING, *SETTINGS)
+        if (measured := results.of("plugin", 300, "up", setting=setting))
+    ]
     return _markdown(("setting", "`up` of 300 single resources, plugin, seconds"), rows)
 
 

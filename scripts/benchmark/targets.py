@@ -43,55 +43,65 @@ def targets(results: Results) -> list[Target]:
 def _singles(results: Results) -> Iterator[Target]:
     for program in ("dynamic", "plugin"):
         for command in ("up", "destroy"):
-            floor = results.seconds("floor", 300, command)
             bare = results.seconds(bare_loop_of("dynamic"), 300, command)
-            ours = results.seconds(program, 300, command)
-            if floor and bare and ours:
+            times = _times(results, program, command, bare)
+            if times:
                 yield Target(
                     f"300 single resources, {program}: {command}",
                     "≤ 1.15 × floor + bare loop",
-                    f"{(ours - bare) / floor:.2f} × floor + bare loop",
-                    ours <= 1.15 * floor + bare,
+                    f"{_text(times)} × floor + bare loop",
+                    median(times) <= 1.15,
                 )
         for command in ("unchanged up", "preview"):
-            floor = results.seconds("floor", 300, command)
-            ours = results.seconds(program, 300, command)
-            if floor and ours:
+            times = _times(results, program, command, 0)
+            if times:
                 yield Target(
                     f"300 single resources, {program}: {command}",
                     "≤ 1.05 × floor",
-                    f"{ours / floor:.2f} × floor",
-                    ours <= 1.05 * floor,
+                    f"{_text(times)} × floor",
+                    median(times) <= 1.05,
                 )
 
 
 def _refresh(results: Results) -> Iterator[Target]:
     for program in ("dynamic", "plugin"):
-        floor = results.seconds("floor", 300, "refresh", vms=100)
         bare = results.seconds(bare_loop_of("dynamic"), 300, "refresh", vms=100)
-        ours = results.of(program, 300, "refresh", vms=100)
-        if floor and bare and ours:
-            seconds = median(each.seconds for each in ours)
-            lists = {each.calls - 2 for each in ours}  # but for the session's start and end
+        times = _times(results, program, "refresh", bare, vms=100)
+        if times:
+            measured = results.of(program, 300, "refresh", vms=100)
+            lists = {each.calls - 2 for each in measured}  # but for the session's start and end
             yield Target(
                 f"refresh of 300 assignments on 100 VMs, {program}",
                 "100 GETs, ≤ 1.3 × floor + bare loop",
-                f"{', '.join(map(str, lists))} GETs, "
-                f"{(seconds - bare) / floor:.2f} × floor + bare loop",
-                lists == {100} and seconds <= 1.3 * floor + bare,
+                f"{', '.join(map(str, lists))} GETs, {_text(times)} × floor + bare loop",
+                lists == {100} and median(times) <= 1.3,
             )
+
+
+def _times(
+    results: Results, program: str, command: str, bare: float | None, vms: int = 300
+) -> list[float]:
+    """How many times the floor each run of 300 took, beyond the bare loop; none if unknown."""
+    floor = results.seconds("floor", 300, command, vms=vms)
+    if floor is None or bare is None:
+        return []
+    return [(each.seconds - bare) / floor for each in results.of(program, 300, command, vms=vms)]
+
+
+def _text(times: list[float]) -> str:
+    return f"{median(times):.2f} ({min(times):.2f}–{max(times):.2f})"
 
 
 def _set_of_1000(results: Results) -> Iterator[Target]:
     ours = results.seconds("set", 1000, "up")
-    floor = results.seconds("floor_set", 1000, "up")
+    fixed = results.seconds("floor", 10, "up")
     bare = results.seconds(bare_loop_of("set"), 1000, "up")
-    if ours and floor and bare:
+    if ours and fixed and bare:
         yield Target(
             "set of 1,000: up",
-            "≤ 3 × bare loop + the engine's time",
-            f"{(ours - floor) / bare:.2f} × bare loop + the engine's time",
-            ours <= 3 * bare + floor,
+            "≤ 3 × bare loop + the engine's time for 10 resources",
+            f"{(ours - fixed) / bare:.2f} × bare loop + the engine's time for 10 resources",
+            ours <= 3 * bare + fixed,
         )
     for program in ("dynamic", "plugin"):
         singles = results.seconds(program, 1000, "up")
@@ -124,16 +134,15 @@ def _set_of_10_000(results: Results) -> Iterator[Target]:
 
 
 def _parallel_set(results: Results) -> Iterator[Target]:
-    for count in (100, 1000):
-        eight = results.seconds("set", count, "up", answer_ms=50, setting=EIGHT_AT_A_TIME)
-        one = results.seconds("set", count, "up", answer_ms=50, setting=ONE_AT_A_TIME)
-        if eight and one and count == 1000:
-            yield Target(
-                "set of 1,000, 50 ms an answer: up with 8 requests at a time",
-                "≥ 6 × faster than one at a time",
-                f"{one / eight:.1f} × faster",
-                one >= 6 * eight,
-            )
+    eight = results.seconds("set", 1000, "up", answer_ms=50, setting=EIGHT_AT_A_TIME)
+    one = results.seconds("set", 1000, "up", answer_ms=50, setting=ONE_AT_A_TIME)
+    if eight and one:
+        yield Target(
+            "set of 1,000, 50 ms an answer: up with 8 requests at a time",
+            "≥ 6 × faster than one at a time",
+            f"{one / eight:.1f} × faster",
+            one >= 6 * eight,
+        )
 
 
 def _imports(results: Results) -> Iterator[Target]:

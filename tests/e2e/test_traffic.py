@@ -56,7 +56,7 @@ ASSIGN, LIST, UNASSIGN = (f"{method} /vms/backuplocations" for method in ("POST"
 @pytest.fixture(autouse=True)
 def slow_answers(simulator: Simulator) -> None:
     """So slow that as many calls as may be are under way at a time."""
-    simulator.answer_seconds = 0.1
+    simulator.answer_seconds = 0.2
 
 
 def declare(stack: Stack, pairs: list[tuple[str, str]]) -> None:
@@ -94,8 +94,15 @@ def test_single_resources(module: str, stack: Stack, simulator: Simulator) -> No
     declare(stack, PAIRS[:1])
     stack.up("--parallel", "1")
     assert sent(simulator) == {**SESSION, **NAMES, ASSIGN: 1, UNASSIGN: 11, "connections": 1}
+    declare(stack, PAIRS)
+    stack.up()
+    assert sent(simulator) == {**SESSION, **NAMES, ASSIGN: 11, "connections": 4}
+    stack.refresh()
+    traffic = sent(simulator)  # threads that want the same VM wait for one call
+    assert traffic.pop("connections") <= 4
+    assert traffic == {**SESSION, LIST: 4}
     stack.pulumi("destroy", "--yes", "--skip-preview")
-    assert sent(simulator) == {**SESSION, UNASSIGN: 1, "connections": 1}
+    assert sent(simulator) == {**SESSION, UNASSIGN: 12, "connections": 4}
 
 
 @pytest.mark.parametrize("at_a_time", [4, 8])
