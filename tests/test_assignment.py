@@ -504,6 +504,18 @@ def test_a_connection_that_only_the_state_knows_is_said_to_be_needed(handler: st
 
 
 @pytest.mark.usefixtures("recorder")
+def test_a_connection_that_is_no_text_fails_the_program() -> None:
+    for value in (5, pulumi.Output.from_input("site-b")):
+        with pytest.raises(ArgumentError, match=r"^connection is .*: give the name of a conn"):
+            VmBackupLocationAssignment(
+                "sql01",
+                vm_ref=SQL01,
+                backup_location_id=NAS01,
+                connection=value,  # type: ignore[arg-type]
+            )
+
+
+@pytest.mark.usefixtures("recorder")
 def test_an_unknown_connection_fails_the_program() -> None:
     with pytest.raises(SettingsError, match="There is no connection 'site-b'"):
         VmBackupLocationAssignment(

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from types import NoneType
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import pulumi
 from pulumi.runtime import is_config_secret
 
-from .errors import VmBackupError
+from .errors import ArgumentError, VmBackupError
 from .settings import (
     SECRET_SETTINGS,
     Settings,
@@ -70,8 +71,11 @@ def program_settings(connection: str | None = None) -> Settings:
         connection: the name of the connection; None for the unnamed one.
 
     Raises:
+        ArgumentError: the connection's name is no text.
         SettingsError: a value cannot be used, or there is no such connection.
     """
+    if not isinstance(connection, (str, NoneType)):
+        raise ArgumentError(f"connection is {connection!r}: give the name of a connection as text.")
     _warn_of_plain_text_secrets()
     return read_settings(pulumi.Config("vmbackup").get, os.environ, connection)
 
