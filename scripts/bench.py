@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import platform
 import re
+import shutil
 import subprocess
+import sys
 import time
 from datetime import date
 from importlib.metadata import version
@@ -36,6 +38,8 @@ def main() -> None:
         "--report", action="store_true", help="write report and plots anew from results.json"
     )
     arguments = parser.parse_args()
+    if not arguments.report and not shutil.which("pulumi"):
+        sys.exit("There is no Pulumi CLI on PATH: run `make bench`, which gets one.")
     if arguments.quick:
         print(report(measured(quick_plan())))
         return
@@ -82,4 +86,7 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Stopped; nothing was written.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from math import log
 from statistics import median
@@ -17,29 +17,30 @@ assignment has, `floor_set` the same with one resource that holds a set's map. A
 providers, so that a plugin may take less. `naive` is the style of Pulumi's documentation, `dynamic`
 and `plugin` are this package's single resources, `set` is its set. A `bare loop` makes the HTTP
 calls of another side over one connection, one after the other.
+
+Seconds are the median of the runs, with the least and the most of them where there are several.
+Memory is sampled ten times a second.
 """
 
 
 def report(results: Results) -> str:
-    """The whole report."""
-    parts = ["# Results of `make bench`\n", _LEGEND, _machine(results)]
-    parts += ["## Targets\n", _targets(results)]
-    for answer_ms in sorted({each.answer_ms for each in results.measurements}):
-        parts.append(f"## Seconds, {_answering(answer_ms)}\n")
-        parts.append("The median, and the least and the most of those that were measured.\n")
-        parts.append(_table(results, answer_ms, _seconds))
-    parts += ["## HTTP calls / connections / sessions\n"]
-    for answer_ms in sorted({each.answer_ms for each in results.measurements}):
-        parts.append(f"Of servers that answer {_answering(answer_ms)}:\n")
-        parts.append(_table(results, answer_ms, _traffic))
-    parts += ["## Memory and state\n", _memory(results)]
-    parts += ["## Settings of Pulumi\n", _settings(results)]
-    parts += ["## Growth\n", _growth(results)]
-    return "\n".join(filter(None, parts))
+    """The whole report, without the parts that nothing was measured for."""
+    parts = {"Targets": _targets(results)}
+    answers = sorted({each.answer_ms for each in results.measurements})
+    for answer_ms in answers:
+        parts[f"Seconds, {_answering(answer_ms)}"] = _table(results, answer_ms, _seconds)
+    for answer_ms in answers:
+        title = f"HTTP calls / connections / sessions, {_answering(answer_ms)}"
+        parts[title] = _table(results, answer_ms, _traffic)
+    parts["Memory and state, the most that was seen"] = _memory(results)
+    parts["Settings of Pulumi"] = _settings(results)
+    parts["Growth, by which power of the number of assignments"] = _growth(results)
+    head = f"# What was measured\n\n{_LEGEND}\n{_machine(results)}"
+    return "\n".join((head, *(f"## {title}\n\n{table}" for title, table in parts.items() if table)))
 
 
 def _answering(answer_ms: int) -> str:
-    return f"after {answer_ms} ms" if answer_ms else "at once"
+    return f"with answers after {answer_ms} ms" if answer_ms else "with answers at once"
 
 
 def _machine(results: Results) -> str:
@@ -107,7 +108,7 @@ def _memory(results: Results) -> str:
             )
         )
     columns = ("assignments", "side", "provider, MiB", "program, MiB", "state, kB")
-    return f"The most that was seen, sampled ten times a second.\n\n{_markdown(columns, rows)}"
+    return _markdown(columns, rows)
 
 
 def _settings(results: Results) -> str:
@@ -131,15 +132,17 @@ def _growth(results: Results) -> str:
                 power = log(after / before) / log(more / fewer) if before and after else None
                 cells.append("" if power is None else f"{power:.2f}")
             rows.append((side, f"{fewer:,} → {more:,}", *cells))
-    text = "By which power of the number of assignments the time grows: 1 is in proportion to it."
-    return f"{text}\n\n{_markdown(('side', 'assignments', *COMMANDS), rows)}"
+    return _markdown(("side", "assignments", *COMMANDS), rows)
 
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
-def _markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def _markdown(columns: Iterable[str], rows: Sequence[Iterable[str]]) -> str:
+    """A table; nothing when it has no rows."""
+    if not rows:
+        return ""
     lines = [tuple(columns), *map(tuple, rows)]
     lines.insert(1, ("---",) * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ def pairs_of(vms: int, location_ids: list[str]) -> list[Pair]:
 
 
 def _serve(connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when the other side does
     simulator = Simulator(username=USERNAME, password=PASSWORD)
     sample_vm = next(iter(simulator.inventory.virtual_machines.values()))
     with serve(simulator) as base_url:

@@ -83,10 +83,13 @@ class Stack:
         ended = threading.Event()
         sampler = threading.Thread(target=_sample, args=(process.pid, peak_mb, ended))
         sampler.start()
-        output, _ = process.communicate()
-        seconds = time.monotonic() - started
-        ended.set()
-        sampler.join()
+        try:
+            output, _ = process.communicate()
+            seconds = time.monotonic() - started
+        finally:  # at Ctrl-C, which Pulumi gets as well
+            process.wait()
+            ended.set()
+            sampler.join()
         if process.returncode != 0:
             sys.exit(f"`pulumi {' '.join(arguments)}` failed:\n{output.decode()[-5000:]}")
         return Cost(seconds, {kind: round(used, 1) for kind, used in peak_mb.items()})
