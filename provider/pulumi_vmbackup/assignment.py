@@ -155,8 +155,7 @@ def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
     """Fail the program, so a preview as well, when two of its resources are of the same pair."""
     urns = _urns()
 
-    def refuse(outputs: list[str]) -> None:
-        urn, vm_ref, backup_location_id = outputs
+    def refuse(urn: str, vm_ref: str, backup_location_id: str) -> None:
         first = urns.setdefault((vm_ref, backup_location_id), urn)
         if first != urn:
             with shown_without_traceback():
@@ -166,8 +165,15 @@ def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
                     f"location {backup_location_id}: remove one of them."
                 )
 
-    # What they were given may have been changed by a transformation, or be kept from changing.
-    pulumi.Output.all(resource.urn, resource.vm_ref, resource.backup_location_id).apply(refuse)
+    def of_vm(urn: str, vm_ref: str) -> pulumi.Output[None]:
+        return resource.backup_location_id.apply(partial(refuse, urn, vm_ref))
+
+    def of_resource(urn: str) -> pulumi.Output[None]:
+        return resource.vm_ref.apply(partial(of_vm, urn))
+
+    # What the resource was given may have been changed by a transformation, so its outputs decide.
+    # One after the other: pulumi.Output.all would make twice as many tasks of asyncio.
+    resource.urn.apply(of_resource)  # type: ignore[arg-type]  # what nobody uses is a Never to mypy
 
 
 def _sentence_first(handler: _Handler) -> _Handler:
