@@ -7,7 +7,6 @@ import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from pulumi_vmbackup.simulator import Inventory, Simulator, serve
@@ -40,7 +39,7 @@ class Server:
         location_ids: its backup locations.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
         self.base_url: str = connection.recv()
         self.location_ids: list[str] = connection.recv()
@@ -84,7 +83,7 @@ def pairs_of(vms: int, location_ids: list[str]) -> list[Pair]:
     return [(ref, location_id) for ref in refs for location_id in location_ids]
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when the other side does
     simulator = Simulator(username=USERNAME, password=PASSWORD)
     sample_vm = next(iter(simulator.inventory.virtual_machines.values()))
