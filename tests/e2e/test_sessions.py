@@ -157,7 +157,7 @@ def test_a_program_can_look_up_what_it_assigns_on_a_server_that_allows_one_sessi
     assert "+ 6 to create" in stack.pulumi("preview")  # with the stack
     assert not simulator.sessions
     stack.up()
-    assert simulator.inventory.locations_of(SQL01) == [OFFSITE01, NAS01]
+    assert simulator.inventory.locations_of(SQL01) == [NAS01, OFFSITE01]
     assert assigned(simulator) == set(stack.ids().values())
     offsite, primary = r"offsite \\OFFSITE01\VMBackups", r"primary \\NAS01\VMBackups"
     paths = json.loads(stack.pulumi("stack", "output", "paths"))
