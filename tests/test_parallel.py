@@ -51,14 +51,16 @@ def test_as_many_calls_as_threads_are_under_way() -> None:
     assert most == 3
 
 
-def test_progress_is_told_on_the_callers_thread_up_to_the_last() -> None:
+def test_progress_is_told_on_the_callers_thread_from_none_to_the_last() -> None:
+    begun: list[int] = []
     told: list[tuple[int, int]] = []
 
     def progress(done: int, of: int) -> None:
         assert threading.current_thread() is threading.main_thread()
+        assert told or not begun
         told.append((done, of))
 
-    map_in_parallel(lambda _: None, range(50), threads=4, progress=progress)
+    map_in_parallel(begun.append, range(50), threads=4, progress=progress)
     assert told[0] == (0, 50)
     assert told[-1] == (50, 50)
     assert told == sorted(set(told))

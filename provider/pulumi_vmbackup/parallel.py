@@ -60,10 +60,10 @@ def map_in_parallel(
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(threads, len(todo)))]
     report = progress or (lambda *_: None)
     try:
-        for worker in workers:
-            worker.start()
         shown = 0
         report(0, len(todo))
+        for worker in workers:
+            worker.start()
         while shown < len(todo) and not failure:
             with lock:
                 # In slices: Windows delivers Ctrl-C between waits only.
