@@ -140,7 +140,7 @@ def outputs(stack: Stack) -> dict[str, object]:
 def test_a_server_that_gives_no_answer_drops_nothing_from_the_state(
     make_stack: MakeStack, simulator: Simulator
 ) -> None:
-    stack = make_stack(VMBACKUP_TIMEOUT_SECONDS="0.5")
+    stack = make_stack(VMBACKUP_TIMEOUT_SECONDS="1")
     stack.assignments(a=A)
     stack.up()
     before = outputs(stack)
