@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .bare_loop import seconds_of_bare_loop
@@ -26,17 +27,32 @@ _ARGUMENTS = {
 _IMPORTS = 7
 
 
-def run_plan(plan: Iterable[Group], server: Server, results: Results) -> None:
-    """Measure what a plan says, and how long imports take."""
+def run_plan(
+    plan: Sequence[Group], server: Server, results: Results, repeat_seconds: float
+) -> None:
+    """Measure what a plan says, and how long imports take.
+
+    Args:
+        plan: each group is measured once, and then again, up to its number of rounds.
+        server: what is called.
+        results: what is measured is added to it.
+        repeat_seconds: when groups are not measured again any more, from the start on.
+    """
+    started = time.monotonic()
     for module in ("pulumi_vmbackup", "pulumi_vmbackup.plugin"):
         for _ in range(_IMPORTS):
             pulumi, ours = _import_ms(module)
             results.import_ms.setdefault("pulumi", []).append(pulumi)
             results.import_ms.setdefault(module, []).append(ours)
-    for group in plan:
-        for number in range(group.rounds):
-            sides = [each for each in group.sides if each.rounds is None or number < each.rounds]
-            _Round(group, sides, server, results.measurements.append).run()
+    round_seconds = [0.0] * len(plan)
+    for number in range(max(group.rounds for group in plan)):
+        for index, group in enumerate(plan):
+            begun = time.monotonic()
+            fits = begun + round_seconds[index] < started + repeat_seconds
+            if number == 0 or (number < group.rounds and fits):
+                sides = [each for each in group.sides if number < (each.rounds or group.rounds)]
+                _Round(group, sides, server, results.measurements.append).run()
+                round_seconds[index] = time.monotonic() - begun
 
 
 class _Round:

@@ -29,7 +29,8 @@ def test_a_small_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
         Side("set", only=("up",)),
     )
     with serving() as server:
-        run_plan([Group(4, sides, locations=2, commands={"up": 1, "destroy": 1})], server, results)
+        group = Group(4, sides, locations=2, commands={"up": 1, "destroy": 1})
+        run_plan([group], server, results, repeat_seconds=0)
     seen = {(each.side, each.command): (each.calls, each.sessions) for each in results.measurements}
     assert seen == {
         ("floor", "up"): (0, 0),
@@ -48,6 +49,17 @@ def test_a_small_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
     assert "| 4 on 2 VMs | plugin `VMBACKUP_PARALLEL_REQUESTS=1` | 9 / 1 / 1 |" in text
     write_plots(results, tmp_path)
     assert sorted(file.name for file in tmp_path.glob("*.svg")) == ["50-ms.svg", "at-once.svg"]
+
+
+@pytest.mark.parametrize(("repeat_seconds", "times"), [(0, 1), (600, 2)])
+def test_all_is_measured_once_and_repeated_while_there_is_time(
+    repeat_seconds: int, times: int
+) -> None:
+    results = Results({})
+    group = Group(1, (Side("floor"), Side("set", rounds=1)), commands={"preview": 1}, rounds=2)
+    with serving() as server:
+        run_plan([group], server, results, repeat_seconds)
+    assert [each.side for each in results.measurements] == ["floor", "set", "floor"][: 1 + times]
 
 
 # What is published
