@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -132,7 +131,6 @@ def is_loopback(host: str | None) -> bool:
         return host.lower() == "localhost"
 
 
-@cache
 def environment_variable(key: str, connection: str | None = None) -> str:
     """The environment variable of a setting: ``VMBACKUP_API_VERSION`` for ``apiVersion``."""
     name = re.sub(r"[^A-Z0-9]", "_", connection.upper()) + "_" if connection else ""
