@@ -33,7 +33,7 @@ def main() -> None:
     which.add_argument(
         "--quick",
         action="store_true",
-        help="a look at it in 3 minutes instead of 20; prints the report and writes nothing",
+        help="a part of it in 3 minutes instead of 20; prints the report and writes nothing",
     )
     which.add_argument(
         "--report", action="store_true", help="write report and plots anew from results.json"

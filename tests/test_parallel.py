@@ -113,4 +113,4 @@ def test_an_error_of_the_progress_stops_all() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         map_in_parallel(call, range(1000), threads=2, progress=progress)
-    assert len(called) < 10
+    assert len(called) < 500  # some, until the caller's thread has its turn

@@ -33,26 +33,24 @@ def run_plan(
     """Measure what a plan says, and how long imports take.
 
     Args:
-        plan: each group is measured once, and then again, up to its number of rounds.
+        plan: all groups are measured in one round, then one group after the other in its others.
         server: what is called.
         results: what is measured is added to it.
-        repeat_seconds: when groups are not measured again any more, from the start on.
+        repeat_seconds: no round but a group's first begins later than this after the start.
     """
-    started = time.monotonic()
+    last_repeat = time.monotonic() + repeat_seconds
     for module in ("pulumi_vmbackup", "pulumi_vmbackup.plugin"):
         for _ in range(_IMPORTS):
             pulumi, ours = _import_ms(module)
             results.import_ms.setdefault("pulumi", []).append(pulumi)
             results.import_ms.setdefault(module, []).append(ours)
-    round_seconds = [0.0] * len(plan)
-    for number in range(max(group.rounds for group in plan)):
-        for index, group in enumerate(plan):
-            begun = time.monotonic()
-            fits = begun + round_seconds[index] < started + repeat_seconds
-            if number == 0 or (number < group.rounds and fits):
-                sides = [each for each in group.sides if number < (each.rounds or group.rounds)]
-                _Round(group, sides, server, results.measurements.append).run()
-                round_seconds[index] = time.monotonic() - begun
+    once = [(group, 0) for group in plan]
+    repeats = [(group, number) for group in plan for number in range(1, group.rounds)]
+    for group, number in (*once, *repeats):
+        if number and time.monotonic() > last_repeat:
+            break
+        sides = [each for each in group.sides if each.rounds is None or number < each.rounds]
+        _Round(group, sides, server, results.measurements.append).run()
 
 
 class _Round:

@@ -89,7 +89,8 @@ def _times(
 
 
 def _text(times: list[float]) -> str:
-    return f"{median(times):.2f} ({min(times):.2f}–{max(times):.2f})"
+    spread = f" ({min(times):.2f}–{max(times):.2f})" if len(times) > 1 else ""
+    return f"{median(times):.2f}{spread}"
 
 
 def _set_of_1000(results: Results) -> Iterator[Target]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from benchmark.measurement import Results, bare_loop_of
@@ -51,15 +53,29 @@ def test_a_small_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.glob("*.svg")) == ["50-ms.svg", "at-once.svg"]
 
 
-@pytest.mark.parametrize(("repeat_seconds", "times"), [(0, 1), (600, 2)])
-def test_all_is_measured_once_and_repeated_while_there_is_time(
-    repeat_seconds: int, times: int
+def test_all_is_measured_once_and_then_repeated_while_there_is_time(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    results = Results({})
-    group = Group(1, (Side("floor"), Side("set", rounds=1)), commands={"preview": 1}, rounds=2)
-    with serving() as server:
-        run_plan([group], server, results, repeat_seconds)
-    assert [each.side for each in results.measurements] == ["floor", "set", "floor"][: 1 + times]
+    rounds: list[tuple[int, list[str]]] = []
+
+    class RoundOfAMinute:
+        def __init__(self, group: Group, sides: list[Side], *_: object) -> None:
+            self.what = (group.count, [each.program for each in sides])
+
+        def run(self) -> None:
+            rounds.append(self.what)
+
+    monkeypatch.setattr("benchmark.run._Round", RoundOfAMinute)
+    monkeypatch.setattr("benchmark.run._import_ms", lambda _: (0, 0))
+    clock = SimpleNamespace(monotonic=lambda: 60 * len(rounds))
+    monkeypatch.setattr("benchmark.run.time", clock)
+    plan = [
+        Group(10, (Side("floor"), Side("naive", rounds=1)), rounds=3),
+        Group(20, (Side("set"),), rounds=2),
+    ]
+    server: Any = None
+    run_plan(plan, server, Results({}), repeat_seconds=200)
+    assert rounds == [(10, ["floor", "naive"]), (20, ["set"]), (10, ["floor"]), (10, ["floor"])]
 
 
 # What is published
