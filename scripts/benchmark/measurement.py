@@ -98,6 +98,12 @@ class Results:
         return cls(measurements=measurements, **data)
 
 
+def median_and_spread(values: list[float]) -> str:
+    """The median, with the least and the most where there are several."""
+    spread = f" ({min(values):.2f}–{max(values):.2f})" if len(values) > 1 else ""
+    return f"{median(values):.2f}{spread}"
+
+
 def bare_loop_of(program: str) -> str:
     """The side that makes the HTTP calls of a program in a bare loop."""
     return f"bare loop of {program}"

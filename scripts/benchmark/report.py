@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from math import log
-from statistics import median
 
-from .measurement import COMMANDS, Measurement, Results
+from .measurement import COMMANDS, Measurement, Results, median_and_spread
 from .plan import NO_SETTING, SETTINGS
 from .targets import targets
 
@@ -82,9 +81,7 @@ def _count(count: int, vms: int) -> str:
 
 def _seconds(measurements: list[Measurement]) -> str:
     seconds = [each.seconds for each in measurements]
-    if len(seconds) < 2:
-        return "".join(f"{each:.2f}" for each in seconds)
-    return f"{median(seconds):.2f} ({min(seconds):.2f}–{max(seconds):.2f})"
+    return median_and_spread(seconds) if seconds else ""
 
 
 def _traffic(measurements: list[Measurement]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
 
-from .measurement import Results, bare_loop_of
+from .measurement import Results, bare_loop_of, median_and_spread
 from .plan import EIGHT_AT_A_TIME, ONE_AT_A_TIME
 
 
@@ -49,7 +49,7 @@ def _singles(results: Results) -> Iterator[Target]:
                 yield Target(
                     f"300 single resources, {program}: {command}",
                     "≤ 1.15 × floor + bare loop",
-                    f"{_text(times)} × floor + bare loop",
+                    f"{median_and_spread(times)} × floor + bare loop",
                     median(times) <= 1.15,
                 )
         for command in ("unchanged up", "preview"):
@@ -58,7 +58,7 @@ def _singles(results: Results) -> Iterator[Target]:
                 yield Target(
                     f"300 single resources, {program}: {command}",
                     "≤ 1.05 × floor",
-                    f"{_text(times)} × floor",
+                    f"{median_and_spread(times)} × floor",
                     median(times) <= 1.05,
                 )
 
@@ -69,12 +69,12 @@ def _refresh(results: Results) -> Iterator[Target]:
         times = _times(results, program, "refresh", bare, vms=100)
         if times:
             measured = results.of(program, 300, "refresh", vms=100)
-            lists = {each.calls - 2 for each in measured}  # but for the session's start and end
+            gets = {each.calls - 2 for each in measured}  # but for the session's start and end
             yield Target(
                 f"refresh of 300 assignments on 100 VMs, {program}",
                 "100 GETs, ≤ 1.3 × floor + bare loop",
-                f"{', '.join(map(str, lists))} GETs, {_text(times)} × floor + bare loop",
-                lists == {100} and median(times) <= 1.3,
+                f"{', '.join(map(str, gets))} GETs, {median_and_spread(times)} × floor + bare loop",
+                gets == {100} and median(times) <= 1.3,
             )
 
 
@@ -86,11 +86,6 @@ def _times(
     if floor is None or bare is None:
         return []
     return [(each.seconds - bare) / floor for each in results.of(program, 300, command, vms=vms)]
-
-
-def _text(times: list[float]) -> str:
-    spread = f" ({min(times):.2f}–{max(times):.2f})" if len(times) > 1 else ""
-    return f"{median(times):.2f}{spread}"
 
 
 def _set_of_1000(results: Results) -> Iterator[Target]:
