@@ -10,9 +10,8 @@ import pytest
 from sample import SQL01
 
 from pulumi_vmbackup import LoginError, UnreachableError
-from pulumi_vmbackup.catalog import Catalog
+from pulumi_vmbackup.catalog import Catalog, gather
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.inventory import gather
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Simulator
 

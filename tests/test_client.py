@@ -38,9 +38,8 @@ from pulumi_vmbackup import (
     UnreachableError,
     VmBackupError,
 )
-from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.client import Client, pauses
 from pulumi_vmbackup.models import VirtualMachine
-from pulumi_vmbackup.retries import pauses
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
@@ -574,7 +573,7 @@ def test_a_session_that_nobody_knows_the_token_of_is_waited_for_until_it_is_idle
     simulator: Simulator, settings: Settings
 ) -> None:
     simulator.behavior = Behavior(second_session="refuse")
-    simulator._session_seconds = 0.3
+    simulator.session_seconds = 0.3
     simulator.faults = [Fault("reset", "POST /sessions/start")]
     with Client(replace(settings, session_wait_seconds=0.05)) as client:
         client.virtual_machines()
@@ -585,7 +584,7 @@ def test_a_session_that_nobody_knows_the_token_of_is_waited_for_until_it_is_idle
 def test_it_is_not_waited_for_any_longer_than_it_can_live_nor_when_waiting_is_not_wanted(
     simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.client.UNKNOWN_SESSION_SECONDS", 0.2)
+    monkeypatch.setattr("pulumi_vmbackup.session.UNKNOWN_SESSION_SECONDS", 0.2)
     simulator.console_connected = True
     for session_wait_seconds, says in ((0.05, r"within 0\.\d* seconds"), (0, "within 0 seconds")):
         simulator.faults = [Fault("reset", "POST /sessions/start")]
@@ -696,7 +695,7 @@ def test_threads_that_fail_together_share_their_session_starts_and_come_back_apa
 def test_an_idle_session_is_ended_and_the_next_call_starts_another(
     simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.client.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 0.05)
     with Client(settings) as client:
         for sessions in (1, 2):
             client.virtual_machines()
@@ -826,7 +825,7 @@ def test_an_answer_that_trickles_is_given_up_after_the_time_limit(
 def test_an_answer_without_an_end_is_not_read_into_memory(
     raw_server: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.client._LONGEST_ANSWER_BYTES", 2**20)
+    monkeypatch.setattr("pulumi_vmbackup.transport.LONGEST_ANSWER_BYTES", 2**20)
     raw_server.answer = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (2**20 + 1)
     error = failure_at(raw_server.base_url)
     assert isinstance(error, LostAnswerError)
@@ -937,3 +936,13 @@ def test_a_whole_round_over_http(simulator: Simulator, client: Client) -> None:
         BackupLocation(ROTATING, "Rotating disks", "offsite"),
     ]
     assert len(client.virtual_machines()) == len(Inventory.sample().virtual_machines)
+
+
+def test_pauses_are_between_half_and_one_and_a_half_times_a_second_or_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.client.FIRST_PAUSE_SECONDS", 0.5)
+    for _ in range(100):
+        first, second = pauses()
+        assert 0.25 <= first <= 0.75
+        assert 0.5 <= second <= 1.5

@@ -15,6 +15,7 @@ from pulumi_vmbackup.settings import (
     Settings,
     config_set_command,
     environment_variable,
+    for_programs,
     is_loopback,
     read_settings,
 )
@@ -256,8 +257,8 @@ def test_secrets_are_not_shown_by_repr() -> None:
 
 
 def test_the_ways_to_set_a_setting_keep_secrets_encrypted() -> None:
-    assert read().ways_to_set("username") == (
-        "set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`"
+    assert for_programs(read().to_set("username")) == (
+        "Set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`."
     )
     for key in SECRET_SETTINGS:
         assert config_set_command(key) == f"pulumi config set --secret vmbackup:{key}"
@@ -346,7 +347,7 @@ def test_a_wrong_value_of_a_connection_names_the_connection() -> None:
 def test_the_ways_to_set_a_setting_of_a_connection_are_its_own() -> None:
     settings = read_site("site-b")
     assert settings.name_of("caFile") == "vmbackup:connections.site-b.caFile"
-    assert settings.ways_to_set("password") == (
-        "set VMBACKUP_SITE_B_PASSWORD or run `pulumi config set --secret --path "
-        "vmbackup:connections.site-b.password`"
+    assert for_programs(settings.to_set("password")) == (
+        "Set VMBACKUP_SITE_B_PASSWORD or run `pulumi config set --secret --path "
+        "vmbackup:connections.site-b.password`."
     )

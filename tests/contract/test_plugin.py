@@ -48,8 +48,8 @@ from sample import (
     TEST01,
 )
 
+from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.inventory import gather
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 StartPlugin = Callable[..., Plugin]

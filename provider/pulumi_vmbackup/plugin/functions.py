@@ -10,6 +10,7 @@ from typing import Any
 from ..catalog import Catalog
 from ..errors import ArgumentError
 from ..models import BackupLocation, VirtualMachine
+from ..settings import camel_case
 from .handler import Properties, camel_case_keys
 
 _ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
@@ -57,7 +58,12 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
         },
         "getBackupLocation": lambda: _location(catalog.get_backup_location(**given)),
     }
-    return answers[name]()
+    try:
+        return answers[name]()
+    except ArgumentError as error:
+        if error.argument:
+            raise error.reworded(f"{camel_case(error.argument)} of {name}: {error}") from None
+        raise
 
 
 def _vm(vm: VirtualMachine) -> Properties:

@@ -6,8 +6,9 @@ import sys
 
 
 def main() -> None:
+    """Run the command; the console script ``vmbackup``."""
     try:
-        from . import cli
+        from .group import run
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in ("click", "rich"):
@@ -16,8 +17,4 @@ def main() -> None:
             f"The vmbackup command needs packages that are not installed ({package}): run "
             "`pip install 'pulumi-vmbackup[cli]'`."
         )
-    cli.main()
-
-
-if __name__ == "__main__":
-    main()
+    run()

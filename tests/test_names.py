@@ -5,7 +5,7 @@ from __future__ import annotations
 from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, SQL01, SQL02
 
 from pulumi_vmbackup import BackupLocation, VirtualMachine
-from pulumi_vmbackup.labels import location_labels, vm_labels
+from pulumi_vmbackup.names import location_labels, vm_labels
 
 
 def vm(ref: str | None, name: str | None, host: str | None = "HV-01") -> VirtualMachine:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from ..errors import ArgumentError
 from ..lifecycle import age_seconds, now
-from ..models import Assignment, normalize_guid
+from ..models import ID_HINTS, Assignment, Pair, normalize_guid
+from ..settings import camel_case
 from .handler import (
     Difference,
     Failure,
@@ -17,34 +18,32 @@ from .handler import (
     is_unknown,
     unknown_outputs,
 )
+from .wording import worded
 
-_WHERE_TO_FIND = {
-    "vmRef": "the ref that getVirtualMachine finds, or as `vmbackup vms` shows it",
-    "backupLocationId": "the id that getBackupLocation finds, or as `vmbackup locations` shows it",
-}
+_IDS = {camel_case(name): hint for name, hint in ID_HINTS.items()}
 
 
-class AssignmentHandler(Handler):
+class SingleHandler(Handler):
     """One VM and one backup location; any change is a replacement."""
 
     def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
         inputs: Properties = {}
         failures = []
-        for key, where_to_find in _WHERE_TO_FIND.items():
+        for key, hint in _IDS.items():
             inputs[key] = news.get(key)
             if not is_unknown(inputs[key]):
                 try:
-                    inputs[key] = normalize_guid(inputs[key])
+                    inputs[key] = normalize_guid(inputs[key], hint)
                 except ArgumentError as error:
-                    failures.append(Failure(key, f"{error} Use {where_to_find}."))
+                    failures.append(Failure(key, worded(error)))
         if not failures and not any(map(is_unknown, inputs.values())):
             failures = self._declare(urn, [(inputs["vmRef"], inputs["backupLocationId"])])
         return inputs, failures
 
     def diff(self, olds: Properties, news: Properties) -> Difference:
         # An id that is not known yet may change, so a preview shows the replacement.
-        changed = [key for key in _WHERE_TO_FIND if news[key] != olds.get(key)]
-        if not changed and self._context.was_taken_back((news["vmRef"], news["backupLocationId"])):
+        changed = [key for key in _IDS if news[key] != olds.get(key)]
+        if not changed and self._context.was_unassigned((news["vmRef"], news["backupLocationId"])):
             return Difference(paths={"backupLocationId": "update"})
         return Difference(paths=dict.fromkeys(changed, "update"), replaces=changed)
 
@@ -53,9 +52,7 @@ class AssignmentHandler(Handler):
 
     def create(self, _urn: str, news: Properties) -> tuple[str, Properties]:
         wanted = Assignment(news["vmRef"], news["backupLocationId"])
-        with self._context.writing((wanted.vm_ref, wanted.backup_location_id)):
-            made = self._context.server.lifecycle.assign(wanted)
-            self._context.wrote((wanted.vm_ref, wanted.backup_location_id), assigned=True)
+        made = self._context.lifecycle.assign(wanted)
         return f"{made.vm_ref}/{made.backup_location_id}", _outputs(made, now())
 
     def read(self, id_: str, _inputs: Properties, olds: Properties) -> Found | None:
@@ -65,27 +62,26 @@ class AssignmentHandler(Handler):
         )
         assigned_at = olds.get("assignedAt")
         age = age_seconds(assigned_at)
-        found = self._context.server.lifecycle.find(known, age_seconds=age)
+        found = self._context.lifecycle.find(known, age_seconds=age)
         if found is None:
             return None
         inputs = {"vmRef": vm_ref, "backupLocationId": location_id}
         return Found(f"{vm_ref}/{location_id}", inputs, _outputs(found, assigned_at))
 
     def update(self, urn: str, _id: str, _olds: Properties, news: Properties) -> Properties:
-        # A change of the ids is a replacement, so the pair was taken back by this run.
+        # A change of the ids is a replacement, so this run has un-assigned the pair.
         return self.create(urn, news)[1]
 
     def delete(self, _urn: str, id_: str, olds: Properties) -> None:
         pair = _pair(id_)
-        with self._context.writing(pair):
-            # Pulumi turns a renamed resource into a create and a delete of the same pair.
-            if not self._context.is_declared(pair):
-                age = age_seconds(olds.get("assignedAt"))
-                self._context.server.lifecycle.unassign(*pair, age_seconds=age)
-                self._context.wrote(pair, assigned=False)
+        # Pulumi turns a renamed resource into a create and a delete of the same pair. The old one
+        # may have a provider whose settings are gone, which are then not needed.
+        if not self._context.is_declared(pair):
+            age = age_seconds(olds.get("assignedAt"))
+            self._context.lifecycle.unassign(*pair, age_seconds=age)
 
 
-def _pair(id_: str) -> tuple[str, str]:
+def _pair(id_: str) -> Pair:
     vm_ref, _, location_id = id_.partition("/")
     try:
         return normalize_guid(vm_ref), normalize_guid(location_id)

@@ -1,4 +1,4 @@
-"""Follows the way to a VM Backup server step by step, up to the first thing that is wrong."""
+"""``vmbackup doctor``: the way to a server step by step, up to the first thing that is wrong."""
 
 from __future__ import annotations
 
@@ -14,9 +14,24 @@ from typing import Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from .client import Client, ProtocolAnswer, trust
-from .errors import BusyError, LoginError, NoAnswerError, SettingsError, VmBackupError
-from .settings import NEWEST_VERSION, VERSIONS, Settings, is_loopback
+import click
+from rich.text import Text
+
+from ..catalog import Lists
+from ..client import Client, ProtocolAnswer
+from ..errors import BusyError, LoginError, NoAnswerError, SettingsError, VmBackupError
+from ..settings import (
+    NEWEST_VERSION,
+    VERSIONS,
+    Settings,
+    config_set_command,
+    environment_variable,
+    is_loopback,
+)
+from ..transport import trust
+from .connection import Connection, connecting
+from .output import print_output
+from .wording import one_line, worded
 
 # How long to wait for a port that may be closed, or for a server to say whether it speaks TLS.
 LONGEST_PROBE_SECONDS = 5.0
@@ -42,6 +57,31 @@ class Finding:
     seen: str
     ok: bool = True
     advice: str = ""
+
+
+@click.command("doctor", short_help="What is wrong on the way to the server.")
+@connecting
+def doctor(connection: Connection) -> None:
+    """Follow the way to the server, and say what is wrong on it and what to do."""
+    try:
+        settings, sources = connection.read()
+    except SettingsError as error:
+        _print_finding(Finding("settings", "they cannot be used", False, worded(error)))
+        raise click.exceptions.Exit(1) from None
+    finding = None
+    with closing(examine(settings, sources)) as findings:
+        for finding in findings:
+            _print_finding(finding)
+    if finding is None or not finding.ok:
+        raise click.exceptions.Exit(1)
+
+
+def _print_finding(finding: Finding) -> None:
+    word = ("ok     ", "green") if finding.ok else ("failed ", "bold red")
+    line = Text.assemble(word, (f"{finding.step:12} ", "bold"), one_line(finding.seen))
+    print_output(line)
+    if finding.advice:
+        print_output(Text(f"       {'':12} {one_line(finding.advice)}"))
 
 
 def examine(settings: Settings, sources: Mapping[str, str]) -> Generator[Finding, None, None]:
@@ -75,7 +115,7 @@ def _way(settings: Settings, sources: Mapping[str, str]) -> Generator[Finding, N
         with Client(settings) as client:
             answer = client.ask_protocol()
     except NoAnswerError as error:
-        yield Finding("API", "no answer came", ok=False, advice=str(error))
+        yield Finding("API", "no answer came", ok=False, advice=worded(error))
         return
     yield _check_host_header(settings, sources, url, answer)
     yield _check_api(settings, sources, answer)
@@ -99,10 +139,7 @@ def _describe(settings: Settings, sources: Mapping[str, str]) -> str:
     if settings.session_token:
         parts.append(f"session token set (from {sources.get('sessionToken')})")
     elif settings.username:
-        account = (
-            f"{settings.domain}\\{settings.username}" if settings.domain else settings.username
-        )
-        parts.append(f"account {account} (from {sources.get('username')})")
+        parts.append(f"account {settings.account} (from {sources.get('username')})")
         if settings.password:
             parts.append(f"password set (from {sources.get('password', 'the prompt')})")
         else:
@@ -299,7 +336,7 @@ def _certificate_advice(settings: Settings, url: SplitResult, code: int) -> str:
     )
     return (
         f"{held}: on the VM Backup machine, export the certificate in certlm.msc as “Base-64 "
-        f"encoded X.509 (.CER)”, and {settings.ways_to_set('caFile')} to that file.{fingerprint}"
+        f"encoded X.509 (.CER)”, and {_ways_to_set(settings, 'caFile')} to that file.{fingerprint}"
     )
 
 
@@ -453,19 +490,17 @@ def _log_in(client: Client, settings: Settings) -> Finding:
     except BusyError as error:
         return Finding(
             "login",
-            "VM Backup accepts no session now (AnotherConsoleIsRegistered)"
-            if "AnotherConsoleIsRegistered" in str(error)
-            else str(error),
+            str(error),
             ok=False,
             advice="A VM Backup Management Console is connected to this server: close it, on every "
             "machine, or wait for the other program that holds a session.",
         )
     except LoginError as error:
-        return Finding("login", "VM Backup refuses the account", ok=False, advice=str(error))
+        return Finding("login", "VM Backup refuses the account", ok=False, advice=worded(error))
     except SettingsError as error:
-        return Finding("login", "there are no credentials", ok=False, advice=str(error))
+        return Finding("login", "there are no credentials", ok=False, advice=worded(error))
     except VmBackupError as error:
-        return Finding("login", "no session was started", ok=False, advice=str(error))
+        return Finding("login", "no session was started", ok=False, advice=worded(error))
     return Finding(
         "login",
         f"VM Backup at {settings.server_address}:{settings.server_port} accepts the account",
@@ -474,11 +509,12 @@ def _log_in(client: Client, settings: Settings) -> Finding:
 
 def _list(client: Client) -> Finding:
     try:
-        vms = client.virtual_machines()
-        primary = client.backup_locations("primary")
-        offsite = client.backup_locations("offsite")
+        lists = Lists()
+        vms, primary, offsite = (
+            lists.get(name, client) for name in ("virtual machines", "primary", "offsite")
+        )
     except VmBackupError as error:
-        return Finding("listing", "no listing came back", ok=False, advice=str(error))
+        return Finding("listing", "no listing came back", ok=False, advice=worded(error))
     configured = sum(vm.is_assignable for vm in vms)
     return Finding(
         "listing",
@@ -489,8 +525,13 @@ def _list(client: Client) -> Finding:
 
 def _set(settings: Settings, sources: Mapping[str, str], key: str, value: str) -> str:
     """How to set a setting so that it counts: where it is set now, when it is."""
-    where = f"set {sources[key]}" if key in sources else settings.ways_to_set(key)
+    where = f"set {sources[key]}" if key in sources else _ways_to_set(settings, key)
     return f"{where} to {value}"
+
+
+def _ways_to_set(settings: Settings, key: str) -> str:
+    variable = environment_variable(key, settings.connection)
+    return f"set {variable} or run `{config_set_command(key, settings.connection)}`"
 
 
 def _at(url: SplitResult, port: int | None, path: str) -> str:

@@ -1,7 +1,4 @@
-"""What a server holds already, as a file for ``pulumi import`` and as a program that fits it.
-
-Plain Python that knows nothing of Pulumi.
-"""
+"""``vmbackup export``: what is assigned, for ``pulumi import`` and as a program that fits it."""
 
 from __future__ import annotations
 
@@ -13,17 +10,30 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from importlib.metadata import version
-from typing import NamedTuple, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from .errors import ArgumentError
-from .inventory import Inventory
-from .models import Assignment, BackupLocation, Kind, VirtualMachine, normalize_guid
-from .settings import did_you_mean
+import click
+
+from ..errors import ArgumentError
+from ..inventory import Snapshot
+from ..models import (
+    KINDS,
+    Assignment,
+    BackupLocation,
+    Kind,
+    VirtualMachine,
+    normalize_guid,
+    unique_locations,
+)
+from ..names import unique
+from ..plugin.schema import ASSIGNMENT, VERSION
+from ..settings import did_you_mean
+from .connection import Connection, connecting
+from .output import check_file, counted, echo, write_file
 
 _Thing = TypeVar("_Thing", VirtualMachine, BackupLocation)
-
-ASSIGNMENT_TYPE = "vmbackup:index:VmBackupLocationAssignment"
 
 _DOCSTRING = '''\
 """Which virtual machine goes to which backup location.
@@ -36,6 +46,97 @@ Written by `vmbackup export`. The import file of the same command has the same n
 _LINE_LENGTH = 88
 _LONGEST_VARIABLE = 30
 _UNC = re.compile(r"[\\/]{2}([^\\/]+)")
+
+
+@click.command(short_help="Pulumi files for what is assigned already.")
+@click.option(
+    "--import-file",
+    metavar="FILE",
+    help="a file to write for `pulumi import --file`; - for standard output",
+)
+@click.option(
+    "--program",
+    metavar="FILE",
+    help="a Python program to write that declares the same; - for standard output",
+)
+@click.option("--overwrite", is_flag=True, help="replace files that are there already")
+@click.option(
+    "--vm",
+    "vms",
+    multiple=True,
+    metavar="PATTERN",
+    help="only VMs whose name matches, in any case, like 'SQL*'; may be repeated",
+)
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="only VMs on this hypervisor host; may be repeated",
+)
+@click.option(
+    "--location",
+    "locations",
+    multiple=True,
+    metavar="PATH",
+    help="only assignments to this location, by its path or id; may be repeated",
+)
+@click.option("--kind", type=click.Choice(KINDS), help="only assignments to such locations")
+@connecting
+def export(
+    connection: Connection,
+    import_file: str | None,
+    program: str | None,
+    overwrite: bool,
+    **filters: Any,
+) -> None:
+    """Write what `pulumi import` and a program need to take over what is assigned already.
+
+    They are for the plugin, pulumi-resource-vmbackup, and for a stack whose settings lead to the
+    same server. Each name in them is the VM's and the location's, such as SQL01-OFFSITE01.
+    """
+    given = {"--import-file": import_file, "--program": program}
+    outputs = {option: name for option, name in given.items() if name is not None}
+    files = {option: Path(name).resolve() for option, name in outputs.items() if name != "-"}
+    if not outputs:
+        raise click.UsageError(
+            "Nothing is to be written: give --import-file FILE, --program FILE, or both."
+        )
+    if len({files.get(option) for option in outputs}) < len(outputs):
+        raise click.UsageError(
+            "--import-file and --program are the same place: give them different ones."
+        )
+    for option, file in files.items():
+        check_file(file, option)
+        if file.exists() and not overwrite:
+            raise ArgumentError(
+                f"{file} of {option} is there already: give another name, or --overwrite to "
+                "replace it."
+            )
+    exported = Export(connection.gather())
+    resources = exported.select(**filters)
+    if not resources:
+        which = "matches all of the filters" if any(filters.values()) else "is on the server"
+        raise ArgumentError(
+            f"No assignment {which}, so nothing was written: `vmbackup assignments` shows what "
+            "there is."
+        )
+    texts = {
+        "--import-file": lambda: imports(resources),
+        "--program": lambda: exported.program(resources),
+    }
+    what = (
+        f"{counted(len(resources), 'assignment')} of "
+        f"{counted(len({each.assignment.vm_ref for each in resources}), 'virtual machine')}"
+    )
+    for option, name in outputs.items():
+        text = texts[option]()
+        if option in files:
+            write_file(files[option], text, option)
+        else:
+            echo(text.encode())  # UTF-8, as in a file
+        place = name if option in files else "standard output"
+        click.echo(f"Wrote {place}: {what}.", err=True)
 
 
 class Resource(NamedTuple):
@@ -57,7 +158,7 @@ class Export:
         inventory: what the server holds.
     """
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Snapshot) -> None:
         by_id = {_pulumi_id(each): each for each in inventory.assignments}
         assignments = list(by_id.values())
         self._vms = {
@@ -65,13 +166,13 @@ class Export:
             **{vm.ref: vm for vm in inventory.virtual_machines if vm.ref},
         }
         self._locations = _locations(inventory)
-        self._vm_labels = _unique({ref: _vm_labels(ref, vm) for ref, vm in self._vms.items()})
-        self._location_labels = _unique(
-            {id_: _location_labels(each) for id_, each in self._locations.items()}
+        self._vm_labels = _unique_names({ref: _vm_names(ref, vm) for ref, vm in self._vms.items()})
+        self._location_labels = _unique_names(
+            {id_: _location_names(each) for id_, each in self._locations.items()}
         )
         self._vm_arguments = _vm_arguments(inventory.virtual_machines)
         self._location_arguments = _location_arguments(inventory.backup_locations)
-        names = _unique({_pulumi_id(each): self._names(each) for each in assignments})
+        names = _unique_names({_pulumi_id(each): self._names(each) for each in assignments})
         resources = [Resource(names[_pulumi_id(each)], each) for each in assignments]
         self.resources = sorted(resources, key=self._order)
 
@@ -112,7 +213,7 @@ class Export:
             for id_, label in sorted(self._location_labels.items(), key=_by_label)
             if id_ in used and id_ in self._location_arguments
         }
-        variables = _unique(looked_up)
+        variables = _unique_names(looked_up)
         blocks = [
             "\n".join(
                 _call(f"{variable} = get_backup_location", self._location_arguments[id_])
@@ -197,15 +298,14 @@ class Export:
 
 def imports(resources: Iterable[Resource]) -> str:
     """The text of a file for ``pulumi import --file``."""
-    # As the program's classes have it: Pulumi would import with a provider of no version where it
-    # does not find this package, as in a project of another language.
-    of_this_version = version("pulumi-vmbackup")
+    # The version is the one that the program's classes have: Pulumi would import with a provider of
+    # no version where it does not find this package, as in a project of another language.
     content = [
         {
-            "type": ASSIGNMENT_TYPE,
+            "type": ASSIGNMENT,
             "name": name,
             "id": _pulumi_id(assignment),
-            "version": of_this_version,
+            "version": VERSION,
         }
         for name, assignment in resources
     ]
@@ -216,7 +316,7 @@ def _pulumi_id(assignment: Assignment) -> str:
     return f"{assignment.vm_ref}/{assignment.backup_location_id}"
 
 
-def _locations(inventory: Inventory) -> dict[str, BackupLocation]:
+def _locations(inventory: Snapshot) -> dict[str, BackupLocation]:
     """All locations by their ids, those too that only a VM's own list has."""
     found = {
         each.backup_location_id: BackupLocation(
@@ -257,27 +357,7 @@ def _guid(text: str) -> str | None:
 # Names
 
 
-def _unique(candidates: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """One of its candidates for each key, the first that no other key has as well, in any case.
-
-    The last candidate of each key has to be different from all others of its kind.
-    """
-    level = dict.fromkeys(candidates, 0)
-    while True:
-        chosen = {key: names[level[key]] for key, names in candidates.items()}
-        counts = Counter(map(_folded, chosen.values()))
-        shared = [
-            key
-            for key, name in chosen.items()
-            if counts[_folded(name)] > 1 and level[key] < len(candidates[key]) - 1
-        ]
-        if not shared:
-            return chosen
-        for key in shared:
-            level[key] += 1
-
-
-def _vm_labels(ref: str, vm: VirtualMachine) -> list[str]:
+def _vm_names(ref: str, vm: VirtualMachine) -> list[str]:
     name, host = _slug(vm.name), _slug(vm.host)
     if not name:
         return [f"vm-{ref[:8]}", f"vm-{ref}"]
@@ -285,7 +365,7 @@ def _vm_labels(ref: str, vm: VirtualMachine) -> list[str]:
     return [name, *with_host, f"{name}-{ref[:8]}", f"{name}-{ref}"]
 
 
-def _location_labels(location: BackupLocation) -> list[str]:
+def _location_names(location: BackupLocation) -> list[str]:
     path = _slug(location.path)
     server = _UNC.match(location.path or "")
     if not path:
@@ -306,6 +386,9 @@ def _slug(text: str | None) -> str:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFKC", name.casefold())
+
+
+_unique_names = partial(unique, same=_folded)
 
 
 def _by_label(item: tuple[str, str]) -> tuple[str, str]:
@@ -343,10 +426,9 @@ def _vm_arguments(vms: Sequence[VirtualMachine]) -> dict[str, dict[str, str]]:
 
 def _location_arguments(locations: Sequence[BackupLocation]) -> dict[str, dict[str, str]]:
     """The arguments of get_backup_location() for each location that it can find, by its id."""
-    by_id: dict[str, BackupLocation] = {}
-    for location in locations:
-        if by_id.setdefault(location.id, location).kind != location.kind:
-            return {}  # what is listed as of both kinds is an error of every look-up
+    by_id = unique_locations(locations)
+    if any(location.kind is None for location in by_id.values()):
+        return {}  # what is listed as of both kinds is an error of every look-up
 
     def keys(location: BackupLocation) -> list[tuple[str, dict[str, str]]]:
         path, kind = location.path or "", location.kind or ""

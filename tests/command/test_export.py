@@ -17,11 +17,12 @@ from programs import Recorder, run_program
 from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup import ArgumentError, BackupLocation, VirtualMachine
+from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.export import ASSIGNMENT_TYPE, Export, imports
-from pulumi_vmbackup.inventory import Inventory, gather
+from pulumi_vmbackup.command.export import Export, imports
+from pulumi_vmbackup.inventory import Snapshot
 from pulumi_vmbackup.models import Assignment
-from pulumi_vmbackup.plugin.names import ASSIGNMENT, VERSION
+from pulumi_vmbackup.plugin.schema import ASSIGNMENT, VERSION
 from pulumi_vmbackup.simulator import Simulator
 
 _K = TypeVar("_K")
@@ -76,12 +77,12 @@ def inventory(
     vms: tuple[VirtualMachine, ...],
     locations: tuple[BackupLocation, ...] = (NAS, DISK, OFFSITE),
     pairs: list[tuple[str, str]] | None = None,
-) -> Inventory:
+) -> Snapshot:
     """All VMs go to all locations, when the pairs are not given."""
     if pairs is None:
         pairs = [(vm.ref, each.id) for vm in vms if vm.is_assignable for each in locations]  # type: ignore[misc]
     kinds = {each.id: each.kind for each in locations}
-    return Inventory(
+    return Snapshot(
         virtual_machines=vms,
         backup_locations=locations,
         assignments=tuple(Assignment(*pair, kind=kinds.get(pair[1])) for pair in pairs),
@@ -89,7 +90,7 @@ def inventory(
     )
 
 
-def names(of: Inventory) -> list[str]:
+def names(of: Snapshot) -> list[str]:
     return [each.name for each in Export(of).resources]
 
 
@@ -246,7 +247,7 @@ def test_the_import_file_holds_the_plugins_type_and_version() -> None:
             }
         ]
     }
-    assert ASSIGNMENT_TYPE == ASSIGNMENT
+    assert ASSIGNMENT == ASSIGNMENT
 
 
 # The program

@@ -4,15 +4,15 @@ import logging
 import traceback
 
 import pytest
+from lifecycles import make_lifecycle
 from sample import NOWHERE, PASSWORD, SQL01
 
 from pulumi_vmbackup import RefusedError
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.lifecycle import AssignmentLifecycle
 from pulumi_vmbackup.models import Assignment
-from pulumi_vmbackup.redaction import add_secret, redact
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Simulator
+from pulumi_vmbackup.transport import add_secret, redact
 
 
 def test_a_secret_is_replaced_in_any_case_and_the_longest_first() -> None:
@@ -50,8 +50,8 @@ def test_urllib3s_loggers_show_no_secret(logger: str, caplog: pytest.LogCaptureF
 
 def test_no_object_shows_a_secret(simulator: Simulator, settings: Settings, client: Client) -> None:
     client.log_in()
-    lifecycle = AssignmentLifecycle(client, settle_seconds=0)
-    for each in (settings, client, lifecycle, simulator, simulator.calls, client._http):
+    lifecycle = make_lifecycle(client, settle_seconds=0)
+    for each in (settings, client, lifecycle, simulator, simulator.calls):
         assert not [secret for secret in (PASSWORD, *simulator.tokens) if secret in repr(each)]
     with pytest.raises(RefusedError) as raised:
         lifecycle.assign(Assignment(NOWHERE, NOWHERE))

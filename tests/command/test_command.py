@@ -20,8 +20,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, TEST01
 
-from pulumi_vmbackup.cli import vmbackup
-from pulumi_vmbackup.inventory import read_inventory
+from pulumi_vmbackup.command.group import vmbackup
+from pulumi_vmbackup.inventory import read_snapshot
 from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
 
 log = logging.getLogger(__name__)
@@ -299,7 +299,7 @@ def test_a_snapshot_is_what_previews_read(run: Run, tmp_path: Path) -> None:
         "",
         f"Wrote {file}: 8 virtual machines, 4 backup locations, 1 assignment.\n",
     )
-    inventory = read_inventory(file)
+    inventory = read_snapshot(file)
     assert len(inventory.virtual_machines) == 8
     assert [each.kind for each in inventory.backup_locations].count("offsite") == 2
     assert [(each.vm_ref, each.backup_location_id) for each in inventory.assignments] == [
@@ -327,7 +327,7 @@ def test_a_snapshot_replaces_the_old_one_and_leaves_no_other_file(run: Run, tmp_
     file.write_text("old")
     (same := tmp_path / "same").hardlink_to(file)
     run("snapshot", "--output", str(file))
-    assert len(read_inventory(file).virtual_machines) == 8
+    assert len(read_snapshot(file).virtual_machines) == 8
     assert same.read_text() == "old"  # so that no reader sees half of a file
     assert sorted(tmp_path.iterdir()) == [file, same]
 

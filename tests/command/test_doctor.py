@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from sample import PASSWORD
 from simulator.caller import Caller
 
-from pulumi_vmbackup.cli import vmbackup
+from pulumi_vmbackup.command.group import vmbackup
 from pulumi_vmbackup.settings import VERSIONS
 from pulumi_vmbackup.simulator import Behavior, Simulator, serve
 
