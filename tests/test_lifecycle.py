@@ -23,8 +23,10 @@ from pulumi_vmbackup import (
     VmBackupError,
 )
 from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.errors import Hint
 from pulumi_vmbackup.lifecycle import AssignmentLifecycle
 from pulumi_vmbackup.models import Assignment
+from pulumi_vmbackup.program import worded
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 from pulumi_vmbackup.simulator.behavior import behavior_choices
@@ -233,7 +235,7 @@ def test_a_failed_post_whose_outcome_cannot_be_seen_is_an_error(
     api.get(VM_URL, **listing)
     if listing == {"json": REFUSED}:
         api.get(VMS_URL, json=vms())
-    with pytest.raises(RefusedError, match="the server says “Cannot be assigned”"):
+    with pytest.raises(RefusedError, match='the server says "Cannot be assigned"'):
         lifecycle.assign(PAIR)
     assert methods(api).count("POST") == 1
 
@@ -249,7 +251,7 @@ def test_a_refused_offsite_location_is_not_advised_to_be_replaced(
     with pytest.raises(RefusedError) as raised:
         lifecycle.assign(PAIR)
     assert str(raised.value).endswith(
-        f"the server says “Not now”. The VM has path of {OFFSITE01[:8]} at present."
+        f'the server says "Not now". The VM has path of {OFFSITE01[:8]} at present.'
     )
 
 
@@ -257,7 +259,7 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
     api: responses.RequestsMock, lifecycle: AssignmentLifecycle
 ) -> None:
     api.post(PAIR_URL, body=requests.ConnectTimeout())
-    with pytest.raises(UnreachableError, match="“VM Backup API Service”"):
+    with pytest.raises(UnreachableError, match='"VM Backup API Service"'):
         lifecycle.assign(PAIR)
     assert methods(api) == "POST POST POST"
 
@@ -268,19 +270,19 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
         (
             NOWHERE,
             NAS01,
-            "“InvalidParameter / The virtual machine was not found”. VM Backup manages no VM of "
+            '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM of '
             "this ref: check it, and add the VM to VM Backup.",
         ),
         (
             TEST01,
             NAS01,
-            "“InvalidParameter / The virtual machine is not configured”. The VM has no backup "
+            '"InvalidParameter / The virtual machine is not configured". The VM has no backup '
             "location at present. Check that the VM is configured in VM Backup.",
         ),
         (
             SQL01,
             NOWHERE,
-            "“InvalidParameter / The backup location was not found”. The VM has no backup location "
+            '"InvalidParameter / The backup location was not found". The VM has no backup location '
             "at present. This server has no such backup location; it has "
             rf"\\NAS01\VMBackups ({NAS01}), E:\VMBackups ({DISK_E}), "
             rf"\\OFFSITE01\VMBackups ({OFFSITE01}), Rotating disks ({ROTATING}).",
@@ -288,7 +290,7 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
         (
             DC01,
             NAS01,
-            r"“PrimaryLocationExists / The virtual machine has a location”. The VM has "
+            '"PrimaryLocationExists / The virtual machine has a location". The VM has '
             r"E:\VMBackups at present. If the server allows one primary location only, un-assign "
             "the old one first with ResourceOptions(delete_before_replace=True), and aliases= when "
             "the resource has another name now.",
@@ -303,7 +305,7 @@ def test_a_refused_assignment_is_a_sentence_with_both_ids_the_servers_words_and_
     before = dict(simulator.inventory.assignments)
     with pytest.raises(RefusedError) as raised:
         on_simulator.assign(Assignment(vm_ref, location))
-    assert str(raised.value) == (
+    assert worded(raised.value) == (
         f"Could not assign VM {vm_ref} to backup location {location}: the server says {says}"
     )
     assert simulator.inventory.assignments == before
@@ -476,7 +478,7 @@ def test_a_refused_delete_of_what_stands_is_an_error_in_the_servers_words(
     with pytest.raises(RefusedError) as raised:
         lifecycle.unassign(SQL01, NAS01)
     assert str(raised.value) == (
-        f"Could not un-assign VM {SQL01} from backup location {NAS01}: the server says “Not now”."
+        f'Could not un-assign VM {SQL01} from backup location {NAS01}: the server says "Not now".'
     )
 
 
@@ -634,8 +636,9 @@ def test_the_outcome_is_the_same_however_odd_calls_are_answered(
 
     replacing = in_a_new_process()
     if behavior.second_primary == "refuse":
-        with pytest.raises(RefusedError, match="delete_before_replace=True"):
+        with pytest.raises(RefusedError) as refused:
             replacing.assign(Assignment(DC01, NAS01))
+        assert Hint.DELETE_FIRST in refused.value.advice
         assert simulator.inventory.locations_of(DC01) == [DISK_E]
     else:
         replacing.assign(Assignment(DC01, NAS01))

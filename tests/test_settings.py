@@ -122,6 +122,7 @@ def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
         "inventoryFile": "inventory.json",
     }
     expected = Settings(
+        api_version="9.0",
         base_url="https://127.0.0.1:8443/api",
         session_token=TOKEN,
         username="backup",
@@ -307,7 +308,7 @@ def test_an_unknown_connection_lists_those_there_are() -> None:
         read_site("site-x")
     assert str(raised.value) == (
         "There is no connection 'site-x' in vmbackup:connections of the stack configuration (there "
-        "are: 'site-a', 'site-b'), nor a variable VMBACKUP_SITE_X_… in the environment: correct "
+        "are: 'site-a', 'site-b'), nor a variable VMBACKUP_SITE_X_... in the environment: correct "
         "the name, or run `pulumi config set --path vmbackup:connections.site-x.baseUrl`."
     )
     with pytest.raises(SettingsError, match=r"there are: none"):
@@ -326,7 +327,7 @@ def test_an_unknown_connection_lists_those_there_are() -> None:
         ),
         (
             {"site-a": {}, "site_A": {}},
-            "'site-a' and 'site_A' of .* share the environment variables VMBACKUP_SITE_A_…: rename",
+            "'site-a' and 'site_A' of .* share the environment variables VMBACKUP_SITE_A_\\.\\.\\.",
         ),
     ],
     ids=str,

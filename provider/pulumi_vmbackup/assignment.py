@@ -69,7 +69,7 @@ class VmBackupLocationAssignment(
 
     Raises:
         ArgumentError: the VM is not configured in VM Backup.
-        SettingsError: a setting of ``vmbackup:…`` or ``VMBACKUP_…`` cannot be used.
+        SettingsError: a setting of ``vmbackup:...`` or ``VMBACKUP_...`` cannot be used.
 
     A program that declares the same pair twice fails with a sentence, at preview already.
 
@@ -176,8 +176,8 @@ def _sentence_first(handler: _Handler) -> _Handler:
         try:
             return handler(*args, **kwargs)
         except VmBackupError as error:
-            shown = error.reworded(worded(error))
-            raise error.with_traceback(None) from shown
+            sentence = worded(error)
+            raise error.reworded(sentence) from error.reworded(sentence)
 
     return wrapper  # type: ignore[return-value]  # the signature is the handler's own
 

@@ -164,7 +164,7 @@ class Catalog:
             return self._locations
 
     def _learn_names(self, client: Client) -> None:
-        self._lists.get_all(client)  # a server that does not answer is not asked for the rest
+        # A list that is refused is left out; a server that does not answer is not asked again.
         with suppress(RefusedError):
             vms: list[VirtualMachine] = self._lists.get("virtual machines", client)
             self._vm_names = {vm.ref: vm.name for vm in vms if vm.ref}

@@ -115,7 +115,15 @@ class LoginError(VmBackupError):
 
 
 class BusyError(VmBackupError):
-    """The server takes no session now, mostly because the Management Console is connected."""
+    """The server takes no session now, mostly because the Management Console is connected.
+
+    Attributes:
+        refusal: what the server says, as a part of a sentence.
+    """
+
+    def __init__(self, message: str, *advice: Advice, refusal: str = "") -> None:
+        super().__init__(message, *advice)
+        self.refusal = refusal
 
 
 class StoppedError(VmBackupError):

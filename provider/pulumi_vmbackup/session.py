@@ -223,6 +223,7 @@ class Session:
                         f"{refusal} Close the VM Backup Management Console. The session of a run "
                         "that was killed ends by itself after five minutes.",
                         settings.to_set("sessionWaitSeconds", purpose="To wait longer"),
+                        refusal=str(refusal),
                     ) from None
             with self._condition:
                 if self._condition.wait_for(lambda: self._is_closed, BUSY_POLL_SECONDS):

@@ -271,7 +271,7 @@ def test_a_refusal_for_one_vm_stops_the_others_and_names_it(
     assert result.exit_code == 1
     assert sentence(result) == (
         f"Could not list the backup locations of VM VM0007 ({uuid.UUID(int=8)}): the server says "
-        "“InvalidParameter / The virtual machine was not found”."
+        '"InvalidParameter / The virtual machine was not found".'
     )
     assert len(simulator.calls) < 30
     assert not simulator.sessions
@@ -494,7 +494,7 @@ def test_a_named_connection_has_its_own_variables(
     for key, value in (("BASE_URL", base_url), ("USERNAME", "Administrator")):
         monkeypatch.setenv(f"VMBACKUP_SITE_B_{key}", value)
     assert sentence(run("vms", "--connection", "site-b", fails=1)).startswith(
-        "No password for VM Backup at connection 'site-b' is known: set VMBACKUP_SITE_B_PASSWORD"
+        "No password for VM Backup at connection 'site-b' is known. Set VMBACKUP_SITE_B_PASSWORD"
     )
     monkeypatch.setenv("VMBACKUP_SITE_B_PASSWORD", PASSWORD)
     assert "DC01" in run("vms", "--connection", "site-b").stdout
@@ -516,8 +516,8 @@ def test_a_refused_login_is_one_sentence_about_this_command(
     monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong-one")
     assert sentence(run("assignments", fails=1)) == (
         "Could not list the virtual machines: VM Backup refused the login of Administrator to "
-        "LOCALHOST:36014: the server says “LoginFailed / The user name or password is incorrect”. "
-        "Check vmbackup:username, password, domain, serverAddress and serverPort."
+        'LOCALHOST:36014: the server says "LoginFailed / The user name or password is incorrect". '
+        "Check --username, VMBACKUP_PASSWORD, --domain, --server-address and --server-port."
     )
 
 
@@ -591,7 +591,7 @@ def test_without_a_terminal_it_asks_nothing_and_prints_no_colours_and_cuts_nothi
     with started("vms") as popen:
         printed, said = popen.communicate()
     assert (popen.returncode, printed) == (1, b"")
-    assert said.startswith(b"vmbackup: No password for VM Backup is known: set VMBACKUP_PASSWORD")
+    assert said.startswith(b"vmbackup: No password for VM Backup is known. Set VMBACKUP_PASSWORD")
 
 
 @ON_POSIX

@@ -130,7 +130,7 @@ def test_each_step_is_shown_up_to_the_listing(
         "name         127.0.0.1 is 127.0.0.1",
         f"port         port {port} of 127.0.0.1 accepts connections",
         f"protocol     port {port} speaks http",
-        f"Host header  “localhost:{port}” is accepted",
+        f'Host header  "localhost:{port}" is accepted',
         f"API          a VM Backup API with protocol version 1.0 answers at {base_url}",
         "login        VM Backup at LOCALHOST:36014 accepts the account",
         "listing      8 virtual machines, 7 of them configured, 2 primary and 2 offsite backup "
@@ -178,8 +178,8 @@ def test_a_wrong_password_is_in_the_servers_words(
     assert good == STEPS[:-2]
     assert failed == (
         "login VM Backup refuses the account | VM Backup refused the login of Administrator to "
-        "LOCALHOST:36014: the server says “LoginFailed / The user name or password is incorrect”. "
-        "Check vmbackup:username, password, domain, serverAddress and serverPort."
+        'LOCALHOST:36014: the server says "LoginFailed / The user name or password is incorrect". '
+        "Check --username, VMBACKUP_PASSWORD, --domain, --server-address and --server-port."
     )
     # Sent once: Windows locks accounts after a few.
     assert [call.path for call in simulator.calls].count("/api/rest/sessions/start") == 1
@@ -193,7 +193,7 @@ def test_missing_credentials_are_found_after_the_way_to_the_server(
     good, failed = doctor()
     assert good == STEPS[:-2]
     assert failed.startswith(
-        "login there are no credentials | No password for VM Backup is known: set VMBACKUP_PASSWORD"
+        "login there are no credentials | No password for VM Backup is known. Set VMBACKUP_PASSWORD"
     )
 
 
@@ -209,8 +209,9 @@ def test_a_connected_management_console_is_not_waited_for(
         assert list(simulator.sessions) == [console.token]
     assert good == STEPS[:-2]
     assert failed.startswith(
-        "login VM Backup accepts no session now (AnotherConsoleIsRegistered) | A VM Backup "
-        "Management Console is connected to this server: close it"
+        'login VM Backup accepts no session now: the server says "SessionRefused / Another session '
+        'is open / AnotherConsoleIsRegistered". | A VM Backup Management Console is connected'
+        " to this server: close it"
     )
     assert [call.path for call in simulator.calls].count("/api/rest/sessions/start") == 2
 
@@ -259,7 +260,7 @@ def test_a_stopped_service(doctor: Doctor, closed_port: Callable[[], int]) -> No
     assert good == STEPS[:2]
     assert failed.startswith(
         f"port port {port} of 127.0.0.1 refuses connections: nothing listens there | Start the "
-        "Windows service “VM Backup API Service” on the VM Backup machine: before V9.1 it is off "
+        'Windows service "VM Backup API Service" on the VM Backup machine: before V9.1 it is off '
         "by default."
     )
 
@@ -364,7 +365,7 @@ def test_an_untrusted_certificate(doctor: Doctor, https_url: str, simulator: Sim
     assert good == STEPS[:4]
     assert failed.startswith("certificate the certificate of port ")
     assert " is not accepted: unable to get local issuer certificate | " in failed
-    assert "certlm.msc as “Base-64 encoded X.509 (.CER)”, and set VMBACKUP_CA_FILE or" in failed
+    assert 'certlm.msc as "Base-64 encoded X.509 (.CER)", and set VMBACKUP_CA_FILE or' in failed
     assert "Its SHA-256 fingerprint is " in failed
     assert not simulator.calls
 
@@ -399,7 +400,7 @@ def test_a_wrong_host_header(doctor: Doctor, base_url: str, simulator: Simulator
     assert good == STEPS[:4]
     port = base_url.split(":")[2].partition("/")[0]
     assert failed == (
-        "Host header “vmb01.contoso.example” is refused (HTTP 400, “hostname is invalid”) | The "
+        'Host header "vmb01.contoso.example" is refused (HTTP 400, "hostname is invalid") | The '
         "API wants to be addressed as localhost: take away the option --host-header, or set it to "
         f"localhost:{port}."
     )

@@ -23,6 +23,7 @@ from pulumi_vmbackup.command.export import Export, imports
 from pulumi_vmbackup.inventory import Snapshot
 from pulumi_vmbackup.models import Assignment
 from pulumi_vmbackup.plugin.schema import ASSIGNMENT, VERSION
+from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Simulator
 
 _K = TypeVar("_K")
@@ -337,7 +338,7 @@ def test_a_vm_that_no_look_up_finds_is_its_ref() -> None:
 
 @pytest.fixture
 def exported(
-    simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch, base_url: str
+    simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch, base_url: str
 ) -> Iterator[Callable[[], tuple[Export, str]]]:
     """Reads the simulator; the program's look-ups ask the same one."""
     monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
@@ -345,8 +346,8 @@ def exported(
     monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
 
     def read() -> tuple[Export, str]:
-        export = Export(gather(client))
-        client.close()
+        with Client(settings) as client:
+            export = Export(gather(client))
         return export, export.program(export.resources)
 
     yield read

@@ -9,6 +9,8 @@ def main() -> None:
     """Run the command; the console script ``vmbackup``."""
     try:
         from .group import run
+
+        run()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in ("click", "rich"):
@@ -17,4 +19,3 @@ def main() -> None:
             f"The vmbackup command needs packages that are not installed ({package}): run "
             "`pip install 'pulumi-vmbackup[cli]'`."
         )
-    run()

@@ -195,7 +195,7 @@ def _connect(settings: Settings, sources: Mapping[str, str], url: SplitResult) -
     except OSError as error:
         seen = f"port {port} of {url.hostname} cannot be reached ({error.strerror or error})"
     advice = _elsewhere(settings, sources) or (
-        "Start the Windows service “VM Backup API Service” on the VM Backup machine: before V9.1 "
+        'Start the Windows service "VM Backup API Service" on the VM Backup machine: before V9.1 '
         "it is off by default. " + _other_machine(settings, url)
     )
     return Finding("port", seen, ok=False, advice=advice)
@@ -206,11 +206,11 @@ def _other_machine(settings: Settings, url: SplitResult) -> str:
     if settings.is_local:
         return (
             "If VM Backup runs on another machine, open a tunnel to it first, such as "
-            f"`ssh -L {_port(url)}:localhost:{port} …` for V9.1."
+            f"`ssh -L {_port(url)}:localhost:{port} ...` for V9.1."
         )
     return (
         "The API answers on the VM Backup machine itself only, so a port of another machine is "
-        f"reached through a tunnel, such as `ssh -L {port}:localhost:{port} …` for V9.1, and "
+        f"reached through a tunnel, such as `ssh -L {port}:localhost:{port} ...` for V9.1, and "
         f"{settings.name_of('baseUrl')} {VERSIONS['9.1'].base_url}."
     )
 
@@ -226,7 +226,7 @@ def _speak(settings: Settings, sources: Mapping[str, str], url: SplitResult) -> 
             f"port {port} speaks neither http nor https",
             ok=False,
             advice=f"Something else listens there: correct the port in "
-            f"{settings.name_of('baseUrl')}, or start the “VM Backup API Service” again if it "
+            f'{settings.name_of("baseUrl")}, or start the "VM Backup API Service" again if it '
             "hangs.",
         )
     right_url = settings.base_url.replace(url.scheme, speaks, 1)
@@ -234,7 +234,7 @@ def _speak(settings: Settings, sources: Mapping[str, str], url: SplitResult) -> 
     if speaks == "http" and not is_loopback(url.hostname):
         advice = (
             "Plain http would send the password unencrypted to another machine: open a tunnel such "
-            f"as `ssh -L {port}:localhost:{port} …`, and use http://localhost:{port}{url.path}."
+            f"as `ssh -L {port}:localhost:{port} ...`, and use http://localhost:{port}{url.path}."
         )
     else:
         advice = f"The address is {right_url}: {_set(settings, sources, 'baseUrl', right_url)}."
@@ -335,8 +335,8 @@ def _certificate_advice(settings: Settings, url: SplitResult, code: int) -> str:
         else ("Nothing on this machine vouches for it, as for any self-signed certificate")
     )
     return (
-        f"{held}: on the VM Backup machine, export the certificate in certlm.msc as “Base-64 "
-        f"encoded X.509 (.CER)”, and {_ways_to_set(settings, 'caFile')} to that file.{fingerprint}"
+        f'{held}: on the VM Backup machine, export the certificate in certlm.msc as "Base-64 '
+        f'encoded X.509 (.CER)", and {_ways_to_set(settings, "caFile")} to that file.{fingerprint}'
     )
 
 
@@ -383,7 +383,7 @@ def _check_host_header(
 ) -> Finding:
     sent = settings.host_header or url.netloc
     if not answer.refuses_host:
-        return Finding("Host header", f"“{sent}” is accepted")
+        return Finding("Host header", f'"{sent}" is accepted')
     wanted = f"localhost:{_port(url)}"
     source = sources.get("hostHeader")
     if source and settings.is_local:
@@ -392,7 +392,7 @@ def _check_host_header(
         remedy = _set(settings, sources, "hostHeader", wanted)
     return Finding(
         "Host header",
-        f"“{sent}” is refused (HTTP {answer.status}, “hostname is invalid”)",
+        f'"{sent}" is refused (HTTP {answer.status}, "hostname is invalid")',
         ok=False,
         advice=f"The API wants to be addressed as localhost: {remedy}.",
     )
@@ -490,7 +490,7 @@ def _log_in(client: Client, settings: Settings) -> Finding:
     except BusyError as error:
         return Finding(
             "login",
-            str(error),
+            f"VM Backup accepts no session now: {error.refusal}",
             ok=False,
             advice="A VM Backup Management Console is connected to this server: close it, on every "
             "machine, or wait for the other program that holds a session.",

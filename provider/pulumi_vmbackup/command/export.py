@@ -187,7 +187,7 @@ class Export:
         """The resources that all filters let through; one that is not given lets all through.
 
         Args:
-            vms: patterns of VM names, with ``*``, ``?`` and ``[…]``, in any case.
+            vms: patterns of VM names, with ``*``, ``?`` and ``[...]``, in any case.
             hosts: names of hypervisor hosts, in any case.
             locations: paths of locations in any case, or their ids.
             kind: that of the locations.

@@ -30,7 +30,7 @@ def read_stack(stack: str) -> Callable[[str], object]:
     if not pulumi:
         raise SettingsError(
             "The configuration of --stack is read with the Pulumi CLI, and there is no `pulumi` on "
-            "PATH: install it, or leave --stack out and set VMBACKUP_… variables."
+            "PATH: install it, or leave --stack out and set VMBACKUP_... variables."
         )
     command = ["config", "--json", "--show-secrets", "--stack", name, "--non-interactive"]
     command += ["--color", "never"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from inspect import isawaitable
+from inspect import Parameter, Signature, isawaitable, signature
 from typing import Any, TypeGuard
 
 import pulumi
@@ -62,6 +62,14 @@ class Provider(pulumi.ProviderResource):
             is_given_secret = setting.is_secret and value is not None
             inputs[setting.key] = pulumi.Output.secret(value) if is_given_secret else value
         super().__init__(PACKAGE, name, inputs, _of_this_version(opts))
+
+
+# For help() and editors that run the module: the arguments that the table of settings makes.
+_ARGUMENTS = [
+    Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in SETTINGS.values()
+]
+_name, _opts = (signature(Provider).parameters[each] for each in ("name", "opts"))
+Provider.__signature__ = Signature([_name, *_ARGUMENTS, _opts])  # type: ignore[attr-defined]
 
 
 class _Resource(pulumi.CustomResource):

@@ -70,11 +70,13 @@ class SetValues:
     @cached_property
     def known_vms(self) -> Vms:
         """The VMs of which everything is known."""
-        return {
-            vm.ref: self.vms[vm.ref]
-            for vm in (self.declared or {}).values()
-            if vm.ref is not None and vm.locations is not None and None not in vm.locations.values()
+        declared = (self.declared or {}).values()
+        known = {
+            vm.ref
+            for vm in declared
+            if vm.locations is not None and None not in vm.locations.values()
         }
+        return {vm_ref: vm for vm_ref, vm in self.vms.items() if vm_ref in known}
 
     @property
     def inputs(self) -> Properties:
