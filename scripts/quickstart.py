@@ -25,17 +25,14 @@ Done. What to do next, with your own VM Backup server:
    Both commands ask for the password, and change nothing. Before VM Backup V9.1, they need
    --api-version 8 or --api-version 9.0 too.
 
-3. Install a Pulumi CLI (https://www.pulumi.com/docs/install/), and here, into the Python
-   environment of your program, this package:
-     pip install .
-
-4. Copy the folder examples/quickstart, and name your own VMs and location in the copy. There:
+3. Install this package and a Pulumi CLI, and log in to a backend, as README.md tells. Then copy
+   the folder examples/quickstart, name your own VMs and location in it, and run there:
      pulumi stack init dev
      pulumi config set vmbackup:username Administrator
      pulumi config set --secret vmbackup:password
      pulumi preview --diff
 
-README.md tells more. Is much assigned already? docs/taking-over.md makes a program of it.
+Is much assigned already? docs/taking-over.md makes a program of it.
 """
 
 
