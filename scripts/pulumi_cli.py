@@ -239,7 +239,7 @@ class Build:
             finished.set()
             reporter.join()
         if done.returncode != 0:
-            say(done.stderr.rstrip())
+            say((done.stderr or done.stdout).rstrip())
             sys.exit(f"The Pulumi CLI is incomplete: {what} failed, and go's messages say why.")
         return done.stdout
 
