@@ -266,8 +266,7 @@ def test_an_endless_refusal_is_cut(api: responses.RequestsMock, in_session: Clie
         (
             404,
             "",
-            f"No VM Backup API is at {BASE} (HTTP 404). Check vmbackup:apiVersion and "
-            "vmbackup:baseUrl.",
+            f"No VM Backup API is at {BASE} (HTTP 404). Check vmbackup:apiVersion and baseUrl.",
         ),
         (302, "", "answers with a redirect (HTTP 302), which is not followed"),
         (400, "The request hostname is invalid", "`pulumi config set vmbackup:hostHeader`"),
@@ -629,10 +628,10 @@ import json
 import sys
 import time
 
-from pulumi_vmbackup import client
+from pulumi_vmbackup import client, session
 from pulumi_vmbackup.settings import Settings
 
-client.IDLE_SECONDS = 0.05
+session.IDLE_SECONDS = 0.05
 client.Client(Settings(**json.loads(sys.argv[1]))).virtual_machines()
 time.sleep(0.5)
 """

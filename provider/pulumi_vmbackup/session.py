@@ -113,12 +113,12 @@ class Session:
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()
-            # A session that is being started would stay open; calls have a moment to end.
-            self._condition.wait_for(
-                lambda: not self._is_changing and not self._calls_under_way, _LAST_CALLS_SECONDS
-            )
+            # Calls have a moment to end. A session that is being started or ended is waited for, so
+            # that none stays open when the process ends.
+            self._condition.wait_for(lambda: not self._calls_under_way, _LAST_CALLS_SECONDS)
+            self._condition.wait_for(lambda: not self._is_changing, 2 * _END_SECONDS)
             if self._is_changing:
-                return  # whoever changes it ends it
+                return  # the thread that changes it ends it
             token, self._token = self._token, None
             self._is_changing = True
         with self._change():
