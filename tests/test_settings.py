@@ -352,3 +352,14 @@ def test_the_ways_to_set_a_setting_of_a_connection_are_its_own() -> None:
         "Set VMBACKUP_SITE_B_PASSWORD or run `pulumi config set --secret --path "
         "vmbackup:connections.site-b.password`."
     )
+
+
+def test_the_readmes_table_has_a_row_for_each_setting_with_its_default() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    for key, setting in SETTINGS.items():
+        secret = " (secret)" if setting.is_secret else ""
+        row = f"| `vmbackup:{key}`{secret} | `{environment_variable(key)}` | "
+        assert readme.count(row) == 1, row
+        default = readme.partition(row)[2].replace("`", "")
+        assert default.startswith(setting.default or "none"), row
+    assert readme.count("\n| `vmbackup:") == len(SETTINGS)
