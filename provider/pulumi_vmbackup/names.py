@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .models import BackupLocation, VirtualMachine
+
+_UNC = re.compile(r"[\\/]{2}([^\\/]+)")
 
 
 def vm_labels(vms: Iterable[VirtualMachine]) -> dict[str, str]:
@@ -55,3 +59,53 @@ def unique(
             return chosen
         for key in shared:
             level[key] += 1
+
+
+# As parts of the names of resources, which are written into programs
+
+
+def vm_slugs(vms: Mapping[str, VirtualMachine]) -> dict[str, str]:
+    """A part of a name for each VM, by its ref: its name, with its host or ref where need be."""
+
+    def candidates(ref: str, vm: VirtualMachine) -> list[str]:
+        name, host = _slug(vm.name), _slug(vm.host)
+        if not name:
+            return [f"vm-{ref[:8]}", f"vm-{ref}"]
+        with_host = [f"{name}-{host}"] if host else []
+        return [name, *with_host, f"{name}-{ref[:8]}", f"{name}-{ref}"]
+
+    return unique_in_any_case({ref: candidates(ref, vm) for ref, vm in vms.items()})
+
+
+def location_slugs(locations: Mapping[str, BackupLocation]) -> dict[str, str]:
+    """A part of a name for each location, by its id: its server or its path, if that will do."""
+
+    def candidates(location: BackupLocation) -> list[str]:
+        path = _slug(location.path)
+        if not path:
+            path = location.kind or "location"
+            return [f"{path}-{location.id[:8]}", f"{path}-{location.id}"]
+        server = _UNC.match(location.path or "")
+        short = [_slug(server[1])] if server and _slug(server[1]) else []
+        return [*short, path, f"{path}-{location.id[:8]}", f"{path}-{location.id}"]
+
+    return unique_in_any_case({id_: candidates(each) for id_, each in locations.items()})
+
+
+def unique_in_any_case(candidates: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """:func:`unique` where names that differ in their case only are the same."""
+    return unique(candidates, same=folded)
+
+
+def folded(name: str) -> str:
+    """A name as it is compared in any case."""
+    return unicodedata.normalize("NFKC", name.casefold())
+
+
+def _slug(text: str | None) -> str:
+    """A text as a part of a name: letters, digits, dots and underscores, and dashes between."""
+    kept = (
+        c if c.isalnum() or c in "._" or unicodedata.category(c).startswith("M") else "-"
+        for c in unicodedata.normalize("NFKC", text or "")
+    )
+    return re.sub("-{2,}", "-", "".join(kept)).strip("-.")

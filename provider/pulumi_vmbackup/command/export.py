@@ -6,11 +6,9 @@ import builtins
 import json
 import keyword
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,7 +25,7 @@ from ..models import (
     normalize_guid,
     unique_locations,
 )
-from ..names import unique
+from ..names import folded, location_slugs, unique_in_any_case, vm_slugs
 from ..plugin.schema import ASSIGNMENT, VERSION
 from ..settings import did_you_mean
 from .connection import Connection, connecting
@@ -45,7 +43,6 @@ Written by `vmbackup export`. The import file of the same command has the same n
 # each broken call ends with a comma.
 _LINE_LENGTH = 88
 _LONGEST_VARIABLE = 30
-_UNC = re.compile(r"[\\/]{2}([^\\/]+)")
 
 
 @click.command(short_help="Pulumi files for what is assigned already.")
@@ -166,13 +163,11 @@ class Export:
             **{vm.ref: vm for vm in inventory.virtual_machines if vm.ref},
         }
         self._locations = _locations(inventory)
-        self._vm_labels = _unique_names({ref: _vm_names(ref, vm) for ref, vm in self._vms.items()})
-        self._location_labels = _unique_names(
-            {id_: _location_names(each) for id_, each in self._locations.items()}
-        )
+        self._vm_labels = vm_slugs(self._vms)
+        self._location_labels = location_slugs(self._locations)
         self._vm_arguments = _vm_arguments(inventory.virtual_machines)
         self._location_arguments = _location_arguments(inventory.backup_locations)
-        names = _unique_names({_pulumi_id(each): self._names(each) for each in assignments})
+        names = unique_in_any_case({_pulumi_id(each): self._names(each) for each in assignments})
         resources = [Resource(names[_pulumi_id(each)], each) for each in assignments]
         self.resources = sorted(resources, key=self._order)
 
@@ -213,7 +208,7 @@ class Export:
             for id_, label in sorted(self._location_labels.items(), key=_by_label)
             if id_ in used and id_ in self._location_arguments
         }
-        variables = _unique_names(looked_up)
+        variables = unique_in_any_case(looked_up)
         blocks = [
             "\n".join(
                 _call(f"{variable} = get_backup_location", self._location_arguments[id_])
@@ -354,49 +349,12 @@ def _guid(text: str) -> str | None:
         return None
 
 
-# Names
-
-
-def _vm_names(ref: str, vm: VirtualMachine) -> list[str]:
-    name, host = _slug(vm.name), _slug(vm.host)
-    if not name:
-        return [f"vm-{ref[:8]}", f"vm-{ref}"]
-    with_host = [f"{name}-{host}"] if host else []
-    return [name, *with_host, f"{name}-{ref[:8]}", f"{name}-{ref}"]
-
-
-def _location_names(location: BackupLocation) -> list[str]:
-    path = _slug(location.path)
-    server = _UNC.match(location.path or "")
-    if not path:
-        path = location.kind or "location"
-        return [f"{path}-{location.id[:8]}", f"{path}-{location.id}"]
-    short = [_slug(server[1])] if server and _slug(server[1]) else []
-    return [*short, path, f"{path}-{location.id[:8]}", f"{path}-{location.id}"]
-
-
-def _slug(text: str | None) -> str:
-    """A text as a part of a name: letters, digits, dots and underscores, and dashes between."""
-    kept = (
-        c if c.isalnum() or c in "._" or unicodedata.category(c).startswith("M") else "-"
-        for c in unicodedata.normalize("NFKC", text or "")
-    )
-    return re.sub("-{2,}", "-", "".join(kept)).strip("-.")
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", name.casefold())
-
-
-_unique_names = partial(unique, same=_folded)
-
-
 def _by_label(item: tuple[str, str]) -> tuple[str, str]:
     return item[1].casefold(), item[0]
 
 
 def _variables(location_id: str, label: str) -> list[str]:
-    name = re.sub(r"\W+", "_", _folded(label)).strip("_")[:_LONGEST_VARIABLE].strip("_")
+    name = re.sub(r"\W+", "_", folded(label)).strip("_")[:_LONGEST_VARIABLE].strip("_")
     if len(name) < 2 or not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN:
         name = f"location_{re.sub('[^a-z0-9]+', '_', name).strip('_')}".strip("_")
     hexadecimal = location_id.replace("-", "_")

@@ -59,7 +59,7 @@ class _Gateway(Gateway_10):
         return {**super().get_environ(), CONNECTION: self.req.conn}  # type: ignore[no-untyped-call]
 
 
-class Connection(HTTPConnection):
+class CallerConnection(HTTPConnection):
     """A caller's connection, which faults act on."""
 
     _is_reset = False
@@ -115,7 +115,7 @@ def serve(
         OSError: nothing can listen there, or the certificate cannot be used.
     """
 
-    class CountedConnection(Connection):
+    class CountedConnection(CallerConnection):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             simulator.connections += 1
             super().__init__(*args, **kwargs)
