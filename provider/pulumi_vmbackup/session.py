@@ -173,7 +173,7 @@ class Session:
                     # for long. To the call that needed the session, nothing was sent.
                     self._unknown_session_until = time.monotonic() + UNKNOWN_SESSION_SECONDS
                     failure = UnreachableError(str(error), *error.advice)
-                self._failure, self._failed_at = failure, time.monotonic()
+                self._failure, self._failed_at = copy.copy(failure), time.monotonic()
                 raise failure from None
             self._failure, self._unknown_session_until = None, 0.0
             # Now that there are connections: exit handlers run backwards, and urllib3's own closes
