@@ -137,7 +137,7 @@ class Catalog:
         self._warn = warn
         self._client = client
         self._lists = lists or Lists()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._has_learnt_names = False
         self._vm_names: dict[str, str | None] = {}
         self._locations: dict[str, BackupLocation] = {}
@@ -314,7 +314,8 @@ class Catalog:
         def read(snapshot: Snapshot) -> list[Any]:
             return [each for name in names for each in snapshot.listed(name)]
 
-        return self._lists.items(names) if self._lists.is_complete else self._ask(ask, read)
+        with self._lock:  # so that many threads need one session
+            return self._lists.items(names) if self._lists.is_complete else self._ask(ask, read)
 
     def _ask(self, ask: Callable[[Client], _T], read: Callable[[Snapshot], _T]) -> _T:
         """Ask the server, or in a preview that cannot, read the snapshot instead."""

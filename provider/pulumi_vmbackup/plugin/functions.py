@@ -24,6 +24,8 @@ _ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
     "getBackupLocation": {"path": ("path", str), "id": ("id", str), "kind": ("kind", str)},
 }
 
+_TYPES = {str: "string", bool: "boolean"}
+
 
 def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Properties:
     """Answer a function of the package.
@@ -45,7 +47,7 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
         if value is None:
             continue
         if key not in known or not isinstance(value, known[key][1]):
-            names = ", ".join(f"{each} ({kind.__name__})" for each, (_, kind) in known.items())
+            names = ", ".join(f"{each} ({_TYPES[kind]})" for each, (_, kind) in known.items())
             raise ArgumentError(f"{key} of {name} is {value!r}: it takes {names}.")
         given[known[key][0]] = value
     answers: dict[str, Callable[[], Properties]] = {
