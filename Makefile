@@ -8,7 +8,12 @@ endif
 
 quickstart: .venv/ready ; $(BIN)/python scripts/quickstart.py
 test: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python -m pytest -n auto $(ARGS)
-check: .venv/ready ; $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy --platform win32 $(foreach program,$(wildcard examples/*/__main__.py),&& $(BIN)/mypy $(dir $(program))) && $(BIN)/python scripts/actionlint.py
+check: check-format check-lint check-types check-workflows
+check-format: .venv/ready ; $(BIN)/ruff format --check .
+check-lint: .venv/ready ; $(BIN)/ruff check .
+check-types: .venv/ready ; $(BIN)/mypy && $(BIN)/mypy --platform win32 $(foreach program,$(wildcard examples/*/__main__.py),&& $(BIN)/mypy $(dir $(program)))
+check-workflows: .venv/ready ; $(BIN)/python scripts/actionlint.py
+.PHONY: check check-format check-lint check-types check-workflows
 bench: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/bench.py
 bench-quick: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/bench.py --quick
 .venv/ready: pyproject.toml scripts/environment.py ; $(PYTHON) scripts/environment.py

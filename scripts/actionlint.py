@@ -42,7 +42,7 @@ def actionlint() -> str:
                 "actionlint is missing: put it on PATH (https://github.com/rhysd/actionlint), or "
                 "install Go 1.25 or later, with which it can be built here."
             )
-        print("Building actionlint into .tools/bin …", flush=True)
+        print("Building actionlint into .tools/bin, which takes a minute.", flush=True)
         TOOLS.mkdir(parents=True, exist_ok=True)
         # Resolved, since .tools may be a link, and go takes absolute paths only.
         environment = {**os.environ, "GOBIN": str(TOOLS.resolve())}

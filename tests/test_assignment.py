@@ -127,13 +127,13 @@ def test_check_names_each_wrong_property_its_value_and_what_to_use(
         (
             "vm_ref",
             "'SQL01' is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces. Use get_virtual_machine(name=…), or a VM's ref "
-            "as `vmbackup vms` shows it.",
+            "a45c5a40819e, with or without braces. Use get_virtual_machine(name=...), or a VM's "
+            "ref as `vmbackup vms` shows it.",
         ),
         (
             "backup_location_id",
             "None is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces. Use get_backup_location(path=…), or an id as "
+            "a45c5a40819e, with or without braces. Use get_backup_location(path=...), or an id as "
             "`vmbackup locations` shows it.",
         ),
     ]
@@ -376,7 +376,7 @@ def test_each_handler_without_settings_says_what_to_set(
         getattr(offline, handler)(*arguments[handler])
     assert raised.value.__cause__ is not None
     assert (
-        "No username for VM Backup is known: set VMBACKUP_USERNAME or run `pulumi config set "
+        "No username for VM Backup is known. Set VMBACKUP_USERNAME or run `pulumi config set "
         "vmbackup:username`." in str(raised.value)
     )
 

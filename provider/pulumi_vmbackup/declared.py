@@ -2,7 +2,7 @@
 
 Pulumi may check a resource in one process and delete its predecessor in another: when its own
 provider is replaced or configured anew, when a resource goes to another provider, or when it
-becomes one of another type. What one process was told to be declared, none may take back.
+becomes one of another type. What the program declares in one process is un-assigned by none.
 
 Each process keeps its pairs in a file of its own, in Pulumi's folder of the user, and holds a lock
 on it as long as it lives, so that a file of a process that was killed is known to be stale. The
@@ -12,19 +12,25 @@ address of the engine is what the processes of a run have in common.
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from . import at_exit
 from .errors import SettingsError
-from .run import Run
+from .models import Pair
+from .session import at_process_end
 
 _POLL_SECONDS = 2.0
 _SUFFIX = ".declared"  # whatever else is in the folder is somebody's
+
+# Windows asks for two seconds before it says that a connection is refused.
+_CONNECT_SECONDS = 5.0
 
 if sys.platform == "win32":
     import msvcrt
@@ -39,6 +45,38 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+class Run:
+    """One run of Pulumi, known by the address of its engine.
+
+    Args:
+        arguments: the arguments of this process, the last of which is that address where Pulumi
+            has started it; ``--logflow`` and ``--tracing`` make it put others before.
+
+    Attributes:
+        engine_address: that address; None when Pulumi did not start this process.
+        id: what the processes of the run have in common; None when Pulumi did not start this one.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        address = arguments[-1] if arguments else ""
+        found = re.fullmatch(r"\[?([0-9A-Za-z.:-]+?)\]?:([0-9]{1,5})", address)
+        self.engine_address = address if found else None
+        self._engine = (found[1], int(found[2])) if found else None
+        self.id = re.sub(r"[^0-9A-Za-z]+", "-", address) if found else None
+
+    def is_over(self) -> bool:
+        """Whether the engine is gone, as after it was killed: nobody hears of what is done now."""
+        if self._engine is None:
+            return False
+        try:
+            socket.create_connection(self._engine, _CONNECT_SECONDS).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # it may be busy
+            return False
+        return False
+
+
 class DeclaredPairs:
     """The pairs of VM ref and location id that the program of a run declares.
 
@@ -49,11 +87,11 @@ class DeclaredPairs:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._lock = threading.Lock()
-        self._pairs: set[tuple[str, str]] = set()
+        self._pairs: set[Pair] = set()
         self._file: IO[str] | None = None
         self._read: dict[Path, _Told] = {}
 
-    def add(self, *pairs: tuple[str, str]) -> None:
+    def add(self, *pairs: Pair) -> None:
         """Tell that the program declares some pairs.
 
         Raises:
@@ -74,11 +112,11 @@ class DeclaredPairs:
                     ) from None
             self._pairs.update(new)
 
-    def __contains__(self, pair: tuple[str, str]) -> bool:
+    def __contains__(self, pair: object) -> bool:
         if pair in self._pairs:
             return True
         with self._lock:
-            return any("/".join(pair) in told.pairs for told in self._of_other_processes())
+            return any(pair in told.pairs for told in self._of_other_processes())
 
     def clear(self) -> None:
         """Forget all that this process was told."""
@@ -98,7 +136,7 @@ class DeclaredPairs:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (folder / f"{self._run.id}-{os.getpid()}{_SUFFIX}").open("w", encoding="ascii")
         _lock(file)
-        at_exit.register(self._withdraw)
+        at_process_end(self._withdraw)
         threading.Thread(target=self._withdraw_when_over, daemon=True).start()
         return file
 
@@ -139,7 +177,7 @@ class _Told(NamedTuple):
 
     file_id: int
     size: int
-    pairs: set[str]
+    pairs: set[Pair]
 
 
 def _read_on(file: IO[str], told: _Told | None) -> _Told:
@@ -148,7 +186,9 @@ def _read_on(file: IO[str], told: _Told | None) -> _Told:
         told = _Told(stat.st_ino, 0, set())
     file.seek(told.size)
     lines = file.read().rpartition("\n")[0]
-    told.pairs.update(lines.split())
+    for line in lines.split():
+        vm_ref, _, backup_location_id = line.partition("/")
+        told.pairs.add((vm_ref, backup_location_id))
     return told._replace(size=told.size + len(lines) + 1 if lines else told.size)
 
 
@@ -164,6 +204,15 @@ def _remove(path: Path) -> None:
     # Windows refuses while another process looks into it, and then that one or the next removes it.
     with suppress(FileNotFoundError, PermissionError):
         path.unlink()
+
+
+def declared_twice(pair: Pair, urn: str, other_urn: str) -> str:
+    """The sentence about two resources that declare the same pair."""
+    first, second = sorted((urn, other_urn))
+    return (
+        f"The resources {first} and {second} both assign VM {pair[0]} to backup location "
+        f"{pair[1]}: remove one of them."
+    )
 
 
 def _folder() -> Path:

@@ -7,15 +7,16 @@ which is ended before it returns; later look-ups are answered from that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pulumi
 
 from .catalog import Catalog
-from .errors import ArgumentError
+from .errors import Advice, ArgumentError, VmBackupError
 from .models import BackupLocation, Kind, VirtualMachine
-from .program import once_per_program, program_settings, shown_without_traceback
+from .program import once_per_program, program_settings, shown_without_traceback, worded
 from .settings import Settings
 
 _T = TypeVar("_T")
@@ -37,7 +38,7 @@ def get_virtual_machines(
 
     The call is seen in public clients.
     """
-    with shown_without_traceback():
+    with _look_up("get_virtual_machines"):
         return _catalog(connection).get_virtual_machines(configured=configured)
 
 
@@ -61,8 +62,7 @@ def get_virtual_machine(
             and so cannot be assigned.
         VmBackupError: a setting is wrong, or the server refused or did not answer.
     """
-    with shown_without_traceback():
-        _refuse_outputs("get_virtual_machine", name=name, host=host, ref=ref)
+    with _look_up("get_virtual_machine", name=name, host=host, ref=ref):
         return _catalog(connection).get_virtual_machine(name=name, host=host, ref=ref)
 
 
@@ -85,8 +85,7 @@ def get_backup_location(
         ArgumentError: there is no such location, or there are several.
         VmBackupError: a setting is wrong, or the server refused or did not answer.
     """
-    with shown_without_traceback():
-        _refuse_outputs("get_backup_location", path=path, id=id, kind=kind)
+    with _look_up("get_backup_location", path=path, id=id, kind=kind):
         return _catalog(connection).get_backup_location(path=path, id=id, kind=kind)
 
 
@@ -116,7 +115,7 @@ def get_backup_locations(
     The calls are documented by the vendor, except the path of the per-VM list, which is seen in
     public clients.
     """
-    with shown_without_traceback():
+    with _look_up("get_backup_locations"):
         return _catalog(connection).get_backup_locations(
             primary=primary, offsite=offsite, vm_ref=vm_ref
         )
@@ -177,7 +176,7 @@ def _catalog(connection: str | None) -> Catalog:
     catalogs = _catalogs()
     if settings not in catalogs:
         catalogs[settings] = Catalog(
-            settings, may_read_snapshot=pulumi.runtime.is_dry_run(), warn=pulumi.log.warn
+            settings, may_read_snapshot=pulumi.runtime.is_dry_run(), warn=_warn
         )
     return catalogs[settings]
 
@@ -187,10 +186,23 @@ def _catalogs() -> dict[Settings, Catalog]:
     return {}
 
 
-def _refuse_outputs(function: str, **arguments: object) -> None:
-    for key, value in arguments.items():
-        if isinstance(value, pulumi.Output):
-            raise ArgumentError(f"{key} of {function} is an Output: use {function}_output.")
+def _warn(message: str, *advice: Advice) -> None:
+    pulumi.log.warn(worded(VmBackupError(message, *advice)))
+
+
+@contextmanager
+def _look_up(function: str, **arguments: object) -> Iterator[None]:
+    """Refuse arguments that are outputs, and show errors as a program's are shown."""
+    with shown_without_traceback():
+        for key, value in arguments.items():
+            if isinstance(value, pulumi.Output):
+                raise ArgumentError(f"{key} of {function} is an Output: use {function}_output.")
+        try:
+            yield
+        except ArgumentError as error:
+            if error.argument:
+                raise error.reworded(f"{error.argument} of {function}: {error}") from None
+            raise
 
 
 def _output(function: Callable[..., _T], **arguments: Any) -> pulumi.Output[_T]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from .errors import ArgumentError
+from .errors import Advice, ArgumentError, Hint
 
 Kind = Literal["primary", "offsite"]
 KINDS: tuple[Kind, ...] = ("primary", "offsite")
+Pair = tuple[str, str]
+"""A VM's ref and a location's id, both as :func:`normalize_guid` writes them."""
+
+ID_HINTS = {"vm_ref": Hint.FIND_VM_REF, "backup_location_id": Hint.FIND_LOCATION_ID}
+"""The two ids of an assignment, and where people find them."""
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -114,12 +120,35 @@ def assignable(vm: VirtualMachine) -> VirtualMachine:
     return vm
 
 
-def normalize_guid(value: object) -> str:
+def is_guid(value: object) -> bool:
+    """Whether a value is a GUID, as :func:`normalize_guid` takes it."""
+    try:
+        normalize_guid(value)
+    except ArgumentError:
+        return False
+    return True
+
+
+def unique_locations(listed: Iterable[BackupLocation]) -> dict[str, BackupLocation]:
+    """The locations of one or more lists, once each, by their ids.
+
+    The server may list a location as primary and as offsite (unknown). Its kind is then None.
+    """
+    unique: dict[str, BackupLocation] = {}
+    for location in listed:
+        first = unique.setdefault(location.id, location)
+        if first.kind != location.kind:
+            unique[location.id] = replace(first, kind=None)
+    return unique
+
+
+def normalize_guid(value: object, *advice: Advice) -> str:
     """Bring a GUID to the one form that this package uses: lower case, no braces.
 
     Args:
         value: a GUID such as ``ba2e9cdc-0d85-48e6-8db7-a45c5a40819e``, in any case, with or
             without braces.
+        advice: what would help if it is anything else.
 
     Raises:
         ArgumentError: the value is anything else.
@@ -130,6 +159,7 @@ def normalize_guid(value: object) -> str:
     if not _GUID.fullmatch(text):
         raise ArgumentError(
             f"{value!r} is not a GUID; expected 32 hexadecimal digits like "
-            "ba2e9cdc-0d85-48e6-8db7-a45c5a40819e, with or without braces."
+            "ba2e9cdc-0d85-48e6-8db7-a45c5a40819e, with or without braces.",
+            *advice,
         )
     return text

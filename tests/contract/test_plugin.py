@@ -48,8 +48,8 @@ from sample import (
     TEST01,
 )
 
+from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.inventory import gather
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 StartPlugin = Callable[..., Plugin]
@@ -420,7 +420,7 @@ def test_an_error_is_a_sentence_without_traceback_or_secrets(
     failed = failure_of(lambda: plugin.create(URN, {**PAIR, "vmRef": NOWHERE}))
     assert failed == Failed(
         f"Could not assign VM {NOWHERE} to backup location {NAS01}: the server says "
-        "“InvalidParameter / The virtual machine was not found”. VM Backup manages no VM of this "
+        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM of this '
         "ref: check it, and add the VM to VM Backup.",
         grpc.StatusCode.UNKNOWN,
     )
@@ -487,18 +487,17 @@ def test_functions_answer_what_the_lookups_of_python_programs_do(
     assert len(simulator.tokens) == 1
 
 
-def test_many_functions_at_once_ask_for_each_list_once_in_one_session(
+def test_functions_at_once_and_creates_ask_for_each_list_once_in_one_session(
     simulator: Simulator, plugin: Plugin
 ) -> None:
     simulator.behavior = Behavior(second_session="refuse")
-    plugin.create(URN, PAIR)
-    simulator.calls.clear()
     simulator.answer_seconds = 0.05
     with ThreadPoolExecutor(8) as threads:
         found = list(
             threads.map(lambda _: plugin.invoke("getVirtualMachine", name="SQL01"), range(8))
         )
     assert {vm["ref"] for vm in found} == {SQL01}
+    plugin.create(URN, PAIR)  # which needs the lists for the names
     assert len([call for call in simulator.calls if call.method == "GET"]) == 3
     assert len(simulator.tokens) == 1
 
@@ -520,7 +519,7 @@ def test_many_functions_at_once_ask_for_each_list_once_in_one_session(
         (
             "getVirtualMachine",
             {"vmName": "x"},
-            "vmName of getVirtualMachine is 'x': it takes name (str), host (str), ref (str).",
+            "vmName of getVirtualMachine is 'x': it takes name (string), host (string), ref (string).",
         ),
         (
             "getVms",

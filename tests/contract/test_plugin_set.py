@@ -114,12 +114,12 @@ def test_check_brings_ids_to_one_form_and_lets_unknowns_pass(unconfigured: Plugi
         (
             a_set(a=NAS01),
             'assignments["a"]',
-            "the VM 'a' is not of the form {vmRef: …, backupLocationIds: {…}}.",
+            "the VM 'a' is not of the form {vmRef: ..., backupLocationIds: {...}}.",
         ),
         (
             a_set(a={"vmRef": SQL01, "backupLocationIDs": {}}),
             'assignments["a"]',
-            "the VM 'a' is not of the form {vmRef: …, backupLocationIds: {…}}.",
+            "the VM 'a' is not of the form {vmRef: ..., backupLocationIds: {...}}.",
         ),
         (
             a_set(a={"backupLocationIds": {}}),
@@ -400,8 +400,8 @@ def test_a_vm_whose_new_location_is_refused_keeps_its_old_ones(
     news = a_set(SQL01=entry(SQL01, E=DISK_E), SQL02=entry(SQL02, offsite=OFFSITE01))
     failed = failure_of(lambda: plugin.update(URN, state, news))
     assert failed.says == (
-        "Could not assign 1 of 1: SQL01 to E: the server says “PrimaryLocationExists / The virtual "
-        r"machine has a location”. The VM has \\NAS01\VMBackups at present. If the server allows "
+        'Could not assign 1 of 1: SQL01 to E: the server says "PrimaryLocationExists / The virtual '
+        r'machine has a location". The VM has \\NAS01\VMBackups at present. If the server allows '
         "one primary location only, remove the old one in one `pulumi up`, and add the new one in "
         "the next."
     )
@@ -645,8 +645,8 @@ def test_the_rest_is_carried_on_with_and_the_next_update_assigns_what_is_missing
     failed = failure_of(lambda: plugin.create(URN, news))
     assert failed.code is grpc.StatusCode.UNKNOWN
     assert failed.says == (
-        "Could not assign 1 of 50: VM49 to NAS: the server says “InvalidParameter / The virtual "
-        "machine was not found”. VM Backup manages no VM of this ref: check it, and add the VM "
+        'Could not assign 1 of 50: VM49 to NAS: the server says "InvalidParameter / The virtual '
+        'machine was not found". VM Backup manages no VM of this ref: check it, and add the VM '
         "to VM Backup."
     )
     assert failed.id == "it"

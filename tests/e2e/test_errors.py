@@ -41,7 +41,7 @@ def test_a_typo_in_an_id_is_a_sentence_without_a_traceback(
     assert (
         "resource 'sql01': property vm_ref value {SQL01} has a problem: 'SQL01' is not a" in error
     )
-    assert "Use get_virtual_machine(name=…), or a VM's ref as `vmbackup vms` shows it." in error
+    assert "Use get_virtual_machine(name=...), or a VM's ref as `vmbackup vms` shows it." in error
     assert "Traceback" not in output
     assert not simulator.calls
 
@@ -52,13 +52,13 @@ def test_a_typo_in_an_id_is_a_sentence_without_a_traceback(
         (
             NOWHERE,
             NAS01,
-            "the server says “InvalidParameter / The virtual machine was not found”. VM Backup "
+            'the server says "InvalidParameter / The virtual machine was not found". VM Backup '
             "manages no VM of this ref: check it, and add the VM to VM Backup.",
         ),
         (
             SQL01,
             NOWHERE,
-            "the server says “InvalidParameter / The backup location was not found”. The VM has no "
+            'the server says "InvalidParameter / The backup location was not found". The VM has no '
             "backup location at present. This server has no such backup location; it has "
             r"\\NAS01\VMBackups (e52edf12-a762-4602-a6d7-bc2386321b84), "
             r"E:\VMBackups (76b67451-80b6-4386-969c-803601a5ba50), "
@@ -85,7 +85,7 @@ def test_a_wrong_password_names_the_account(make_stack: MakeStack) -> None:
     assert errors(output)[0].startswith(
         f"Could not assign VM {SQL01} to backup location "
         f"{NAS01}: VM Backup refused the login of CONTOSO\\Administrator to LOCALHOST:36014: the "
-        "server says “LoginFailed / The user name or password is incorrect”. Check vmbackup:"
+        'server says "LoginFailed / The user name or password is incorrect". Check vmbackup:'
     )
     assert "wrong-one" not in output
 
@@ -96,8 +96,8 @@ def test_a_stopped_server_names_the_service(make_stack: MakeStack) -> None:
     stack.assignments(sql01=(SQL01, NAS01))
     assert errors(stack.up(fails=True))[0].startswith(
         f"Could not assign VM {SQL01} to backup location "
-        f"{NAS01}: No VM Backup API answers at {base_url}: start the Windows service “VM Backup "
-        "API Service” there (before V9.1 it is off by default), and check vmbackup:apiVersion"
+        f'{NAS01}: No VM Backup API answers at {base_url}: start the Windows service "VM Backup '
+        'API Service" there (before V9.1 it is off by default), and check vmbackup:apiVersion'
     )
 
 
@@ -153,7 +153,7 @@ def test_a_password_that_changed_after_up_is_taken_with_run_program(
     stack.pulumi("config", "set", "--secret", "vmbackup:password", PASSWORD)
     stack.assignments(sql01=(SQL01, NAS01))
     stack.up()
-    simulator._password = "Pa55-of-next-month"
+    simulator.password = "Pa55-of-next-month"
     stack.pulumi("config", "set", "--secret", "vmbackup:password", "Pa55-of-next-month")
     assert "unless they are given `--run-program`" in stack.pulumi(
         "destroy", "--yes", "--skip-preview", fails=True

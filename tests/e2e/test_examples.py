@@ -17,7 +17,7 @@ from e2e.stack import MakeStack, Stack
 from e2e.test_guides import run
 from sample import FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
-from pulumi_vmbackup.inventory import read_inventory
+from pulumi_vmbackup.inventory import read_snapshot
 from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
 ROOT = Path(__file__).parents[2]
@@ -189,7 +189,7 @@ def test_a_preview_without_the_server_prints_the_same_plan_and_up_refuses(
 
 def test_the_snapshot_of_the_example_is_one_of_the_simulator() -> None:
     file = ROOT / "examples" / "pull-request-preview" / "inventory.json"
-    snapshot = read_inventory(file)
+    snapshot = read_snapshot(file)
     assert snapshot.dump() == file.read_text("utf-8")
     sample = Inventory.sample()
     assert {vm.ref for vm in snapshot.virtual_machines} == set(sample.virtual_machines)

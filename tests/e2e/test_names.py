@@ -11,7 +11,7 @@ from e2e.stack import MakeStack, Stack
 from sample import DC01, DISK_E, EXCH01, FILE01, OFFSITE01, PASSWORD, SQL01
 
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.inventory import Inventory
+from pulumi_vmbackup.inventory import Snapshot
 from pulumi_vmbackup.models import KINDS, Assignment
 from pulumi_vmbackup.simulator import Simulator, serve
 
@@ -54,7 +54,7 @@ def inventory_file(client: Client, tmp_path: Path) -> Path:
     """A snapshot that was taken three days ago."""
     vms = client.virtual_machines()
     file = tmp_path / "inventory.json"
-    inventory = Inventory(
+    inventory = Snapshot(
         virtual_machines=tuple(vms),
         backup_locations=tuple(each for kind in KINDS for each in client.backup_locations(kind)),
         assignments=(Assignment(DC01, DISK_E),),

@@ -291,7 +291,7 @@ def test_a_password_that_changed_after_up_is_taken_at_once(
     stack.pulumi("config", "set", "--secret", "vmbackup:password", PASSWORD)
     want(stack, singles={"a": A})
     stack.up()
-    simulator._password = "Pa55-of-next-month"
+    simulator.password = "Pa55-of-next-month"
     stack.pulumi("config", "set", "--secret", "vmbackup:password", "Pa55-of-next-month")
     stack.refresh("--expect-no-changes")
     stack.pulumi("destroy", "--yes", "--skip-preview")
@@ -314,7 +314,7 @@ def test_an_error_is_a_sentence_without_a_traceback(stack: Stack, simulator: Sim
     output = stack.up(fails=True)
     assert errors(output) == [
         f"Could not assign VM {NOWHERE} to backup location {NAS01}: the server says "
-        "“InvalidParameter / The virtual machine was not found”. VM Backup manages no VM of this "
+        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM of this '
         "ref: check it, and add the VM to VM Backup."
     ]
     assert "Traceback" not in output
@@ -332,8 +332,8 @@ def test_what_failed_of_a_set_is_all_that_the_next_run_sends(
     want(stack, sets={"all": {**vms, NOWHERE: [OFFSITE01]}})
     output = stack.up(fails=True)
     assert (
-        f"Could not assign 1 of 50: {NOWHERE} to {OFFSITE01}: the server says “InvalidParameter / "
-        "The virtual machine was not found”." in output
+        f'Could not assign 1 of 50: {NOWHERE} to {OFFSITE01}: the server says "InvalidParameter / '
+        'The virtual machine was not found".' in output
     )
     assert "Traceback" not in output
     assert len(assigned(simulator)) == 49

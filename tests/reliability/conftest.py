@@ -14,4 +14,4 @@ def processes_that_start_and_end_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture(autouse=True)
 def short_lives_of_unknown_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.client.UNKNOWN_SESSION_SECONDS", 2)
+    monkeypatch.setattr("pulumi_vmbackup.session.UNKNOWN_SESSION_SECONDS", 2)

@@ -15,7 +15,7 @@ import pytest
 import requests
 from pulumi.dynamic import Config, ConfigureRequest
 
-from pulumi_vmbackup import assignment, at_exit, redaction
+from pulumi_vmbackup import assignment, transport
 from pulumi_vmbackup.assignment import VmBackupLocationAssignmentProvider
 
 
@@ -178,32 +178,17 @@ class Engine:
         config = {f"vmbackup:{key}": text for key, text in self.config.items()}
         provider.configure(ConfigureRequest(Config(config, "backup")))
         try:
-            try:
-                yield provider
-            finally:
-                for lifecycle in assignment._lifecycles.values():
-                    lifecycle._client.close()
+            yield provider
         finally:
-            _forget_process()
+            try:
+                assignment.process.end()  # of one that is killed, nothing is sent any more
+            finally:
+                transport.forget_secrets()
 
 
 def _sent(properties: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Properties as they arrive at the other side, where None is the same as nothing."""
     return {key: value for key, value in (properties or {}).items() if value is not None}
-
-
-def _forget_process() -> None:
-    """Leave nothing of a process behind in this one; what it told the server stays."""
-    for lifecycle in assignment._lifecycles.values():
-        client = lifecycle._client
-        with client._condition:
-            client._token = None
-            client._condition.notify_all()  # for the thread that ends idle sessions
-        at_exit.unregister(client.close)
-        client._http.close()
-    assignment._lifecycles.clear()
-    assignment._declared.clear()
-    redaction._redactor.__init__()  # type: ignore[misc]
 
 
 class Killed(BaseException):  # nothing of the package may take it for an error

@@ -33,7 +33,7 @@ from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROT
 
 from pulumi_vmbackup import VmBackupError
 from pulumi_vmbackup.plugin.handler import PartlyDoneError
-from pulumi_vmbackup.plugin.names import ASSIGNMENT_SET
+from pulumi_vmbackup.plugin.schema import ASSIGNMENT_SET
 from pulumi_vmbackup.simulator import Behavior, serve
 
 # What people assigned by hand: to a VM of no set, to one of a single, and to one that becomes a

@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from sample import NOWHERE, PASSWORD
 
-from pulumi_vmbackup.redaction import add_secret
+from pulumi_vmbackup.transport import add_secret
 
 LOGIN = {
     "ServerAddress": "LOCALHOST",

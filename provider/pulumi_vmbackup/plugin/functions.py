@@ -10,6 +10,7 @@ from typing import Any
 from ..catalog import Catalog
 from ..errors import ArgumentError
 from ..models import BackupLocation, VirtualMachine
+from ..settings import camel_case
 from .handler import Properties, camel_case_keys
 
 _ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
@@ -22,6 +23,8 @@ _ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
     },
     "getBackupLocation": {"path": ("path", str), "id": ("id", str), "kind": ("kind", str)},
 }
+
+_TYPES = {str: "string", bool: "boolean"}
 
 
 def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Properties:
@@ -44,7 +47,7 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
         if value is None:
             continue
         if key not in known or not isinstance(value, known[key][1]):
-            names = ", ".join(f"{each} ({kind.__name__})" for each, (_, kind) in known.items())
+            names = ", ".join(f"{each} ({_TYPES[kind]})" for each, (_, kind) in known.items())
             raise ArgumentError(f"{key} of {name} is {value!r}: it takes {names}.")
         given[known[key][0]] = value
     answers: dict[str, Callable[[], Properties]] = {
@@ -57,7 +60,12 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
         },
         "getBackupLocation": lambda: _location(catalog.get_backup_location(**given)),
     }
-    return answers[name]()
+    try:
+        return answers[name]()
+    except ArgumentError as error:
+        if error.argument:
+            raise error.reworded(f"{camel_case(error.argument)} of {name}: {error}") from None
+        raise
 
 
 def _vm(vm: VirtualMachine) -> Properties:

@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple
 
 from pulumi.runtime import rpc
 
-from ..bulk import Pair
+from ..declared import declared_twice
+from ..models import Pair
+from ..settings import camel_case
 from .context import Context
-from .names import camel_case
 
 # So many pairs are named in a text, and the others are counted.
 NAMED_PAIRS = 10
@@ -98,17 +99,13 @@ class Handler(ABC):
 
     @abstractmethod
     def delete(self, urn: str, id_: str, olds: Properties) -> None:
-        """Take it back."""
+        """Un-assign what it has assigned."""
 
     def _declare(self, urn: str, pairs: Iterable[Pair]) -> list[Failure]:
         others = self._context.declare(urn, pairs)
         failures = [
-            Failure(
-                "",
-                f"The resources {min(urn, other)} and {max(urn, other)} both assign VM {vm_ref} to "
-                f"backup location {location_id}: remove one of them.",
-            )
-            for (vm_ref, location_id), other in list(others.items())[:NAMED_PAIRS]
+            Failure("", declared_twice(pair, urn, other))
+            for pair, other in list(others.items())[:NAMED_PAIRS]
         ]
         if len(others) > NAMED_PAIRS:
             failures.append(Failure("", f"{len(others) - NAMED_PAIRS:,} more are the same."))

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib.metadata import version
 from typing import Any
 
 from ..models import BackupLocation, VirtualMachine
-from ..settings import SECRET_SETTINGS, SETTINGS
-from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, camel_case
+from ..settings import SETTINGS, Setting, camel_case
 
-SETTING_DESCRIPTIONS = {
-    "apiVersion": "The API's version: 8, 9.0 or 9.1 (also for later ones). It chooses the "
-    "documented base URL and server port. 9.1 when left out.",
-    "baseUrl": "Where the API answers, such as http://localhost:36013/api/rest. By version when "
-    "left out.",
-    "username": "The Windows account that starts a session.",
-    "password": "That account's password.",
-    "domain": "That account's domain.",
-    "sessionToken": "A session that somebody else started, a GUID. It is neither started nor "
-    "ended.",
-    "serverAddress": "The VM Backup server that the API logs in to. LOCALHOST when left out.",
-    "serverPort": "The port of that server. By version when left out.",
-    "caFile": "The PEM file with the certificate to trust. The system's trust when left out.",
-    "hostHeader": "The Host header to send. localhost:<port> for a loopback address when left out.",
-    "timeoutSeconds": "How many seconds one HTTP exchange may take. 30 when left out.",
-    "sessionWaitSeconds": "How many seconds to wait while something else holds the API. 60 when "
-    "left out.",
-    "settleSeconds": "How many seconds a fresh assignment may be missing from what the server "
-    "lists. 30 when left out.",
-    "parallelRequests": "How many HTTP requests may be under way at a time, from 1 to 32. 4 when "
-    "left out.",
-    "inventoryFile": "The snapshot that previews read when the server cannot be asked, as "
-    "`vmbackup snapshot` writes it.",
-}
-_NUMBERS = (
-    "serverPort",
-    "timeoutSeconds",
-    "sessionWaitSeconds",
-    "settleSeconds",
-    "parallelRequests",
-)
+# What Pulumi calls the package and its resources; users' programs and states hold these names.
+PACKAGE = "vmbackup"
+VERSION = version("pulumi-vmbackup")
+ASSIGNMENT = "vmbackup:index:VmBackupLocationAssignment"
+ASSIGNMENT_SET = "vmbackup:index:VmBackupLocationAssignmentSet"
 
 FIELD_DESCRIPTIONS: dict[type, dict[str, str]] = {
     VirtualMachine: {
@@ -146,8 +120,8 @@ def _assignment() -> dict[str, Any]:
     inputs = {"vmRef": _property(*_VM_REF), "backupLocationId": _property(*_LOCATION_ID)}
     return {
         "description": "Assigns a virtual machine to a backup location. A change of either id "
-        "assigns the new pair before the old one is taken back. An assignment that stands already "
-        "is adopted. Its id, also for `pulumi import`, is `<vmRef>/<backupLocationId>`.",
+        "assigns the new pair before it un-assigns the old one. An assignment that is there "
+        "already is adopted. Its id, also for `pulumi import`, is `<vmRef>/<backupLocationId>`.",
         "inputProperties": {
             key: {**each, "willReplaceOnChanges": True} for key, each in inputs.items()
         },
@@ -181,8 +155,9 @@ def _assignment_set() -> dict[str, Any]:
     }
     return {
         "description": "Assigns many virtual machines to backup locations, as one resource. What "
-        "is new is assigned before anything is taken back; deleting it takes its own assignments "
-        "back only. `pulumi import` takes the refs of virtual machines with commas between them.",
+        "is new is assigned before anything is un-assigned; deleting the set un-assigns its own "
+        "assignments only. `pulumi import` takes the refs of virtual machines with commas between "
+        "them.",
         "inputProperties": inputs,
         "requiredInputs": ["assignments"],
         "properties": {
@@ -278,10 +253,16 @@ def _function(
 
 def _settings() -> dict[str, Any]:
     return {
-        key: _property("number" if key in _NUMBERS else "string", SETTING_DESCRIPTIONS[key])
-        | ({"secret": True} if key in SECRET_SETTINGS else {})
-        for key in SETTINGS
+        key: _property(setting.type, setting_description(setting))
+        | ({"secret": True} if setting.is_secret else {})
+        for key, setting in SETTINGS.items()
     }
+
+
+def setting_description(setting: Setting) -> str:
+    """A setting's description as sentences, with what holds when it is left out."""
+    default = setting.default[:1].upper() + setting.default[1:]
+    return f"{setting.description}." + (f" {default} when left out." if default else "")
 
 
 def _fields(of: type[VirtualMachine] | type[BackupLocation]) -> dict[str, Any]:

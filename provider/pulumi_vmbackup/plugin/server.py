@@ -34,18 +34,16 @@ from pulumi.runtime.proto import (
     status_pb2,
 )
 
-from .. import at_exit
-from ..catalog import Catalog
 from ..errors import SettingsError, VmBackupError
-from ..redaction import redact
-from ..settings import RUN_PROGRAM, SECRET_SETTINGS, SETTINGS, Settings, did_you_mean, read_settings
+from ..session import end_process
+from ..settings import SECRET_SETTINGS, SETTINGS, Settings, did_you_mean, read_settings
 from . import functions
-from .assignment import AssignmentHandler
-from .assignment_set import AssignmentSetHandler
 from .context import Context
 from .handler import Handler, PartlyDoneError, Properties, is_unknown
-from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
-from .schema import schema
+from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, schema
+from .set_handler import SetHandler
+from .single_handler import SingleHandler
+from .wording import worded
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -75,10 +73,12 @@ def _says_a_sentence(method: _Method) -> _Method:
         try:
             return method(self, request, context)
         except VmBackupError as error:
-            says = _advice_of_the_plugin(str(error))
+            says = worded(error)
         except PartlyDoneError as error:
-            says, details = _advice_of_the_plugin(str(error)), _reached_state(error)
+            says, details = str(error), _reached_state(error)
         except Exception:  # noqa: BLE001  # a defect, which a user can report with this
+            from ..transport import redact
+
             code, says = grpc.StatusCode.INTERNAL, redact(traceback.format_exc())
         if details:
             context.set_trailing_metadata((("grpc-status-details-bin", details),))
@@ -87,14 +87,9 @@ def _says_a_sentence(method: _Method) -> _Method:
     return wrapper  # type: ignore[return-value]  # the signature is the method's own
 
 
-def _advice_of_the_plugin(text: str) -> str:
-    """An error's text without what the dynamic provider alone needs, see :func:`_settings`."""
-    return text.replace(f" {RUN_PROGRAM}", "")
-
-
 def _reached_state(error: PartlyDoneError) -> bytes:
     reached = provider_pb2.ErrorResourceInitFailed(
-        id=error.id, properties=_struct(error.outputs), reasons=[_advice_of_the_plugin(str(error))]
+        id=error.id, properties=_struct(error.outputs), reasons=[str(error)]
     )
     status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
     status.details.add().Pack(reached)
@@ -113,8 +108,8 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._handlers: dict[str, Handler] = {
-            ASSIGNMENT: AssignmentHandler(context),
-            ASSIGNMENT_SET: AssignmentSetHandler(context),
+            ASSIGNMENT: SingleHandler(context),
+            ASSIGNMENT_SET: SetHandler(context),
         }
 
     def GetPluginInfo(self, _request: Empty, _context: Any) -> plugin_pb2.PluginInfo:
@@ -147,7 +142,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             try:
                 _settings(request.urn, news)
             except SettingsError as error:
-                failures.append(provider_pb2.CheckFailure(reason=str(error)))
+                failures.append(provider_pb2.CheckFailure(reason=worded(error)))
         inputs = _struct(news)
         for key in SECRET_SETTINGS:
             if news.get(key):
@@ -253,7 +248,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def Invoke(
         self, request: provider_pb2.InvokeRequest, _context: Any
     ) -> provider_pb2.InvokeResponse:
-        catalog: Catalog = self._context.server.catalog(may_read_snapshot=request.preview)
+        catalog = self._context.catalog(may_read_snapshot=request.preview)
         name = request.tok.rpartition(":")[2]
         answer = functions.call(name, _values(request.args), catalog)
         return provider_pb2.InvokeResponse(**{"return": _struct(answer)})  # type: ignore[arg-type]
@@ -341,7 +336,7 @@ def main() -> None:
     server.stop(0)
     # Ends the session. Calls under way are not waited for, as an exit of Python's own would: Pulumi
     # kills what has not ended after five seconds, and the session would stay open.
-    ending = threading.Thread(target=at_exit.call_all, daemon=True)
+    ending = threading.Thread(target=end_process, daemon=True)
     ending.start()
     ending.join(_END_SECONDS)
     os._exit(0)

@@ -15,9 +15,9 @@ It needs the extra ``simulator``. It answers as far as the real API is known; wh
 try:
     from .api import TOKEN_PREFIX, Simulator
     from .behavior import Behavior
+    from .data import Inventory, InventoryError
     from .faults import Fault
-    from .inventory import Inventory, InventoryError
-    from .server import serve
+    from .http_server import serve
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"The simulator needs packages that are not installed ({error.name}): run "

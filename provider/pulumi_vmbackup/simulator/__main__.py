@@ -12,9 +12,9 @@ from pathlib import Path
 from ..errors import VmBackupError
 from .api import BASE_PATHS, PORTS, Simulator
 from .behavior import LONGEST_SECONDS, Behavior, behavior_choices
-from .faults import KINDS, Fault
-from .inventory import Inventory
-from .server import serve
+from .data import Inventory
+from .faults import FAULT_KINDS, Fault
+from .http_server import serve
 
 _ODD_CALLS = {
     "second_post": "a POST of a pair that is assigned already",
@@ -144,9 +144,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="TEXT",
         help="calls that go wrong, as 'reset before times=2 skip=1 POST /vms/backuplocations'. "
-        f"First the kind: {', '.join(KINDS)}. The rest may be left out: 'before' when the server "
-        "is not to act; how many calls, or times=all; how many are answered before; how the calls "
-        "begin. The option may be repeated",
+        f"First the kind: {', '.join(FAULT_KINDS)}. The rest may be left out: 'before' when the "
+        "server is not to act; how many calls, or times=all; how many are answered before; how the "
+        "calls begin. The option may be repeated",
     )
     return parser
 

@@ -21,8 +21,8 @@ from werkzeug.wrappers import Request, Response
 from ..errors import ArgumentError
 from ..models import normalize_guid
 from .behavior import Behavior
+from .data import Inventory, InventoryError
 from .faults import CONNECTION, Fault
-from .inventory import Inventory, InventoryError
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class Simulator:
         state_file: where the inventory is written after each change; None for nowhere.
 
     Attributes:
+        username, password, session_seconds: as given; they may be changed at any time.
         behavior: what it answers to odd calls. This and the next three may be changed at any time,
             also by ``PATCH /simulator`` while it is served.
         faults: what goes wrong from now on; the first that meets a call is the one.
@@ -113,9 +114,9 @@ class Simulator:
         self.sessions: dict[str, float] = {}
         self.connections = 0
         self._server_port = SERVER_PORTS[api_version]
-        self._username = username
-        self._password = password
-        self._session_seconds = session_seconds
+        self.username = username
+        self.password = password
+        self.session_seconds = session_seconds
         self._state_file = state_file
         self._lock = threading.Lock()
         # What was assigned before each change that listings may not show yet.
@@ -227,7 +228,7 @@ class Simulator:
         given = body if isinstance(body, dict) else {}
         if str(given.get("ServerPort")) != self._server_port:
             raise _RefusedCallError("ConnectionFailed", "Unable to connect to the VM Backup server")
-        if (given.get("Username"), given.get("Password")) != (self._username, self._password):
+        if (given.get("Username"), given.get("Password")) != (self.username, self.password):
             raise _RefusedCallError("LoginFailed", "The user name or password is incorrect")
         another = self.behavior.second_session == "refuse" and any(
             map(self._is_open, self.sessions)
@@ -259,7 +260,7 @@ class Simulator:
 
     def _is_open(self, token: str) -> bool:
         used_at = self.sessions.get(token)
-        return used_at is not None and time.monotonic() - used_at <= self._session_seconds
+        return used_at is not None and time.monotonic() - used_at <= self.session_seconds
 
     # Virtual machines
 

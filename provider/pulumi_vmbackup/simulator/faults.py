@@ -9,12 +9,12 @@ from typing import Literal, get_args
 # Where the server keeps the connection in the environment of a WSGI call.
 CONNECTION = "pulumi_vmbackup.connection"
 
-Kind = Literal["reset", "stall", "cut short", "html", "error", "session over"]
+FaultKind = Literal["reset", "stall", "cut short", "html", "error", "session over"]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 _CALL = r"(?:GET|POST|DELETE)(?: /\S*)?"
 _TEXT = re.compile(
-    rf"(?P<kind>{'|'.join(KINDS)})(?P<before> before)?(?: times=(?P<times>all|[0-9]{{1,9}}))?"
+    rf"(?P<kind>{'|'.join(FAULT_KINDS)})(?P<before> before)?(?: times=(?P<times>all|[0-9]{{1,9}}))?"
     rf"(?: skip=(?P<skip>[0-9]{{1,9}}))?(?: (?P<call>{_CALL}))?"
 )
 
@@ -47,7 +47,7 @@ class Fault:
         ValueError: one of them is something else.
     """
 
-    kind: Kind
+    kind: FaultKind
     call: str = ""
     skip: int = 0
     times: int | None = 1
@@ -56,7 +56,7 @@ class Fault:
     _matched: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in FAULT_KINDS:
             raise ValueError(f"kind is {self.kind!r}: use {_kinds()}.")
         if self.call != "" and not _is_call(self.call):
             raise ValueError(
@@ -88,7 +88,7 @@ class Fault:
             )
         times = found["times"] or "1"
         return cls(
-            next(kind for kind in KINDS if kind == found["kind"]),
+            next(kind for kind in FAULT_KINDS if kind == found["kind"]),
             call=found["call"] or "",
             skip=int(found["skip"] or 0),
             times=None if times == "all" else int(times),
@@ -105,7 +105,7 @@ class Fault:
 
 
 def _kinds() -> str:
-    return f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
+    return f"{', '.join(FAULT_KINDS[:-1])} or {FAULT_KINDS[-1]}"
 
 
 def _is_call(value: object) -> bool:
