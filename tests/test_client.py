@@ -574,7 +574,7 @@ def test_a_session_that_nobody_knows_the_token_of_is_waited_for_until_it_is_idle
     simulator: Simulator, settings: Settings
 ) -> None:
     simulator.behavior = Behavior(second_session="refuse")
-    simulator._session_seconds = 0.3
+    simulator.session_seconds = 0.3
     simulator.faults = [Fault("reset", "POST /sessions/start")]
     with Client(replace(settings, session_wait_seconds=0.05)) as client:
         client.virtual_machines()

@@ -153,7 +153,7 @@ def test_a_password_that_changed_after_up_is_taken_with_run_program(
     stack.pulumi("config", "set", "--secret", "vmbackup:password", PASSWORD)
     stack.assignments(sql01=(SQL01, NAS01))
     stack.up()
-    simulator._password = "Pa55-of-next-month"
+    simulator.password = "Pa55-of-next-month"
     stack.pulumi("config", "set", "--secret", "vmbackup:password", "Pa55-of-next-month")
     assert "unless they are given `--run-program`" in stack.pulumi(
         "destroy", "--yes", "--skip-preview", fails=True

@@ -291,7 +291,7 @@ def test_a_password_that_changed_after_up_is_taken_at_once(
     stack.pulumi("config", "set", "--secret", "vmbackup:password", PASSWORD)
     want(stack, singles={"a": A})
     stack.up()
-    simulator._password = "Pa55-of-next-month"
+    simulator.password = "Pa55-of-next-month"
     stack.pulumi("config", "set", "--secret", "vmbackup:password", "Pa55-of-next-month")
     stack.refresh("--expect-no-changes")
     stack.pulumi("destroy", "--yes", "--skip-preview")

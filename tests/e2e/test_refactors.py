@@ -82,8 +82,8 @@ def test_a_rename_and_new_settings_in_one_run_do_not_unassign(
     stack.pulumi("config", "set", "vmbackup:settleSeconds", "0")
     stack.assignments(old=A, gone=B)
     stack.up()
-    simulator._password = "Pa55-of-next-month"
-    stack.pulumi("config", "set", "--secret", "vmbackup:password", simulator._password)
+    simulator.password = "Pa55-of-next-month"
+    stack.pulumi("config", "set", "--secret", "vmbackup:password", simulator.password)
     stack.pulumi("config", "set", "vmbackup:settleSeconds", "1")
     simulator.tokens.clear()
     stack.assignments(new=A)

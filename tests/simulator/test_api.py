@@ -568,7 +568,7 @@ def test_a_second_session(choice: str, details: str | None) -> None:
 
 def test_a_session_that_expired_does_not_stand_in_the_way_of_another() -> None:
     simulator = behaving(second_session="refuse")
-    simulator._session_seconds = -1
+    simulator.session_seconds = -1
     with session(simulator) as api:
         assert api("POST /sessions/start", LOGIN)["Success"]
 

@@ -84,6 +84,8 @@ class Simulator:
         faults: what goes wrong from now on; the first that meets a call is the one.
         console_connected: whether the Management Console is connected, so that no session starts.
         answer_seconds: how long each answer takes; calls at the same time wait at the same time.
+        username, password: the account of session starts from now on.
+        session_seconds: how long a session lives without a call, from now on.
         calls: every call so far, oldest first.
         tokens: every session token it has given out; each begins with TOKEN_PREFIX.
         sessions: the tokens that are alive, and when each was used last; cleared, it is a server
@@ -107,15 +109,15 @@ class Simulator:
         self.faults: list[Fault] = []
         self.console_connected = False
         self.answer_seconds = 0.0
+        self.username = username
+        self.password = password
+        self.session_seconds = session_seconds
         self.base_path = BASE_PATHS[api_version]
         self.calls: list[Call] = []
         self.tokens: list[str] = []
         self.sessions: dict[str, float] = {}
         self.connections = 0
         self._server_port = SERVER_PORTS[api_version]
-        self._username = username
-        self._password = password
-        self._session_seconds = session_seconds
         self._state_file = state_file
         self._lock = threading.Lock()
         # What was assigned before each change that listings may not show yet.
@@ -227,7 +229,7 @@ class Simulator:
         given = body if isinstance(body, dict) else {}
         if str(given.get("ServerPort")) != self._server_port:
             raise _RefusedCallError("ConnectionFailed", "Unable to connect to the VM Backup server")
-        if (given.get("Username"), given.get("Password")) != (self._username, self._password):
+        if (given.get("Username"), given.get("Password")) != (self.username, self.password):
             raise _RefusedCallError("LoginFailed", "The user name or password is incorrect")
         another = self.behavior.second_session == "refuse" and any(
             map(self._is_open, self.sessions)
@@ -259,7 +261,7 @@ class Simulator:
 
     def _is_open(self, token: str) -> bool:
         used_at = self.sessions.get(token)
-        return used_at is not None and time.monotonic() - used_at <= self._session_seconds
+        return used_at is not None and time.monotonic() - used_at <= self.session_seconds
 
     # Virtual machines
 
