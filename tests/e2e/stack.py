@@ -123,14 +123,15 @@ class Stack:
         settings_file = folder / f"Pulumi.{name}.yaml"
         settings_file.write_text(yaml.safe_dump(self._prepared.settings))
 
-
     def config(self, settings: dict[str, Any]) -> None:
         """Set settings, as `pulumi config set` does; ``ENCRYPTED`` is PASSWORD, encrypted."""
         assert self._prepared
         file = self.settings_file()
         content = yaml.safe_load(file.read_text("utf-8"))
         content["config"] = {**content.get("config", {}), **settings}
-        text = json.dumps(content).replace(json.dumps(ENCRYPTED), json.dumps(self._prepared.password))
+        text = json.dumps(content).replace(
+            json.dumps(ENCRYPTED), json.dumps(self._prepared.password)
+        )
         file.write_text(text, "utf-8")
 
     def settings_file(self) -> Path:
