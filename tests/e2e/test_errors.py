@@ -41,7 +41,7 @@ def test_a_typo_in_an_id_is_a_sentence_without_a_traceback(
     assert (
         "resource 'sql01': property vm_ref value {SQL01} has a problem: 'SQL01' is not a" in error
     )
-    assert "Use get_virtual_machine(name=...), or a VM's ref as `vmbackup vms` shows it." in error
+    assert "Use get_virtual_machine(name=...), or the ref that `vmbackup vms` shows." in error
     assert "Traceback" not in output
     assert not simulator.calls
 
@@ -53,7 +53,7 @@ def test_a_typo_in_an_id_is_a_sentence_without_a_traceback(
             NOWHERE,
             NAS01,
             'the server says "InvalidParameter / The virtual machine was not found". VM Backup '
-            "manages no VM of this ref: check it, and add the VM to VM Backup.",
+            "manages no VM with this ref: check the ref, or add the VM to VM Backup.",
         ),
         (
             SQL01,

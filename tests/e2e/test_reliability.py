@@ -64,7 +64,7 @@ def test_a_second_primary_location_that_is_refused_can_be_assigned_by_deleting_f
     stack.environment["LOCATION_ID"] = NAS01
     renamed = PROGRAM_THAT_DELETES_FIRST.replace('"sql01"', '"renamed"')
     stack.program(renamed)
-    assert "and aliases= when the resource has another name now" in stack.up(fails=True)
+    assert "and aliases= if the resource was renamed" in stack.up(fails=True)
     assert simulator.inventory.locations_of(SQL01) == [DISK_E]
     stack.program(renamed.replace("=True", '=True, aliases=[pulumi.Alias(name="sql01")]'))
     stack.up()
