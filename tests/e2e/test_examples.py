@@ -269,10 +269,14 @@ def test_the_quickstart_works_twice_from_a_path_with_spaces_and_cleans_up(copy: 
     assert [step[:6] for step in steps] == [f"=== {number}." for number in range(1, len(steps) + 1)]
     held = [part.splitlines()[1:] for part in done.stdout.split("=== ") if "server" in part[:60]]
     before_up, after_up = ([line.split() for line in lines] for lines in held[:2])
-    assert ["SQL01", "-"] in before_up
-    assert ["SQL01", r"\\OFFSITE01\VMBackups"] in after_up
+    assert ["SQL01", "HV-01", "none", "none", "Success"] in before_up
+    assert ["SQL01", "HV-01", "-", r"\\OFFSITE01\VMBackups", "Success"] in after_up
     assert "+-3 to replace" in done.stdout  # the preview of the changed program
     assert "- 1 deleted" in done.stdout  # the refresh
+    assert "warning" not in done.stdout
+    assert "@ " not in done.stdout  # which begins Pulumi's dots of progress
+    *_, what_next = done.stdout.partition("\nDone. What to do next, ")
+    assert "vmbackup doctor --username Administrator\n" in what_next
 
 
 def test_a_failing_quickstart_says_which_step_failed_and_cleans_up(copy: Path) -> None:

@@ -79,12 +79,13 @@ class Simulator:
         state_file: the file for the inventory, written after each change; None for no file.
 
     Attributes:
-        username, password, session_seconds: as given; may be changed at any time.
         behavior: the answers to odd calls. This and the next three may be changed at any time, also
             by ``PATCH /simulator`` while it is served.
         faults: the faults from now on; a call gets the first one that matches.
         console_connected: whether the Management Console is connected, so that no session starts.
         answer_seconds: how many seconds an answer takes; parallel calls wait in parallel.
+        username, password: the account that can start a session from now on.
+        session_seconds: how many seconds a session lives without a call, from now on.
         calls: all calls so far, oldest first.
         tokens: all session tokens so far; they begin with TOKEN_PREFIX.
         sessions: the open sessions: the time of last use, by token. Clear it to simulate a restart
@@ -108,15 +109,15 @@ class Simulator:
         self.faults: list[Fault] = []
         self.console_connected = False
         self.answer_seconds = 0.0
+        self.username = username
+        self.password = password
+        self.session_seconds = session_seconds
         self.base_path = BASE_PATHS[api_version]
         self.calls: list[Call] = []
         self.tokens: list[str] = []
         self.sessions: dict[str, float] = {}
         self.connections = 0
         self._server_port = SERVER_PORTS[api_version]
-        self.username = username
-        self.password = password
-        self.session_seconds = session_seconds
         self._state_file = state_file
         self._lock = threading.Lock()
         # The assignments before each change that lists may not show yet, with its time.
