@@ -311,8 +311,8 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         vm_ref, backup_location_id = _id.split("/")
         # Pulumi turns a renamed resource into a create and a delete of the same pair, maybe in a
-        # later run. A pair that the program declares stays assigned. That needs no settings: those
-        # of the old connection may be gone.
+        # later run. A pair that the program declares stays assigned. That needs no settings: the
+        # old connection's may be gone.
         if (vm_ref, backup_location_id) not in process.declared:
             age = age_seconds(_props.get("assigned_at"))
             lifecycle = self._lifecycle_of_state(_props.get("connection"))

@@ -14,7 +14,7 @@ from .models import KINDS, Assignment, BackupLocation, VirtualMachine, normalize
 
 _FORMAT = "pulumi-vmbackup inventory"
 _VERSION = 1
-# What each backup changes is left out, so that the file changes only with the inventory.
+# Without the fields that a backup changes, so that the file changes only with the inventory.
 _VM_KEYS = ("ref", "name", "host", "configured", "hypervisor_uuid")
 _LOCATION_KEYS = ("id", "path", "kind")
 _ASSIGNMENT_KEYS = ("vm_ref", "backup_location_id")

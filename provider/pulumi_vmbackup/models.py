@@ -42,7 +42,7 @@ class BackupLocation:
 class VirtualMachine:
     """A virtual machine that VM Backup sees.
 
-    What the server does not tell is None. Times are in the server's time, without a time zone. The
+    What the server does not tell is None. Times are the server's own, without a time zone. The
     units of durations and sizes are not documented; the numbers are the server's.
 
     Attributes:
@@ -120,7 +120,7 @@ def assignable(vm: VirtualMachine) -> VirtualMachine:
 
 
 def is_guid(value: object) -> bool:
-    """Whether a value is a GUID, as :func:`normalize_guid` takes it."""
+    """Whether :func:`normalize_guid` accepts a value."""
     try:
         normalize_guid(value)
     except ArgumentError:

@@ -251,7 +251,7 @@ class Settings:
     session_token: str | None = _setting(
         None,
         _session_token,
-        "A session that somebody else started, a GUID. It is neither started nor ended",
+        "The token (a GUID) of a session that another program started and ends",
         is_secret=True,
     )
     server_address: str = _setting(
@@ -306,8 +306,7 @@ class Settings:
     inventory_file: str | None = _setting(
         None,
         _text,
-        "The snapshot that previews read when they cannot ask the server, as `vmbackup "
-        "snapshot` writes it",
+        "The snapshot file, from `vmbackup snapshot`, for previews that cannot ask the server",
     )
     connection: str | None = None
 

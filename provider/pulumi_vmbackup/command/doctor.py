@@ -407,7 +407,7 @@ def _check_api(settings: Settings, sources: Mapping[str, str], answer: ProtocolA
         seen = f"no VM Backup API is at {settings.base_url} (HTTP 404)"
     else:
         seen = (
-            f"what answers at {settings.base_url} is not the VM Backup API (HTTP {answer.status})"
+            f"the answer at {settings.base_url} is not from a VM Backup API (HTTP {answer.status})"
         )
     advice = (
         f"Check {settings.name_of('apiVersion')}, which chooses the address, and baseUrl; none of "

@@ -75,7 +75,7 @@ class SingleHandler(Handler):
     def delete(self, _urn: str, id_: str, olds: Properties) -> None:
         pair = _pair(id_)
         # Pulumi turns a renamed resource into a create and a delete of the same pair. A declared
-        # pair stays assigned. That needs no settings: those of the old provider may be gone.
+        # pair stays assigned. That needs no settings: the old provider's may be gone.
         if not self._context.is_declared(pair):
             age = age_seconds(olds.get("assignedAt"))
             self._context.lifecycle.unassign(*pair, age_seconds=age)

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the port, 0 for a free one; by default the documented one of the API version",
     )
     parser.add_argument(
-        "--api-version", choices=BASE_PATHS, default="9.1", help="the API whose address it has"
+        "--api-version", choices=BASE_PATHS, default="9.1", help="the API version to simulate"
     )
     parser.add_argument("--username", default="Administrator", help="the user who may log in")
     parser.add_argument("--password", default="simulator", help="that user's password")

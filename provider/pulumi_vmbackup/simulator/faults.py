@@ -32,8 +32,8 @@ class Fault:
             * ``"cut short"``: the answer ends in its middle.
             * ``"html"``: the answer is an HTML page, like that of a proxy.
             * ``"error"``: the answer is HTTP 500, without the API's envelope.
-            * ``"session over"``: the server has forgotten all sessions, as after a restart, and
-              then answers.
+            * ``"session over"``: the server forgets all sessions, as after a restart, and then
+              answers.
         call: the start of the calls that match, such as ``"POST /vms/backuplocations"`` or
             ``"DELETE"``: GET, POST or DELETE, and the path below the base URL, with ``[token]`` for
             the token. Empty for all calls of the API.
