@@ -231,7 +231,7 @@ def test_each_request_says_localhost_and_follows_no_redirect_and_has_a_time_limi
         ),
         ({"ErrorMessage": f"{TOKEN.replace('-', '').upper()}"}, 'the server says "[secret]".'),
         ({"ErrorCode": 7}, 'the server says "7".'),
-        ({}, "the server says no reason (HTTP 200)."),
+        ({}, "the server gives no reason (HTTP 200)."),
         ({"ErrorMessage": f"{TOKEN} has no such VM"}, 'the server says "[secret] has no such VM".'),
     ],
 )
@@ -903,12 +903,12 @@ def test_tls_that_fails_on_the_way_back_may_have_sent_something(https_url: str) 
 
 def test_plain_http_to_an_https_port_says_so(https_url: str) -> None:
     error = failure_at(https_url.replace("https", "http"))
-    assert "whether the address is an https one instead of http" in str(error)
+    assert "whether the address should begin with https://." in str(error)
 
 
 def test_https_to_a_plain_http_port_says_so(base_url: str) -> None:
     error = failure_at(base_url.replace("http", "https"))
-    assert "whether the address is an http one instead of https" in str(error)
+    assert "whether the address should begin with http://." in str(error)
 
 
 def test_no_proxy_is_used_for_this_machine(

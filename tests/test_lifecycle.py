@@ -270,8 +270,8 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
         (
             NOWHERE,
             NAS01,
-            '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM of '
-            "this ref: check it, and add the VM to VM Backup.",
+            '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM with '
+            "this ref: check the ref, or add the VM to VM Backup.",
         ),
         (
             TEST01,
@@ -292,8 +292,8 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
             NAS01,
             '"PrimaryLocationExists / The virtual machine has a location". The VM has '
             r"E:\VMBackups at present. If the server allows one primary location only, un-assign "
-            "the old one first with ResourceOptions(delete_before_replace=True), and aliases= when "
-            "the resource has another name now.",
+            "the old one first with ResourceOptions(delete_before_replace=True), and aliases= if "
+            "the resource was renamed.",
         ),
     ],
     ids=["unknown VM", "VM that is not configured", "unknown location", "second primary"],

@@ -401,7 +401,7 @@ def test_a_wrong_host_header(doctor: Doctor, base_url: str, simulator: Simulator
     port = base_url.split(":")[2].partition("/")[0]
     assert failed == (
         'Host header "vmb01.contoso.example" is refused (HTTP 400, "hostname is invalid") | The '
-        "API wants to be addressed as localhost: take away the option --host-header, or set it to "
+        "API must be addressed as localhost: remove the option --host-header, or set it to "
         f"localhost:{port}."
     )
     assert not simulator.tokens
@@ -448,7 +448,7 @@ def test_the_documented_address_of_the_default_version_needs_no_setting(
     found = is_at("9.1", int(base_url.split(":")[2].partition("/")[0]), monkeypatch)
     _, failed = doctor("--base-url", found.removesuffix("/rest"))
     assert failed.endswith(
-        f"| An API of version 9.1 answers at {found}: take away the option --base-url."
+        f"| An API of version 9.1 answers at {found}: remove the option --base-url."
     )
 
 

@@ -172,7 +172,7 @@ def test_its_inputs_are_checked_and_its_secrets_marked(unconfigured: Plugin) -> 
             {"sessionToken": "not-a-token"},
             "",
             "The value of the provider's input sessionToken is not a session token: "
-            "sessions/start answers with a GUID.",
+            "use the GUID that sessions/start returns.",
         ),
     ],
     ids=["unknown setting", "port", "requests", "secret"],
@@ -300,7 +300,7 @@ def test_check_says_of_each_wrong_id_where_to_find_a_right_one(unconfigured: Plu
     assert failures.keys() == PAIR.keys()
     assert failures["vmRef"].startswith("'SQL01' is not a GUID; expected 32")
     assert failures["vmRef"].endswith(
-        "Use the ref that getVirtualMachine finds, or as `vmbackup vms` shows it."
+        "Use the ref that getVirtualMachine finds or `vmbackup vms` shows."
     )
     assert failures["backupLocationId"].startswith("None is not a GUID")
 
@@ -420,8 +420,8 @@ def test_an_error_is_a_sentence_without_traceback_or_secrets(
     failed = failure_of(lambda: plugin.create(URN, {**PAIR, "vmRef": NOWHERE}))
     assert failed == Failed(
         f"Could not assign VM {NOWHERE} to backup location {NAS01}: the server says "
-        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM of this '
-        "ref: check it, and add the VM to VM Backup.",
+        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM with '
+        "this ref: check the ref, or add the VM to VM Backup.",
         grpc.StatusCode.UNKNOWN,
     )
     assert plugin.end() == ""

@@ -176,7 +176,7 @@ def test_of_many_same_pairs_the_first_ten_are_named(
     request = provider_pb2.CheckRequest(urn=URN, news=struct(vms))
     failures = [each.reason for each in unconfigured.stub.Check(request).failures]
     assert len(failures) == 11
-    assert failures[-1] == "2 more are the same."
+    assert failures[-1] == "2 more pairs are declared twice."
 
 
 # Diff
@@ -341,7 +341,7 @@ def test_and_say_when_that_cannot_be_found_out(pulumi_engine: Engine, unconfigur
     unconfigured.create(URN, a_set(True, DC01=entry(DC01)), preview=True)
     (warning,) = pulumi_engine.warnings
     assert warning.startswith(
-        "Which other backup locations the VMs of an exclusive set have could not be found out; "
+        "The other backup locations of the VMs of an exclusive set could not be found out. "
         "`pulumi up` will un-assign them: Could not list the backup locations of VM DC01"
     )
 
@@ -488,8 +488,8 @@ def test_vms_are_imported_by_their_refs(simulator: Simulator, plugin: Plugin) ->
     [
         (
             "DC01",
-            "'DC01' is not the id of a set to import: use the refs of its VMs with commas between "
-            "them, GUIDs as `vmbackup vms` shows them.",
+            "'DC01' is not the id of a set to import: use the refs of its VMs (GUIDs) that "
+            "`vmbackup vms` shows, with commas between them.",
         ),
         (f"{DC01},{NOWHERE}", f"VM Backup manages no VM {NOWHERE}: leave it out of the import."),
     ],
@@ -646,8 +646,8 @@ def test_the_rest_is_carried_on_with_and_the_next_update_assigns_what_is_missing
     assert failed.code is grpc.StatusCode.UNKNOWN
     assert failed.says == (
         'Could not assign 1 of 50: VM49 to NAS: the server says "InvalidParameter / The virtual '
-        'machine was not found". VM Backup manages no VM of this ref: check it, and add the VM '
-        "to VM Backup."
+        'machine was not found". VM Backup manages no VM with this ref: check the ref, or add '
+        "the VM to VM Backup."
     )
     assert failed.id == "it"
     assert failed.state
@@ -717,7 +717,7 @@ def test_a_server_that_stops_answering_ends_it_after_some_failures(
     assert failed.state
     assert "did not answer within 0.5 seconds" in failed.says
     assert len(failed.says) < 5000
-    assert re.search(r" 17\d were not tried any more\.$", failed.says)
+    assert re.search(r" 17\d were not tried\.$", failed.says)
     assert len(pairs(simulator, "POST")) < 30
     simulator.faults.clear()
     held = {ref for ref, vm in failed.state["assignments"].items() if vm["backupLocationIds"]}
@@ -751,7 +751,7 @@ def test_a_cancelled_set_stops_and_its_state_is_what_the_server_holds(
     held = {ref for ref, _ in simulator.inventory.assignments} - {DC01}
     assert 10 < len(held) < 60
     assert result.says == (
-        f"Could not assign {200 - len(held)} of 200: {200 - len(held)} were not tried any more."
+        f"Could not assign {200 - len(held)} of 200: {200 - len(held)} were not tried."
     )
     assert result.state
     state = result.state["assignments"]

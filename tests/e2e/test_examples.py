@@ -178,7 +178,7 @@ def test_a_preview_without_the_server_prints_the_same_plan_and_up_refuses(
     assert sorted(json.loads(path) for path in paths) == PLAN
     assert re.search(
         r"warning: This preview takes VMs and backup locations from the inventory file "
-        r"inventory\.json, which is \d+ days old, since no credentials are configured\.\n",
+        r"inventory\.json, which is \d+ days old, because no credentials are configured\.\n",
         without,
     )
     refused = stack.up(fails=True)

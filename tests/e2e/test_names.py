@@ -116,7 +116,7 @@ def test_a_preview_without_credentials_reads_the_inventory_file_and_says_so(
     assert planned(output) == sorted(PLAN)
     assert (
         f"warning: This preview takes VMs and backup locations from the inventory file "
-        f"{inventory_file}, which is 3 days old, since no credentials are configured.\n" in output
+        f"{inventory_file}, which is 3 days old, because no credentials are configured.\n" in output
     )
     assert simulator.calls == []
 
@@ -130,7 +130,7 @@ def test_a_preview_of_a_stopped_server_reads_the_file_and_an_update_never_does(
     stack.program(PROGRAM)
     output = stack.pulumi("preview", "--diff")
     assert planned(output) == sorted(PLAN)
-    assert f"since the server cannot be asked: No VM Backup API answers at {stopped}" in output
+    assert f"because the server cannot be asked: No VM Backup API answers at {stopped}" in output
     assert "error: Could not list the backup locations: No VM Backup API answers" in stack.up(
         fails=True
     )

@@ -314,8 +314,8 @@ def test_an_error_is_a_sentence_without_a_traceback(stack: Stack, simulator: Sim
     output = stack.up(fails=True)
     assert errors(output) == [
         f"Could not assign VM {NOWHERE} to backup location {NAS01}: the server says "
-        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM of this '
-        "ref: check it, and add the VM to VM Backup."
+        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM with '
+        "this ref: check the ref, or add the VM to VM Backup."
     ]
     assert "Traceback" not in output
     assert not simulator.sessions
@@ -374,7 +374,7 @@ def test_a_server_that_stops_answering_ends_a_set_after_a_few_failures(
     want(stack, sets={"all": {vm: [OFFSITE01, ROTATING] for vm in vms}})
     simulator.faults.append(Fault("error", "POST /vms", skip=2, times=None, acted=False))
     output = stack.up(fails=True)
-    assert re.search(r"Could not assign 12 of 14:.* \d were not tried any more\.", output)
+    assert re.search(r"Could not assign 12 of 14:.* \d were not tried\.", output)
     assert len(assigned(simulator)) >= 2
     simulator.faults.clear()
     stack.up()
