@@ -180,10 +180,11 @@ class Session:
             # them.
             at_process_end(self.close)
             with self._condition:
-                if not self._is_closed:
+                is_wanted = not self._is_closed
+                if is_wanted:
                     self._token = token
                     self._calls_under_way += 1
-            if self._token != token:
+            if not is_wanted:
                 self._end(token)
                 raise _closed()
         threading.Thread(target=self._end_when_idle, args=(token,), daemon=True).start()

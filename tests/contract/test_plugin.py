@@ -514,13 +514,14 @@ def test_functions_at_once_and_creates_ask_for_each_list_once_in_one_session(
         (
             "getBackupLocations",
             {"primary": "yes"},
-            "primary of getBackupLocations is 'yes': it takes primary (bool), offsite (bool), "
-            "vmRef (str).",
+            "primary of getBackupLocations is 'yes': it takes primary (boolean), offsite "
+            "(boolean), vmRef (string).",
         ),
         (
             "getVirtualMachine",
             {"vmName": "x"},
-            "vmName of getVirtualMachine is 'x': it takes name (string), host (string), ref (string).",
+            "vmName of getVirtualMachine is 'x': it takes name (string), host (string), ref "
+            "(string).",
         ),
         (
             "getVms",
