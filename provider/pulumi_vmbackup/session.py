@@ -173,17 +173,18 @@ class Session:
                     # for long. To the call that needed the session, nothing was sent.
                     self._unknown_session_until = time.monotonic() + UNKNOWN_SESSION_SECONDS
                     failure = UnreachableError(str(error), *error.advice)
-                self._failure, self._failed_at = failure, time.monotonic()
+                self._failure, self._failed_at = copy.copy(failure), time.monotonic()
                 raise failure from None
             self._failure, self._unknown_session_until = None, 0.0
             # Now that there are connections: exit handlers run backwards, and urllib3's own closes
             # them.
             at_process_end(self.close)
             with self._condition:
-                if not self._is_closed:
+                is_wanted = not self._is_closed
+                if is_wanted:
                     self._token = token
                     self._calls_under_way += 1
-            if self._token != token:
+            if not is_wanted:
                 self._end(token)
                 raise _closed()
         threading.Thread(target=self._end_when_idle, args=(token,), daemon=True).start()

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, TEST01
+from simulator.caller import Caller
 
 from pulumi_vmbackup.command.group import vmbackup
 from pulumi_vmbackup.inventory import read_snapshot
@@ -252,25 +253,20 @@ def test_a_thousand_vms_cost_a_call_each_and_one_session(
     assert simulator.connections <= 4
 
 
-class RefusingSimulator(SlowSimulator):
-    """Refuses the locations of one VM."""
-
-    def _list_vm_locations(self, token: str, vm_ref: str, *_: int, **__: int) -> Any:
-        is_refused = vm_ref == vm(7)["AltaroVirtualMachineRef"]
-        return super()._list_vm_locations(token, NOWHERE if is_refused else vm_ref)
-
-
 def test_a_refusal_for_one_vm_stops_the_others_and_names_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    simulator = RefusingSimulator(many(100))
+    simulator = SlowSimulator(many(100))
+    # Listed with a ref that the server does not know when it is asked for its locations.
+    listed = simulator.inventory.virtual_machines[vm(7)["AltaroVirtualMachineRef"]]
+    listed["AltaroVirtualMachineRef"] = NOWHERE
     with serve(simulator) as base_url:
         monkeypatch.setenv("VMBACKUP_PASSWORD", "simulator")
         login = ["--base-url", base_url, "--username", "Administrator"]
         result = CliRunner().invoke(vmbackup, ["assignments", *login])
     assert result.exit_code == 1
     assert sentence(result) == (
-        f"Could not list the backup locations of VM VM0007 ({uuid.UUID(int=8)}): the server says "
+        f"Could not list the backup locations of VM VM0007 ({NOWHERE}): the server says "
         '"InvalidParameter / The virtual machine was not found".'
     )
     assert len(simulator.calls) < 30
@@ -528,7 +524,7 @@ def test_wrong_usage_is_clicks_own(run: Run) -> None:
 
 @pytest.mark.usefixtures("login")
 def test_no_output_holds_the_password_or_a_token(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, base_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def everything() -> str:
         shown = ""
@@ -543,9 +539,9 @@ def test_no_output_holds_the_password_or_a_token(
     monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong-one")
     shown += everything()
     simulator.behavior = Behavior(second_session="refuse")
-    given = simulator._start_session(
-        {"ServerPort": "36014", "Username": "Administrator", "Password": PASSWORD}
-    )["Data"]
+    with Caller(base_url) as other_tool:
+        other_tool.log_in()
+        given = other_tool.token
     monkeypatch.setenv("VMBACKUP_SESSION_TOKEN", given)
     shown += everything()
     monkeypatch.setenv("VMBACKUP_SESSION_TOKEN", f"{given}x")

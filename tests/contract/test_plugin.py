@@ -513,13 +513,14 @@ def test_functions_at_once_and_creates_ask_for_each_list_once_in_one_session(
         (
             "getBackupLocations",
             {"primary": "yes"},
-            "primary of getBackupLocations is 'yes': it takes primary (bool), offsite (bool), "
-            "vmRef (str).",
+            "primary of getBackupLocations is 'yes': it takes primary (boolean), offsite "
+            "(boolean), vmRef (string).",
         ),
         (
             "getVirtualMachine",
             {"vmName": "x"},
-            "vmName of getVirtualMachine is 'x': it takes name (str), host (str), ref (str).",
+            "vmName of getVirtualMachine is 'x': it takes name (string), host (string), ref "
+            "(string).",
         ),
         (
             "getVms",
@@ -548,7 +549,6 @@ def test_a_preview_reads_the_snapshot_with_a_warning_where_an_update_fails(
             lambda _: plugin.invoke("getVirtualMachine", preview=True, name="SQL01"), range(4)
         )
         assert {vm["ref"] for vm in found} == {SQL01}
-    plugin.create(URN, PAIR)  # which needs the lists for the names
     assert len(pulumi_engine.warnings) == 1
     assert f"from the inventory file {snapshot}" in pulumi_engine.warnings[0]
     failed = failure_of(lambda: plugin.invoke("getVirtualMachine", name="SQL01"))

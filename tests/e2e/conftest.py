@@ -4,8 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from e2e.stack import MakeStack, Stack
+from e2e.stack import MakeStack, Prepared, Stack
 from sample import PASSWORD
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: runs in `make test-all` only")
 
 
 @pytest.fixture(autouse=True)
@@ -14,8 +18,13 @@ def cli_is_there() -> None:
         pytest.fail("There is no Pulumi CLI on PATH: run `make test`, which gets one.")
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared.by_pulumi(tmp_path_factory.mktemp("prepared"))
+
+
 @pytest.fixture
-def make_stack(tmp_path: Path, base_url: str) -> MakeStack:
+def make_stack(tmp_path: Path, base_url: str, prepared: Prepared) -> MakeStack:
     def make(*, init: bool = True, **settings: str) -> Stack:
         login = {
             "VMBACKUP_BASE_URL": base_url,
@@ -23,7 +32,10 @@ def make_stack(tmp_path: Path, base_url: str) -> MakeStack:
             "VMBACKUP_PASSWORD": PASSWORD,
             "VMBACKUP_SETTLE_SECONDS": "0",
         }
-        return Stack(tmp_path, init=init, **{**login, **settings})
+        stack = Stack(tmp_path, prepared, **{**login, **settings})
+        if init:
+            stack.init()
+        return stack
 
     return make
 

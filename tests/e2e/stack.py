@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml  # type: ignore[import-untyped]  # of pulumi, which depends on it
 from pulumi_cli import isolated_environment
-from sample import DC01, DISK_E
+from sample import DC01, DISK_E, PASSWORD
 
 from pulumi_vmbackup.simulator import Fault, Simulator
 
@@ -36,19 +38,109 @@ for name, pair in json.loads(pathlib.Path("assignments.json").read_text()).items
 """
 
 
-class Stack:
-    """A Pulumi project with one stack, and the commands that are run in it."""
+@dataclass(frozen=True)
+class Prepared:
+    """What the stacks of a test process have in common, since it takes long to make.
 
-    def __init__(self, folder: Path, *, init: bool = True, **settings: str) -> None:
+    Attributes:
+        state: what `pulumi stack init` has written for the stack `test` of the project `backup`.
+        settings: its settings, which hold no more than how secrets are encrypted.
+        password: PASSWORD as a setting of such a stack, encrypted.
+        python: runs Python, but tells by heart what `pip list` said at first: Pulumi's language
+            host asks for it in each command, and it stays the same. None on Windows.
+    """
+
+    state: str
+    settings: dict[str, Any]
+    password: dict[str, str]
+    python: Path | None
+
+    @classmethod
+    def by_pulumi(cls, folder: Path) -> Prepared:
+        stack = Stack(folder)
+        stack.pulumi("stack", "init", "test")
+        state = stack.state_file().read_text("utf-8")
+        stack.pulumi("config", "set", "--secret", "vmbackup:password", PASSWORD)
+        settings = yaml.safe_load(stack.settings_file().read_text("utf-8"))
+        password = settings.pop("config")["vmbackup:password"]
+        python = None if sys.platform == "win32" else _python_that_knows_its_packages(folder)
+        return cls(state, settings, password, python)
+
+
+def _python_that_knows_its_packages(folder: Path) -> Path:
+    command = ["-m", "pip", "list", "-v", "--format", "json"]
+    done = subprocess.run([sys.executable, *command], capture_output=True, check=True)
+    (folder / "packages.json").write_bytes(done.stdout)
+    python = folder / "python3"
+    python.write_text(
+        f"""#!/bin/sh
+[ "$*" = "{" ".join(command)}" ] && exec cat "{folder}/packages.json"
+exec "{sys.executable}" "$@"
+"""
+    )
+    python.chmod(0o755)
+    return python
+
+
+ENCRYPTED = "PASSWORD, encrypted"
+"""For :meth:`Stack.config`."""
+
+
+class Stack:
+    """A Pulumi project with a stack, and the commands that are run in it.
+
+    Attributes:
+        folder: that of the project.
+        name: of the stack that the commands are about.
+        environment: the variables that they are given.
+        output: all that they have printed.
+    """
+
+    def __init__(self, folder: Path, prepared: Prepared | None = None, **settings: str) -> None:
         self.folder = folder / "program"
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
+        self.name = "test"
         self.environment = {**isolated_environment(folder / "pulumi"), **settings}
+        # What Python has compiled once need not be compiled in each process.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        if prepared and prepared.python:
+            self.environment["PULUMI_PYTHON_CMD"] = str(prepared.python)
+        self._prepared = prepared
         self._state = folder / "pulumi" / "state"
         self.output = ""
         (self.folder / "Pulumi.yaml").write_text("name: backup\nruntime: python\n")
         self.program(PROGRAM)
-        if init:
-            self.pulumi("stack", "init", "test")
+
+    def init(self, name: str = "test", folder: Path | None = None) -> None:
+        """Make a stack and select it, as `pulumi stack init` does, but in no time."""
+        assert self._prepared
+        self.name = self.environment["PULUMI_STACK"] = name
+        folder = folder or self.folder
+        project = _project(folder)
+        file = self.state_file(project)
+        file.parent.mkdir(parents=True)
+        file.write_text(self._prepared.state.replace("/backup/test", f"/{project}/{name}"))
+        settings_file = folder / f"Pulumi.{name}.yaml"
+        settings_file.write_text(yaml.safe_dump(self._prepared.settings))
+
+    def config(self, settings: dict[str, Any]) -> None:
+        """Set settings, as `pulumi config set` does; ``ENCRYPTED`` is PASSWORD, encrypted."""
+        assert self._prepared
+        file = self.settings_file()
+        content = yaml.safe_load(file.read_text("utf-8"))
+        content["config"] = {**content.get("config", {}), **settings}
+        text = json.dumps(content).replace(
+            json.dumps(ENCRYPTED), json.dumps(self._prepared.password)
+        )
+        file.write_text(text, "utf-8")
+
+    def settings_file(self) -> Path:
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
+    def state_file(self, project: str = "") -> Path:
+        """The backend's file with the stack's state."""
+        stacks = self._state / ".pulumi" / "stacks" / (project or _project(self.folder))
+        return stacks / f"{self.name}.json"
 
     def program(self, text: str) -> None:
         (self.folder / "__main__.py").write_text(text, "utf-8")
@@ -67,7 +159,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         output = done.stdout.decode("utf-8")
         log.debug("%s", output)
@@ -80,6 +172,9 @@ class Stack:
 
     def refresh(self, *arguments: str, fails: bool = False) -> str:
         return self.pulumi("refresh", "--yes", "--skip-preview", *arguments, fails=fails)
+
+    def destroy(self, *arguments: str, fails: bool = False) -> str:
+        return self.pulumi("destroy", "--yes", "--skip-preview", *arguments, fails=fails)
 
     @contextmanager
     def start_up(self, *arguments: str) -> Iterator[Run]:
@@ -103,10 +198,9 @@ class Stack:
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """The outputs of the stack's assignments, by the resource's name."""
-        state = json.loads(self.pulumi("stack", "export"))
         return {
             resource["urn"].rpartition("::")[2]: resource
-            for resource in state["deployment"].get("resources", ())
+            for resource in self.state().get("resources", ())
             if "VmBackupLocationAssignment" in resource["type"]
         }
 
@@ -124,9 +218,14 @@ class Stack:
 
     def state(self) -> dict[str, Any]:
         """What `pulumi stack export` shows, read from the backend's file: that takes no time."""
-        file = self._state / ".pulumi" / "stacks" / "backup" / "test.json"
-        latest: dict[str, Any] = json.loads(file.read_text("utf-8"))["checkpoint"]["latest"]
+        text = self.state_file().read_text("utf-8")
+        latest: dict[str, Any] = json.loads(text)["checkpoint"]["latest"]
         return latest
+
+    def outputs(self) -> dict[str, Any]:
+        """What the program exports."""
+        stack, *_ = self.state()["resources"]
+        return dict(stack["outputs"])
 
     def keep(self, folder: Path) -> None:
         """Copy the state, for :meth:`restore`."""
@@ -136,6 +235,10 @@ class Stack:
         """Make the state what it was, locks and history included."""
         shutil.rmtree(self._state)
         shutil.copytree(folder, self._state)
+
+
+def _project(folder: Path) -> str:
+    return str(yaml.safe_load((folder / "Pulumi.yaml").read_text("utf-8"))["name"])
 
 
 class Run:
@@ -171,18 +274,18 @@ class Run:
     def kill(self) -> None:
         """Kill all of its processes at once."""
         kill(self.processes())
-        self._process.wait(10)
+        self._process.wait(600)
 
     def kill_cli(self) -> list[psutil.Process]:
         """Kill the process of the CLI alone, and return those that it had started."""
         started = self.processes()[1:]
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(600)
         return started
 
     def end(self, *, fails: bool = False) -> str:
         """Wait until it ends by itself, and return what it has printed."""
-        self._process.wait(60)
+        self._process.wait(600)
         assert (self._process.returncode != 0) is fails, self.output()
         return self.output()
 
@@ -202,9 +305,9 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 30) -> None:
-    """Wait until something is so, or fail."""
-    give_up_at = time.monotonic() + seconds
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until something is so, or fail after minutes, which no machine needs."""
+    give_up_at = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < give_up_at, "it was waited for in vain"
         time.sleep(0.005)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from e2e.stack import MakeStack, Stack
+from e2e.stack import ENCRYPTED, MakeStack, Stack
 from sample import PASSWORD, SQL01
 
 from pulumi_vmbackup.simulator import Simulator, serve
@@ -25,9 +25,8 @@ Run = Callable[..., tuple[str, str]]
 def stack(make_stack: MakeStack, base_url: str) -> Stack:
     """A stack that holds everything itself, in an environment that holds nothing."""
     stack = make_stack(VMBACKUP_BASE_URL="", VMBACKUP_USERNAME="", VMBACKUP_PASSWORD="")
-    stack.pulumi("config", "set", "vmbackup:baseUrl", base_url)
-    stack.pulumi("config", "set", "vmbackup:username", "Administrator")
-    stack.pulumi("config", "set", "--secret", "vmbackup:password", PASSWORD)
+    account = {"vmbackup:username": "Administrator", "vmbackup:password": ENCRYPTED}
+    stack.config({"vmbackup:baseUrl": base_url, **account})
     return stack
 
 
@@ -44,7 +43,7 @@ def run(stack: Stack, tmp_path: Path, simulator: Simulator) -> Run:
             capture_output=True,
             encoding="utf-8",
             check=False,
-            timeout=60,
+            timeout=600,
         )
         log.debug("%s", done.stdout + done.stderr)
         assert done.returncode == fails, done.stderr
@@ -55,10 +54,9 @@ def run(stack: Stack, tmp_path: Path, simulator: Simulator) -> Run:
 
 
 def test_the_settings_of_a_stack_are_read_from_any_folder(run: Run, stack: Stack) -> None:
-    listed, _ = run("vms", "--json", "--stack", f"{stack.folder}/test")
+    listed, _ = run("vms", "--json", "--stack", "test", folder=stack.folder)
     assert SQL01 in [vm["ref"] for vm in json.loads(listed)]
-    assert run("vms", "--json", "--stack", "test", folder=stack.folder)[0] == listed
-    assert run("vms", "--json", "--stack", "program/test")[0] == listed
+    assert run("vms", "--json", "--stack", f"{stack.folder}/test")[0] == listed
 
 
 def test_options_win_over_the_stack_which_wins_over_the_environment(
@@ -66,37 +64,32 @@ def test_options_win_over_the_stack_which_wins_over_the_environment(
 ) -> None:
     place = ("--stack", "program/test")
     stack.environment["VMBACKUP_SERVER_PORT"] = "1"
-    stack.pulumi("config", "set", "vmbackup:serverPort", "36014")
+    trustme.CA().cert_pem.write_to_path(str(stack.folder / "authority.pem"))
+    stack.config({"vmbackup:serverPort": "36014", "vmbackup:caFile": "authority.pem"})
     printed, _ = run("doctor", *place)
     assert f"{base_url} (from vmbackup:baseUrl in the stack configuration)" in printed
     assert "password set (from vmbackup:password in the stack configuration)" in printed
+    # A path in a stack's settings starts at its program.
+    assert f"caFile {Path('program/authority.pem')} (from vmbackup:caFile in the" in printed
     _, said = run("vms", *place, "--server-port", "2", fails=1)
     assert "LOCALHOST:2: the server says" in said
-    stack.pulumi("config", "set", "vmbackup:serverPort", "99999")
+    stack.config({"vmbackup:caFile": "none.pem"})
+    _, said = run("vms", *place, fails=1)
+    assert f"(looked for {stack.folder / 'none.pem'})" in said
+    stack.config({"vmbackup:serverPort": "99999"})
     assert run("vms", *place, fails=1)[1].startswith(
         "vmbackup: The value '99999' of vmbackup:serverPort in the stack configuration is not a"
     )
 
 
-def test_a_path_in_a_stacks_settings_starts_at_its_program(run: Run, stack: Stack) -> None:
-    trustme.CA().cert_pem.write_to_path(str(stack.folder / "authority.pem"))
-    stack.pulumi("config", "set", "vmbackup:caFile", "authority.pem")
-    printed, _ = run("doctor", "--stack", "program/test")
-    assert f"caFile {Path('program/authority.pem')} (from vmbackup:caFile in the" in printed
-    stack.pulumi("config", "set", "vmbackup:caFile", "none.pem")
-    _, said = run("vms", "--stack", "program/test", fails=1)
-    assert f"(looked for {stack.folder / 'none.pem'})" in said
-
-
 def test_a_named_connection_of_a_stack_is_used(run: Run, stack: Stack) -> None:
     with serve(other := Simulator(username="backup", password=PASSWORD)) as base_url:
-        connection = "vmbackup:connections.site-b"
-        stack.pulumi("config", "set", "--path", f"{connection}.baseUrl", base_url)
-        stack.pulumi("config", "set", "--path", f"{connection}.username", "backup")
-        stack.pulumi("config", "set", "--secret", "--path", f"{connection}.password", PASSWORD)
+        site_b = {"baseUrl": base_url, "username": "backup", "password": ENCRYPTED}
+        stack.config({"vmbackup:connections": {"site-b": site_b}})
         place = ("--stack", "program/test", "--connection")
         printed, _ = run("doctor", *place, "site-b")
-        assert f"connection 'site-b': {base_url} (from {connection}.baseUrl in the" in printed
+        setting = "vmbackup:connections.site-b.baseUrl"
+        assert f"connection 'site-b': {base_url} (from {setting} in the" in printed
         assert (len(other.tokens), len(other.sessions)) == (1, 0)
         assert "(there are: 'site-b')" in run("vms", *place, "site-c", fails=1)[1]
 
@@ -113,12 +106,10 @@ def test_a_stack_that_cannot_be_read_is_one_sentence_with_pulumis_words(
     _, said = run("vms", "--stack", "elsewhere/test", fails=1)
     assert 'pulumi says "no Pulumi.yaml project file found' in said
     del stack.environment["PULUMI_CONFIG_PASSPHRASE"]
-    _, said = run("vms", "--stack", "program/test", fails=1)
-    assert said.endswith(
-        "Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the passphrase of the "
-        "stack.\n"
-    )
-    assert len(said.splitlines()) == 1
     printed, _ = run("doctor", "--stack", "program/test", fails=1)
     assert printed.startswith("failed settings     they cannot be used\n")
+    # The text goes on with what doctor says of any settings that cannot be used.
+    assert "Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the passphrase of" in (
+        " ".join(printed.split())
+    )
     assert not simulator.calls

@@ -1,14 +1,13 @@
-"""Runs that are killed, at any of their exchanges with the server, and the run after them."""
+"""Runs that are killed, at exchanges of each kind with the server, and the run after them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
-from e2e.stack import MakeStack, Stack, assigned, kill, met, pairs, wait_until
+from e2e.stack import Stack, assigned, kill, met, pairs, wait_until
 from sample import EXCH01, FILE01, NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup.simulator import Fault, Simulator
@@ -25,74 +24,54 @@ def ids(declared: Declared) -> dict[str, str]:
     return {name: "/".join(pair) for name, pair in declared.items()}
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "exchanges", "all_exchanges"),
-    [
-        # The session's start, three writes, three reads of names, and the session's end.
-        ({}, {"a": A, "b": B, "c": C}, range(8), 8),
-        # Without those that are nothing new: most reads, and the session's start and end.
-        ({"a": A, "b": B}, {"a": (SQL01, OFFSITE01), "b": B}, (1, 4, 5), 7),
-        ({"old": A, "b": B}, {"new": A, "b": B}, (1, 4), 6),
-        ({"a": A, "b": B}, {"b": B}, (1,), 3),
-    ],
-    ids=["first run", "replacement", "rename", "removal"],
-)
-def test_after_a_kill_at_any_exchange_the_next_run_makes_everything_right(
-    before: Declared,
-    after: Declared,
-    exchanges: Sequence[int],
-    all_exchanges: int,
-    stack: Stack,
-    simulator: Simulator,
-    tmp_path: Path,
+# Of a run that gives one VM another location, each kind of exchange, and a write before and after
+# the server has acted. tests/reliability kills at all exchanges of all kinds of runs.
+EXCHANGES = {
+    "session start": Fault("stall", "POST /sessions/start"),
+    "before POST": Fault("stall", "POST /vms", acted=False),
+    "after POST": Fault("stall", "POST /vms"),
+    "names": Fault("stall", "GET"),
+    "before DELETE": Fault("stall", "DELETE", acted=False),
+    "after DELETE": Fault("stall", "DELETE"),
+}
+BEFORE: Declared = {"a": A, "b": B}
+AFTER: Declared = {"a": (SQL01, OFFSITE01), "b": B}
+
+
+def test_after_a_kill_at_an_exchange_the_next_run_makes_everything_right(
+    stack: Stack, simulator: Simulator, tmp_path: Path
 ) -> None:
-    stack.assignments(**before)
-    if before:
-        stack.up()
+    stack.assignments(**BEFORE)
+    stack.up()
     stack.keep(tmp_path / "before")
     held = dict(simulator.inventory.assignments)
-    stack.assignments(**after)
-    stay_assigned = set(ids(before).values()) & set(ids(after).values())
+    stack.assignments(**AFTER)
+    for at, killed_at in EXCHANGES.items():
+        stack.restore(tmp_path / "before")
+        simulator.inventory.assignments = dict(held)
+        simulator.sessions.clear()
+        simulator.calls.clear()
+        simulator.faults = [killed_at]
+        # One after the other, so that the CLI is not writing the state at that moment: such a
+        # kill can leave a file that no CLI reads, whatever the provider does.
+        with stack.start_up("--parallel", "1") as run:
+            run.until(met(killed_at))
+            run.kill()
+        simulator.faults.clear()
+        unassigned = pairs(simulator, "DELETE")
+        simulator.calls.clear()
 
-    for exchange in exchanges:
-        # Whether the server acts before the kill is a difference for writes only.
-        for acted in (True, False):
-            stack.restore(tmp_path / "before")
-            simulator.inventory.assignments = dict(held)
-            simulator.sessions.clear()
-            simulator.calls.clear()
-            killed_at = Fault("stall", skip=exchange, acted=acted)
-            simulator.faults = [killed_at]
-            # One after the other, so that the CLI is not writing the state at that moment: such a
-            # kill can leave a file that no CLI reads, whatever the provider does.
-            with stack.start_up("--parallel", "1") as run:
-                run.until(met(killed_at))
-                run.kill()
-            simulator.faults.clear()
-            last = simulator.calls[-1]
-            at = f"{'after' if acted else 'before'} {last.method} {last.path}"
-            unassigned = pairs(simulator, "DELETE")
-            simulator.calls.clear()
-
-            recorded = stack.recorded()
-            stack.pulumi("cancel", "--yes")
-            stack.up()
-            assert stack.ids() == ids(after), at
-            assert len(stack.recorded()) == len(after), at
-            assert assigned(simulator) == set(ids(after).values()), at
-            assert not stay_assigned.intersection(unassigned, pairs(simulator, "DELETE")), at
-            # What the state knows of is not assigned again, and everything else once.
-            missing = [id_ for name, id_ in ids(after).items() if (name, id_) not in recorded]
-            assert sorted(pairs(simulator, "POST")) == sorted(missing), at
-            assert len(simulator.sessions) <= 1, at  # of the run that was killed
-            if "/vms/backuplocations/" not in last.path:
-                break
-    # These are all.
-    stack.restore(tmp_path / "before")
-    simulator.inventory.assignments = dict(held)
-    simulator.calls.clear()
-    stack.up("--parallel", "1")
-    assert len(simulator.calls) == all_exchanges
+        recorded = stack.recorded()
+        stack.pulumi("cancel", "--yes")
+        stack.up()
+        assert stack.ids() == ids(AFTER), at
+        assert len(stack.recorded()) == len(AFTER), at
+        assert assigned(simulator) == set(ids(AFTER).values()), at
+        assert "/".join(B) not in unassigned + pairs(simulator, "DELETE"), at
+        # What the state knows of is not assigned again, and everything else once.
+        missing = [id_ for name, id_ in ids(AFTER).items() if (name, id_) not in recorded]
+        assert sorted(pairs(simulator, "POST")) == sorted(missing), at
+        assert len(simulator.sessions) <= 1, at  # of the run that was killed
 
 
 def test_after_a_kill_with_several_in_flight_pulumi_warns_and_needs_no_option(
@@ -106,22 +85,20 @@ def test_after_a_kill_with_several_in_flight_pulumi_warns_and_needs_no_option(
             run.until(met(in_flight, 3))
             run.kill()
         simulator.faults.clear()
-        assert "the stack is currently locked" in stack.up(fails=True)
         stack.pulumi("cancel", "--yes")
         assert "with 3 pending operations from previous deployment" in stack.up()
         assert stack.ids() == ids(declared)
         assert assigned(simulator) == set(ids(declared).values())
-        if method == "POST":
-            # Pulumi keeps these in mind, and warns in each run, until it is told otherwise.
-            assert len(stack.state()["pending_operations"]) == 3
+        # Pulumi keeps creates in mind until it is told otherwise, as docs/reliability.md shows.
+        left = stack.state().get("pending_operations", [])
+        assert len(left) == (3 if method == "POST" else 0)
+        if left:
             stack.refresh("--clear-pending-creates")
-        assert "pending operations" not in stack.up("--expect-no-changes")
 
 
 def test_a_kill_of_the_cli_alone_leaves_a_host_that_ends_its_session_and_does_no_harm(
-    make_stack: MakeStack, simulator: Simulator
+    stack: Stack, simulator: Simulator
 ) -> None:
-    stack = make_stack(VMBACKUP_TIMEOUT_SECONDS="1")
     stack.assignments(a=A, b=B, c=C)
     in_flight = Fault("stall", "POST /vms/backuplocations", times=3)
     simulator.faults.append(in_flight)
@@ -132,10 +109,10 @@ def test_a_kill_of_the_cli_alone_leaves_a_host_that_ends_its_session_and_does_no
             left = run.kill_cli()
         stack.pulumi("cancel", "--yes")
         stack.up()
+        simulator.faults.clear()  # now the answers are lost that the host has waited for
         wait_until(lambda: not simulator.sessions)
         # Pulumi's own host waits for the CLI for good; without a session it holds nothing.
         assert any("pulumi.dynamic" in process.cmdline() for process in left)
-        assert len(simulator.tokens) == 2
         assert stack.ids() == ids({"a": A, "b": B, "c": C})
         assert assigned(simulator) == set(stack.ids().values())
         assert pairs(simulator, "DELETE") == []
@@ -144,9 +121,8 @@ def test_a_kill_of_the_cli_alone_leaves_a_host_that_ends_its_session_and_does_no
 
 
 def test_a_host_whose_cli_was_killed_does_not_unassign_what_is_declared_again(
-    make_stack: MakeStack, simulator: Simulator
+    stack: Stack, simulator: Simulator
 ) -> None:
-    stack = make_stack(VMBACKUP_TIMEOUT_SECONDS="2")
     stack.assignments(a=A)
     stack.up()
     stack.assignments()
@@ -161,7 +137,8 @@ def test_a_host_whose_cli_was_killed_does_not_unassign_what_is_declared_again(
         stack.pulumi("cancel", "--yes")
         stack.up()
         assert stack.ids() == ids({"a": A})
-        wait_until(lambda: not simulator.sessions)  # the host tries its DELETE again before
+        simulator.faults.clear()  # now the host learns that its DELETE was lost
+        wait_until(lambda: not simulator.sessions)
     finally:
         kill(left)
     assert assigned(simulator) == set(stack.ids().values())

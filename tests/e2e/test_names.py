@@ -137,7 +137,7 @@ def test_a_preview_without_credentials_reads_the_inventory_file_and_says_so(
     assert simulator.calls == []
     refused = stack.up(fails=True)
     assert (
-        "error: Could not list the backup locations: No username for VM Backup is known: set "
+        "error: Could not list the backup locations: No username for VM Backup is known. Set "
         "VMBACKUP_USERNAME" in refused
     )
 

@@ -160,4 +160,4 @@ def test_a_function_takes_and_answers_what_the_schema_says(
 
 
 def test_there_is_no_other_function() -> None:
-    assert {*SCHEMA["functions"]} == {f"vmbackup:index:{name}" for name in functions._ARGUMENTS}
+    assert {*SCHEMA["functions"]} == {f"vmbackup:index:{name}" for name in functions.ARGUMENTS}

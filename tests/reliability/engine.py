@@ -230,3 +230,37 @@ class Kill:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(requests.adapters.HTTPAdapter, "send", send_or_die)
             yield self
+
+
+@dataclass
+class NotSent:
+    """HTTP exchanges for which no connection can be made.
+
+    Attributes:
+        skip: how many exchanges go well before.
+        times: how many fail then; None for all.
+        hits: how many have failed so far.
+    """
+
+    skip: int
+    times: int | None
+    hits: int = field(default=0, init=False)
+
+    @contextmanager
+    def armed(self) -> Iterator[None]:
+        """Fail within this block; below the package, in what sends its requests."""
+        send = requests.adapters.HTTPAdapter.send
+
+        def send_or_fail(
+            adapter: requests.adapters.HTTPAdapter, *args: Any, **kwargs: Any
+        ) -> requests.Response:
+            if self.skip:
+                self.skip -= 1
+            elif self.times is None or self.hits < self.times:
+                self.hits += 1
+                raise requests.ConnectTimeout
+            return send(adapter, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(requests.adapters.HTTPAdapter, "send", send_or_fail)
+            yield

@@ -13,7 +13,7 @@ from ..models import BackupLocation, VirtualMachine
 from ..settings import camel_case
 from .handler import Properties, camel_case_keys
 
-_ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
+ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
     "getVirtualMachines": {"configured": ("configured", bool)},
     "getVirtualMachine": {"name": ("name", str), "host": ("host", str), "ref": ("ref", str)},
     "getBackupLocations": {
@@ -23,6 +23,8 @@ _ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
     },
     "getBackupLocation": {"path": ("path", str), "id": ("id", str), "kind": ("kind", str)},
 }
+
+_TYPES = {str: "string", bool: "boolean"}
 
 
 def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Properties:
@@ -37,15 +39,15 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
         ArgumentError: there is no such function, or the arguments ask for nothing that there is.
         VmBackupError: a setting is wrong, or the server refused or did not answer.
     """
-    if name not in _ARGUMENTS:
-        raise ArgumentError(f"There is no function {name!r}: use {', '.join(_ARGUMENTS)}.")
-    known = _ARGUMENTS[name]
+    if name not in ARGUMENTS:
+        raise ArgumentError(f"There is no function {name!r}: use {', '.join(ARGUMENTS)}.")
+    known = ARGUMENTS[name]
     given: dict[str, Any] = {}
     for key, value in arguments.items():
         if value is None:
             continue
         if key not in known or not isinstance(value, known[key][1]):
-            names = ", ".join(f"{each} ({kind.__name__})" for each, (_, kind) in known.items())
+            names = ", ".join(f"{each} ({_TYPES[kind]})" for each, (_, kind) in known.items())
             raise ArgumentError(f"{key} of {name} is {value!r}: it takes {names}.")
         given[known[key][0]] = value
     answers: dict[str, Callable[[], Properties]] = {

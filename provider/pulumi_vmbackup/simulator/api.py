@@ -79,12 +79,13 @@ class Simulator:
         state_file: where the inventory is written after each change; None for nowhere.
 
     Attributes:
-        username, password, session_seconds: as given; they may be changed at any time.
         behavior: what it answers to odd calls. This and the next three may be changed at any time,
             also by ``PATCH /simulator`` while it is served.
         faults: what goes wrong from now on; the first that meets a call is the one.
         console_connected: whether the Management Console is connected, so that no session starts.
         answer_seconds: how long each answer takes; calls at the same time wait at the same time.
+        username, password: the account of session starts from now on.
+        session_seconds: how long a session lives without a call, from now on.
         calls: every call so far, oldest first.
         tokens: every session token it has given out; each begins with TOKEN_PREFIX.
         sessions: the tokens that are alive, and when each was used last; cleared, it is a server
@@ -108,15 +109,15 @@ class Simulator:
         self.faults: list[Fault] = []
         self.console_connected = False
         self.answer_seconds = 0.0
+        self.username = username
+        self.password = password
+        self.session_seconds = session_seconds
         self.base_path = BASE_PATHS[api_version]
         self.calls: list[Call] = []
         self.tokens: list[str] = []
         self.sessions: dict[str, float] = {}
         self.connections = 0
         self._server_port = SERVER_PORTS[api_version]
-        self.username = username
-        self.password = password
-        self.session_seconds = session_seconds
         self._state_file = state_file
         self._lock = threading.Lock()
         # What was assigned before each change that listings may not show yet.

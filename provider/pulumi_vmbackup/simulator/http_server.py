@@ -44,6 +44,11 @@ class _QuietServer(Server):
     ) -> None:
         log.debug("%s", msg, exc_info=traceback)
 
+    def clear_stats(self) -> None:
+        super().clear_stats()  # type: ignore[no-untyped-call]
+        # cheroot keeps these for ever, and with them the server, its threads and the simulator.
+        logging.statistics.clear()  # type: ignore[attr-defined]
+
     def bind_socket(self, socket_: socket.socket, bind_addr: Any) -> Any:  # type: ignore[override]
         try:
             socket_.bind(bind_addr)
