@@ -599,3 +599,10 @@ def test_a_unit_test_may_run_its_program_twice() -> None:
         run_program(
             lambda: VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01).vm_ref
         )
+
+
+def test_a_pair_that_is_still_declared_needs_no_settings_to_be_deleted(
+    offline: VmBackupLocationAssignmentProvider,
+) -> None:
+    offline.check({}, dict(PAIR))
+    offline.delete(f"{SQL01}/{NAS01}", {**PAIR, "connection": "of-an-old-program"})

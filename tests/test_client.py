@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -627,6 +628,7 @@ PROGRAM_THAT_ENDS_AS_ITS_IDLE_SESSION_DOES = """\
 import json
 import sys
 import time
+import traceback
 
 from pulumi_vmbackup import client, session
 from pulumi_vmbackup.settings import Settings
@@ -831,8 +833,9 @@ class RawServer:
                 connection.recv(65536)
                 connection.sendall(self.answer)
                 with suppress(OSError):  # of a client that gives up
-                    while self.trickles and not self._done.wait(0.02):
-                        connection.sendall(self.trickles)
+                    for _ in range(250 if self.trickles else 0):
+                        if not self._done.wait(0.02):
+                            connection.sendall(self.trickles)
                 if self.stalls:
                     self._done.wait(10)
 
@@ -1008,3 +1011,43 @@ def test_pauses_are_between_half_and_one_and_a_half_times_a_second_or_so(
         first, second = pauses()
         assert 0.25 <= first <= 0.75
         assert 0.5 <= second <= 1.5
+
+
+def test_a_thread_that_hears_late_that_the_session_is_over_uses_the_new_one(
+    api: responses.RequestsMock, logging_in: Client
+) -> None:
+    is_sent, is_renewed = threading.Event(), threading.Event()
+
+    def answer_late(_: object) -> tuple[int, dict[str, str], str]:
+        is_sent.set()
+        is_renewed.wait(30)
+        return 200, {}, json.dumps(SESSION_IS_OVER)
+
+    locations = f"{BASE}/vms/backuplocations/{{}}/{SQL01}"
+    starts_session(api)
+    api.add_callback("GET", locations.format(TOKEN), answer_late)
+    api.get(f"{BASE}/vms/list/{TOKEN}", json=SESSION_IS_OVER)
+    starts_session(api, OTHER_TOKEN)
+    api.get(f"{BASE}/vms/list/{OTHER_TOKEN}", json={**OK, "VirtualMachines": []})
+    api.get(locations.format(OTHER_TOKEN), json={**OK, "BackupLocations": []})
+    ends_session(api, OTHER_TOKEN)
+    with ThreadPoolExecutor(1) as threads:
+        late = threads.submit(logging_in.vm_backup_locations, SQL01)
+        is_sent.wait(30)
+        logging_in.virtual_machines()
+        is_renewed.set()
+        assert late.result() == []
+    logging_in.close()
+    assert methods_and_paths(api).count("POST /sessions/start") == 2
+
+
+def test_no_cookie_is_kept(api: responses.RequestsMock, in_session: Client) -> None:
+    api.post(PAIR_URL, json=OK, headers={"Set-Cookie": "site=1; Path=/"})
+    in_session.assign(SQL01, NAS01)
+    in_session.assign(SQL01, NAS01)
+    assert "Cookie" not in api.calls[1].request.headers
+
+
+def test_the_traceback_of_an_error_of_the_connection_holds_no_token() -> None:
+    error = failure_at(f"http://127.0.0.1:{free_port()}/api")
+    assert TOKEN not in "".join(traceback.format_exception(error))

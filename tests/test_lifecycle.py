@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
@@ -644,3 +645,30 @@ def test_the_outcome_is_the_same_however_odd_calls_are_answered(
         replacing.assign(Assignment(DC01, NAS01))
         replacing.unassign(DC01, DISK_E)
         assert simulator.inventory.locations_of(DC01) == [NAS01]
+
+
+def test_a_server_that_cannot_be_reached_makes_nothing_gone(
+    api: responses.RequestsMock, lifecycle: AssignmentLifecycle
+) -> None:
+    api.get(VM_URL, body=requests.ConnectTimeout())
+    with pytest.raises(UnreachableError, match=f"Could not read whether VM {SQL01} is assigned to"):
+        lifecycle.find(KNOWN)
+
+
+def test_a_create_waits_for_the_delete_of_its_pair_that_is_under_way(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    lost = Fault("stall", "DELETE", acted=False)
+    simulator.faults = [lost]
+    with (
+        Client(replace(settings, timeout_seconds=0.5)) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        lifecycle = make_lifecycle(client, settle_seconds=0)
+        deleted = threads.submit(lifecycle.unassign, SQL01, NAS01)
+        while not lost.hits:
+            time.sleep(0.005)
+        lifecycle.assign(PAIR)
+        deleted.result()
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]

@@ -103,3 +103,18 @@ def test_a_session_that_is_started_while_its_client_is_closed_is_ended(
     # The answer with its token was lost; no other session was started.
     assert len(simulator.tokens) == 1
     assert [call.path for call in simulator.calls if call.path.endswith("/vms/list")] == []
+
+
+def test_a_session_is_not_idle_while_a_call_is_under_way(
+    simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 0.01)
+    stall = Fault("stall", "GET /vms/list")
+    simulator.faults = [stall]
+    with Client(settings) as client:
+        thread, _ = in_thread(client.virtual_machines)
+        wait_until(lambda: stall.hits)
+        threading.Event().wait(0.2)  # in which an idle session ends
+        assert simulator.sessions
+        simulator.faults = []
+        thread.join()

@@ -859,3 +859,17 @@ def test_the_state_of_ten_thousand_pairs_fits_into_an_error(
     failed = failure_of(lambda: unconfigured.update(URN, olds, news))
     assert "No username for VM Backup is known" in failed.says
     assert failed.state == a_set(**olds["assignments"], SQL01=entry(EXCH01))
+
+
+def test_strangers_of_a_vm_whose_location_was_refused_are_looked_for_by_the_next_update(
+    simulator: Simulator, plugin: Plugin
+) -> None:
+    simulator.behavior = Behavior(second_primary="refuse")
+    simulator.inventory.assignments[SQL01, DISK_E] = None
+    inputs = a_set(True, SQL01=entry(SQL01, NAS=NAS01), FILE01=entry(FILE01, NAS=NAS01))
+    failed = failure_of(lambda: plugin.create(URN, inputs))
+    assert failed.state
+    assert simulator.inventory.locations_of(SQL01) == [DISK_E]
+    simulator.behavior = Behavior()
+    assert without_time(plugin.update(URN, failed.state, inputs)) == inputs
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
