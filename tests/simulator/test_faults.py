@@ -355,7 +355,7 @@ def test_the_end_does_not_wait_for_calls_that_stall(
 ) -> None:
     # cheroot breaks off what has not ended after a second: here after a minute, and it is told.
     broken_off = []
-    stop, force_close = ThreadPool.stop, ThreadPool._force_close
+    stop, force_close = ThreadPool.stop, ThreadPool._force_close  # type: ignore[attr-defined]
 
     def break_off(connection: Any) -> None:
         broken_off.append(connection)
