@@ -56,6 +56,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             "_PROXY"
         ):
             monkeypatch.delenv(variable)
+    # With it, each process that a test starts compiles the package anew.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
 
 
 @pytest.fixture(autouse=True)

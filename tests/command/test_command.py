@@ -619,7 +619,7 @@ def test_ctrl_c_ends_the_session_without_a_traceback(
 def test_a_closed_pipe_ends_it_without_a_traceback(
     options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulator = Simulator(many(5000))
+    simulator = Simulator(many(2000))  # more than a pipe takes
     with serve(simulator) as base_url:
         monkeypatch.setenv("VMBACKUP_PASSWORD", "simulator")
         login = ["--base-url", base_url, "--username", "Administrator"]

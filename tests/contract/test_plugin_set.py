@@ -808,7 +808,7 @@ def test_as_many_requests_as_configured_are_under_way(
 
 # How much more CPU time ten times as many pairs may take. Where each is compared with each other
 # one it is 100 times as much.
-MOST_TIMES = 40
+MOST_TIMES = 16
 
 
 def test_ten_times_as_many_pairs_take_ten_times_as_long_also_where_all_have_changed(
