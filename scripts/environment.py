@@ -1,6 +1,6 @@
 """Makes the virtual environment .venv with the package and its development tools.
 
-Runs on the Python of the machine, with the standard library alone.
+Runs on the Python of the machine, with only the standard library.
 """
 
 import os
@@ -18,16 +18,16 @@ def main() -> None:
         version = ".".join(map(str, sys.version_info[:3]))
         sys.exit(
             f"Python 3.10 or later is needed, and {sys.executable} is {version}: "
-            "name a later one with make PYTHON=…"
+            "choose a later one, for example with make PYTHON=python3.12."
         )
-    print("Making the Python environment .venv …", flush=True)
+    print("Making the Python environment .venv. This takes a minute or two.", flush=True)
     step(
         [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)],
         "The virtual environment could not be made; on Debian and Ubuntu, install python3-venv.",
     )
-    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(BIN / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     step(
-        [*pip, "--editable", f"{ROOT}[dev]"],
+        [*pip, "install", "--quiet", "--editable", f"{ROOT}[dev]"],
         "The packages could not be installed; pip's messages above say why.",
     )
     if os.name == "nt":  # Pulumi looks for python3, and environments on Windows have none
@@ -41,4 +41,7 @@ def step(command: list[str], what_failed: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Run the same command again: it starts from the beginning.")

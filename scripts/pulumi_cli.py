@@ -1,13 +1,14 @@
 """Gets the Pulumi CLI on a machine that has none.
 
-    python scripts/pulumi_cli.py                 say which CLI is used, getting one if need be
-    python scripts/pulumi_cli.py COMMAND …       run a command with that CLI and .venv on PATH
+    python scripts/pulumi_cli.py                 get a CLI if there is none, and show its path
+    python scripts/pulumi_cli.py COMMAND ...     run a command with that CLI and .venv on PATH
 
 In this order: `pulumi` on PATH, the copy in .tools/bin, the vendor's installer, and a build from
 the Go modules that the vendor publishes. The first and the third come with all of Pulumi's language
-hosts; of the others, programs that are not in Python need theirs only, so the tests get them.
+hosts. A build makes the host for Python, and for the tests those for Node.js and YAML.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,20 +26,29 @@ ENVIRONMENT = ROOT / ".venv" / ("Scripts" if os.name == "nt" else "bin")
 SUFFIX = ".exe" if os.name == "nt" else ""
 
 VERSION = "3.259.0"
-# Newer modules have no language hosts for Python and Node.js any more; those of this one work with
-# the CLI above.
+# Newer modules have no language hosts for Python and Node.js. These work with the CLI above.
 LANGUAGE_HOST_VERSION = "3.68.0"
 YAML_HOST_VERSION = "1.25.0"
 INSTALLER = "https://get.pulumi.com/" + ("install.ps1" if os.name == "nt" else "install.sh")
 INSTALLER_CONNECT_SECONDS = 5
 INSTALLER_SECONDS = 600
+REPORT_SECONDS = 30
 
 CLI = f"pulumi{SUFFIX}"
 PYTHON_HOST = f"pulumi-language-python{SUFFIX}"
 NODE_HOST = f"pulumi-language-nodejs{SUFFIX}"
 YAML_HOST = f"pulumi-language-yaml{SUFFIX}"
+# The CLI goes last: without it, an incomplete set is not used.
 FOR_PYTHON = (PYTHON_HOST, CLI)
 FOR_ALL_LANGUAGES = (NODE_HOST, YAML_HOST, *FOR_PYTHON)
+
+PULUMI = "github.com/pulumi/pulumi"
+SOURCES = {  # the module, its version, and the package in it
+    CLI: (f"{PULUMI}/pkg/v3", VERSION, "cmd/pulumi"),
+    PYTHON_HOST: (f"{PULUMI}/sdk/v3", LANGUAGE_HOST_VERSION, "python/cmd/pulumi-language-python"),
+    NODE_HOST: (f"{PULUMI}/sdk/v3", LANGUAGE_HOST_VERSION, "nodejs/cmd/pulumi-language-nodejs"),
+    YAML_HOST: (f"{PULUMI}-yaml", YAML_HOST_VERSION, "cmd/pulumi-language-yaml"),
+}
 
 
 def main() -> None:
@@ -51,14 +61,14 @@ def main() -> None:
 
 
 def path_with_cli(tools: Sequence[str] = FOR_PYTHON) -> str:
-    """The PATH on which `pulumi` and this project's Python are found; gets the CLI if need be."""
+    """The PATH with `pulumi` and this project's Python; gets the CLI if there is none."""
     path = os.environ.get("PATH", "")
     if not shutil.which("pulumi"):
         missing = [tool for tool in tools if not (TOOLS / tool).exists()]
         if missing:
             get_cli(missing)
         path = os.pathsep.join((str(TOOLS), path))
-    # Pulumi takes python3 from PATH, and that has to be the one of .venv.
+    # Pulumi takes python3 from PATH; it must be the one of .venv.
     return os.pathsep.join((str(ENVIRONMENT), path))
 
 
@@ -71,7 +81,7 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         for key, value in os.environ.items()
         if not key.startswith(("PULUMI_", "VMBACKUP_"))
     }
-    # Pulumi talks to its own processes by gRPC, which obeys proxy variables for 127.0.0.1 too.
+    # Pulumi talks to its processes over gRPC, which uses proxy variables for 127.0.0.1 too.
     no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
     return {
         **mine,
@@ -79,7 +89,7 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         "PATH": path_with_cli(),
         "PULUMI_BACKEND_URL": state.as_uri(),
         "PULUMI_CONFIG_PASSPHRASE": "not a secret",
-        # All plugins come with the CLI; without a network, each look for others takes seconds.
+        # All plugins come with the CLI. Without a network, a search for others takes seconds.
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -87,38 +97,32 @@ def isolated_environment(folder: Path) -> dict[str, str]:
 
 
 def get_cli(missing: Sequence[str]) -> None:
+    """Get tools into .tools/bin; a tool appears there complete, and after those that it needs."""
     if CLI in missing:
-        what = f"There is no Pulumi CLI on PATH; getting version {VERSION}"
+        say(f"There is no Pulumi CLI on PATH. Getting version {VERSION} into .tools/bin:")
     else:
-        names = ", ".join(Path(tool).stem for tool in missing)
-        what = f"The Pulumi CLI in .tools/bin has no {names} yet; getting that"
-    print(f"{what} into .tools/bin:", flush=True)
+        say(f"The Pulumi CLI in .tools/bin lacks {stems(missing)}. Getting what is missing:")
     TOOLS.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: a stopped build leaves no half-made CLI behind.
-    with tempfile.TemporaryDirectory(dir=TOOLS.parent) as folder:
-        made = Path(folder) / "bin"
-        made.mkdir()
-        if CLI not in missing or not install(made):
-            build(made, missing)
-        # What is looked for goes last, so that the rest is there when it is found.
-        looked_for = [made / tool for tool in FOR_ALL_LANGUAGES]
-        others = [tool for tool in made.iterdir() if tool not in looked_for]
-        for tool in (*others, *filter(Path.exists, looked_for)):
-            tool.replace(TOOLS / tool.name)
+    try:
+        with tempfile.TemporaryDirectory(dir=TOOLS.parent) as folder:
+            if CLI not in missing or not install(Path(folder)):
+                Build(Path(folder), missing).run()
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Run the same command again to continue from here.")
 
 
-def install(target: Path) -> bool:
-    """Run the vendor's installer; False where it cannot be reached."""
-    print("  the vendor's installer …", end=" ", flush=True)
+def install(folder: Path) -> bool:
+    """Run the vendor's installer; False if it cannot be reached or fails."""
+    say("  Trying the vendor's installer.")
     try:
         with urllib.request.urlopen(INSTALLER, timeout=INSTALLER_CONNECT_SECONDS) as answer:
             script = answer.read()
     except OSError as error:
-        print(f"cannot be reached ({error}).", flush=True)
+        say(f"  It cannot be reached ({error}).")
         return False
-    file = target.parent / Path(INSTALLER).name
+    file = folder / Path(INSTALLER).name
     file.write_bytes(script)
-    root = target.parent / "installed"
+    root = folder / "installed"
     if os.name == "nt":
         command = ["powershell", "-ExecutionPolicy", "Bypass", "-File", str(file)]
         command += ["-Version", VERSION, "-InstallRoot", str(root), "-NoEditPath"]
@@ -134,105 +138,126 @@ def install(target: Path) -> bool:
             timeout=INSTALLER_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        print(f"did not end within {INSTALLER_SECONDS} seconds.", flush=True)
+        say(f"  It did not end within {INSTALLER_SECONDS} seconds.")
         return False
     tools = list((root / "bin").glob("pulumi*"))
     if done.returncode != 0 or not tools:
-        print(f"failed: {done.stderr.decode(errors='replace').strip()[-500:]}", flush=True)
+        say(f"  It failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
         return False
-    for tool in tools:
-        tool.replace(target / tool.name)
-    print("done.", flush=True)
+    # The tools that path_with_cli() looks for go last, so that the rest is there by then.
+    looked_for = [root / "bin" / tool for tool in FOR_ALL_LANGUAGES]
+    others = [tool for tool in tools if tool not in looked_for]
+    for tool in (*others, *filter(Path.exists, looked_for)):
+        tool.replace(TOOLS / tool.name)
+    say("  Done.")
     return True
 
 
-def build(target: Path, tools: Sequence[str]) -> None:
-    """Build the CLI and language hosts from their Go modules."""
-    go = shutil.which("go")
-    if not go:
-        missing = " and no ".join(Path(tool).stem for tool in tools)
-        sys.exit(
-            f"There is no {missing}: install the Pulumi CLI "
-            "(https://www.pulumi.com/docs/install/) and put it on PATH, or install Go 1.25 or "
-            "later, from which it can be built here."
+class Build:
+    """A build of tools from their Go modules, with lines of progress.
+
+    A tool goes to .tools/bin when it is built, and Go keeps compiled packages. So a build that was
+    stopped continues where it was.
+    """
+
+    def __init__(self, folder: Path, tools: Sequence[str]) -> None:
+        self._folder = folder
+        self._tools = tools
+        self._started = time.monotonic()
+        self._step = 0
+        self._steps = 2 * len(tools) + (PYTHON_HOST in tools)
+        self._go = shutil.which("go") or ""
+
+    def run(self) -> None:
+        if not self._go:
+            missing = " and no ".join(Path(tool).stem for tool in self._tools)
+            sys.exit(
+                f"There is no {missing}: install the Pulumi CLI "
+                "(https://www.pulumi.com/docs/install/) and put it on PATH, or install Go 1.25 or "
+                "later to build it here."
+            )
+        how_long = "4 to 12 minutes on 2 cores" if CLI in self._tools else "1 to 4 minutes"
+        say(f"  Building {stems(self._tools)} from Go modules.")
+        say(f"  This takes {how_long} the first time.")
+        say("  If you stop it, the next run continues from there.")
+        kept = [tool for tool in FOR_ALL_LANGUAGES if (TOOLS / tool).exists()]
+        if kept:
+            say(f"  Built already: {stems(kept)}.")
+        for tool in self._tools:
+            if tool == PYTHON_HOST:
+                self._copy_python_scripts()
+            self._build_program(tool, *SOURCES[tool])
+        say(f"  Done after {self._elapsed()}.")
+
+    def _copy_python_scripts(self) -> None:
+        """Copy the scripts that the Python language host runs; npm packages bring Node.js's."""
+        command = ["mod", "download", "-json", f"{PULUMI}/sdk/v3@v{VERSION}"]
+        module = self._run(command, self._folder, "fetching the scripts of", PYTHON_HOST)
+        python = Path(json.loads(module)["Dir"]) / "python"
+        scripts = [python / "cmd" / "pulumi-language-python-exec"]
+        scripts += (python / "dist").glob("pulumi-resource-pulumi-python*")
+        for script in scripts:
+            copy = TOOLS / script.name
+            copy.write_bytes(script.read_bytes())
+            copy.chmod(0o755)
+
+    def _build_program(self, tool: str, module: str, version: str, package: str) -> None:
+        folder = self._folder / f"build-{tool}"
+        folder.mkdir()
+        # `go install package@version` refuses modules with replace lines, so a module of our own
+        # requires the package.
+        (folder / "go.mod").write_text(
+            f"module tools\n\ngo 1.25\n\nrequire {module} v{version}\n", "utf-8"
         )
-    time_it_takes = "about 7 minutes on 2 cores the first time" if CLI in tools else "some minutes"
-    print(f"  a build from its Go modules, {time_it_takes}:", flush=True)
-    pulumi = "github.com/pulumi/pulumi"
-    sources = {
-        CLI: (f"{pulumi}/pkg/v3", VERSION, "cmd/pulumi"),
-        PYTHON_HOST: (
-            f"{pulumi}/sdk/v3",
-            LANGUAGE_HOST_VERSION,
-            "python/cmd/pulumi-language-python",
-        ),
-        NODE_HOST: (f"{pulumi}/sdk/v3", LANGUAGE_HOST_VERSION, "nodejs/cmd/pulumi-language-nodejs"),
-        YAML_HOST: (f"{pulumi}-yaml", YAML_HOST_VERSION, "cmd/pulumi-language-yaml"),
-    }
-    for tool in tools:
-        build_program(go, target.parent / f"build-{tool}", *sources[tool], target / tool)
-    if PYTHON_HOST in tools:
-        copy_python_scripts(go, target)
+        source = f'//go:build tools\n\npackage tools\n\nimport _ "{module}/{package}"\n'
+        (folder / "tools.go").write_text(source, "utf-8")
+        self._run(["mod", "tidy", "-e"], folder, "fetching the modules of", tool)
+        flag = f"-X {PULUMI}/sdk/v3/go/common/version.Version=v{version}"
+        built = folder / tool
+        command = ["build", "-ldflags", flag, "-o", str(built), f"{module}/{package}"]
+        self._run(command, folder, "compiling", tool)
+        built.replace(TOOLS / tool)
+
+    def _run(self, arguments: list[str], folder: Path, doing: str, tool: str) -> str:
+        """Run go without its output, and print lines of progress with the step and the time."""
+        self._step += 1
+        what = f"{doing} {stems([tool])}"
+        finished = threading.Event()
+        reporter = threading.Thread(target=self._report, args=(what, finished))
+        reporter.start()
+        try:
+            done = subprocess.run(
+                [self._go, *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            finished.set()
+            reporter.join()
+        if done.returncode != 0:
+            say((done.stderr or done.stdout).rstrip())
+            sys.exit(f"The Pulumi CLI is incomplete: {what} failed; go's messages say why.")
+        return done.stdout
+
+    def _report(self, what: str, finished: threading.Event) -> None:
+        say(f"  {self._elapsed()}  step {self._step} of {self._steps}: {what}")
+        while not finished.wait(REPORT_SECONDS):
+            say(f"  {self._elapsed()}  still {what}")
+
+    def _elapsed(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        return f"{minutes}:{seconds:02}"
 
 
-def copy_python_scripts(go: str, target: Path) -> None:
-    """The Python language host runs these; that of Node.js runs what npm packages bring."""
-    module = "github.com/pulumi/pulumi/sdk/v3"
-    folder = target.parent / "sdk"
-    write_module(folder, module, VERSION)
-    run([go, "mod", "download", module], folder, "fetching the Python SDK's module")
-    where = [go, "list", "-m", "-f", "{{.Dir}}", module]
-    python = Path(run(where, folder, "finding that module").strip()) / "python"
-    scripts = [python / "cmd" / "pulumi-language-python-exec"]
-    scripts += (python / "dist").glob("pulumi-resource-pulumi-python*")
-    for script in scripts:
-        copy = target / script.name
-        copy.write_bytes(script.read_bytes())
-        copy.chmod(0o755)
+def stems(tools: Sequence[str]) -> str:
+    return ", ".join(Path(tool).stem for tool in tools)
 
 
-def build_program(
-    go: str, folder: Path, module: str, version: str, package: str, target: Path
-) -> None:
-    write_module(folder, module, version)
-    # `go install package@version` refuses modules with replace lines, so a module of our own asks
-    # for the package.
-    source = f'//go:build tools\n\npackage tools\n\nimport _ "{module}/{package}"\n'
-    (folder / "tools.go").write_text(source, "utf-8")
-    run([go, "mod", "tidy", "-e"], folder, f"fetching the modules of {target.stem}")
-    flag = f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{version}"
-    command = [go, "build", "-ldflags", flag, "-o", str(target), f"{module}/{package}"]
-    run(command, folder, f"compiling {target.stem}")
-
-
-def write_module(folder: Path, module: str, version: str) -> None:
-    folder.mkdir()
-    text = f"module tools\n\ngo 1.25\n\nrequire {module} v{version}\n"
-    (folder / "go.mod").write_text(text, "utf-8")
-
-
-def run(command: list[str], folder: Path, what: str) -> str:
-    """Run a command quietly, with a line of progress that counts the time."""
-    finished = threading.Event()
-    reporter = threading.Thread(target=report, args=(what, finished))
-    reporter.start()
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    finally:
-        finished.set()
-        reporter.join()
-    if done.returncode != 0:
-        sys.exit(
-            f"The Pulumi CLI is incomplete and could not be built; {what} failed:\n{done.stderr}"
-        )
-    return done.stdout
-
-
-def report(what: str, finished: threading.Event) -> None:
-    started = time.monotonic()
-    print(f"    {what} …", flush=True)
-    while not finished.wait(30):
-        print(f"    {what}: {time.monotonic() - started:.0f} seconds …", flush=True)
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

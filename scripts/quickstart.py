@@ -5,26 +5,44 @@ import shutil
 import subprocess
 import sys
 
-from pulumi_cli import ROOT, isolated_environment
+from pulumi_cli import ENVIRONMENT, ROOT, isolated_environment
 
-from pulumi_vmbackup import VmBackupError
-from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.settings import read_settings
 from pulumi_vmbackup.simulator import Simulator, serve
 
 FOLDER = ROOT / ".quickstart"
 STACK_FILE = ROOT / "Pulumi.quickstart.yaml"
-CREDENTIALS = {"username": "Administrator", "password": "simulator"}
+COMMAND = ENVIRONMENT.relative_to(ROOT) / "vmbackup"
+WHAT_NEXT = f"""
+Done. What to do next, with your own VM Backup server:
+
+1. Check the connection to the server, on its machine or through a tunnel (docs/connecting.md):
+     ssh -N -L 36013:localhost:36013 backup-server
+     {COMMAND} doctor --username Administrator
+
+2. See which VM goes where:
+     {COMMAND} assignments --username Administrator
+
+   Both commands ask for the password and change nothing. Before VM Backup V9.1, add
+   --api-version 8 or --api-version 9.0.
+
+3. Install this package and a Pulumi CLI, and log in to a backend, as README.md says. Then copy
+   the folder examples/quickstart, name your own VMs and location in it, and run in it:
+     pulumi stack init dev
+     pulumi config set vmbackup:username Administrator
+     pulumi config set --secret vmbackup:password
+     pulumi preview --diff
+
+Are many VMs assigned already? docs/taking-over.md shows how to make a program of that.
+"""
 
 
 class Quickstart:
-    """One run: a simulated server, a client that looks at it, and the Pulumi CLI."""
+    """One run: a simulated server, the Pulumi CLI, and the `vmbackup` command."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, simulator: Simulator, base_url: str) -> None:
+        self._simulator = simulator
         self._base_url = base_url
-        self._client = Client(read_settings({"baseUrl": base_url, **CREDENTIALS}.get, {}))
         self._environment: dict[str, str] = {}
-        self._cli = ""
         self.step = ""
         self._steps = 0
 
@@ -32,55 +50,60 @@ class Quickstart:
         self.begin("Prepare the Pulumi CLI and a stack on a local backend")
         self._environment = {
             **isolated_environment(FOLDER),
+            # In an editable install, Pulumi looks for the plugin of this package, and warns of the
+            # one on PATH. The program has only dynamic resources, which need no plugin.
+            "PULUMI_IGNORE_AMBIENT_PLUGINS": "true",
+            "PULUMI_OPTION_NON_INTERACTIVE": "true",
+            "PULUMI_OPTION_SUPPRESS_PROGRESS": "true",
             "VMBACKUP_BASE_URL": self._base_url,
-            "VMBACKUP_USERNAME": CREDENTIALS["username"],
-            "VMBACKUP_PASSWORD": CREDENTIALS["password"],
-            # Assignments are removed by hand seconds after they were made here; by default, that
-            # is not taken for drift within the first 30 seconds.
+            "VMBACKUP_USERNAME": "Administrator",
+            "VMBACKUP_PASSWORD": "simulator",
+            # An assignment is removed here seconds after its creation. By default, refresh does not
+            # count that as drift within the first 30 seconds.
             "VMBACKUP_SETTLE_SECONDS": "0",
         }
-        self._cli = shutil.which("pulumi", path=self._environment["PATH"]) or "pulumi"
-        print(f"Pulumi CLI: {self._cli}")
-        self.pulumi("stack", "init", "quickstart")
+        print(f"Pulumi CLI: {self.path('pulumi')}")
+        self.show("pulumi", "stack", "init", "quickstart")
 
         self.begin("What the VM Backup server (a simulator) holds before")
-        self.show_assignments()
+        self.show("vmbackup", "assignments")
 
         self.begin("Assign three VMs to an offsite location (examples/quickstart)")
-        self.pulumi("up", "--yes", "--skip-preview")
+        self.show("pulumi", "up", "--yes", "--skip-preview")
 
         self.begin("What the server holds now")
-        self.show_assignments()
+        self.show("vmbackup", "assignments")
 
         self.begin("What a changed program would do: another offsite location")
-        self.pulumi("config", "set", "offsitePath", "Rotating disks")
-        self.pulumi("preview", "--diff")
-        self.pulumi("config", "rm", "offsitePath")
+        self.show("pulumi", "config", "set", "offsitePath", "Rotating disks")
+        self.show("pulumi", "preview", "--diff")
+        self.show("pulumi", "config", "rm", "offsitePath")
 
-        self.begin("Somebody un-assigns SQL01 by hand, and Pulumi notices")
+        self.begin("Somebody un-assigns SQL01 by hand, and Pulumi shows it")
         self.unassign_by_hand("SQL01")
         print("SQL01 was un-assigned on the server, without Pulumi.")
-        self.pulumi("refresh", "--yes", "--skip-preview")
+        self.show("pulumi", "refresh", "--yes", "--skip-preview")
 
         self.begin("The next `pulumi up` assigns SQL01 again")
-        self.pulumi("up", "--yes", "--skip-preview")
+        self.show("pulumi", "up", "--yes", "--skip-preview")
 
-        self.begin("Take back what the program assigned, and nothing else")
-        self.pulumi("destroy", "--yes", "--skip-preview")
+        self.begin("Un-assign what the program assigned, and nothing else")
+        self.show("pulumi", "destroy", "--yes", "--skip-preview")
 
         self.begin("What the server holds at the end")
-        self.show_assignments()
+        self.show("vmbackup", "assignments")
 
     def begin(self, step: str) -> None:
         self._steps += 1
         self.step = f"{self._steps}. {step}"
         print(f"\n=== {self.step}", flush=True)
 
-    def pulumi(self, *arguments: str) -> None:
-        command = shlex.join(("pulumi", *arguments))
+    def show(self, tool: str, *arguments: str) -> None:
+        """Run a command, after a line that shows it."""
+        command = shlex.join((tool, *arguments))
         print(f"$ {command}", flush=True)
         done = subprocess.run(
-            [self._cli, *arguments, "--non-interactive"],
+            [self.path(tool), *arguments],
             cwd=ROOT,
             env=self._environment,
             check=False,
@@ -88,23 +111,18 @@ class Quickstart:
         )
         if done.returncode != 0:
             sys.exit(
-                f"Step {self.step} failed: `{command}` ended with exit code {done.returncode}, and "
-                "its output above says why."
+                f"Step {self.step} failed: `{command}` ended with exit code {done.returncode}; its "
+                "output above says why."
             )
 
-    def show_assignments(self) -> None:
-        with self._client as client:
-            for vm in client.virtual_machines():
-                locations = client.vm_backup_locations(vm.ref) if vm.ref else []
-                paths = [location.path or "" for location in locations]
-                print(f"  {vm.name:8} {', '.join(paths) or '-'}")
+    def path(self, tool: str) -> str:
+        return shutil.which(tool, path=self._environment["PATH"]) or tool
 
     def unassign_by_hand(self, vm_name: str) -> None:
-        with self._client as client:
-            for vm in client.virtual_machines():
-                if vm.name == vm_name and vm.ref:
-                    for location in client.vm_backup_locations(vm.ref, "offsite"):
-                        client.unassign(vm.ref, location.id)
+        inventory = self._simulator.inventory
+        for vm_ref, location_id in list(inventory.assignments):
+            if inventory.virtual_machines[vm_ref]["VirtualMachineName"] == vm_name:
+                del inventory.assignments[vm_ref, location_id]
 
 
 def remove_leftovers() -> None:
@@ -114,17 +132,16 @@ def remove_leftovers() -> None:
 
 def main() -> None:
     remove_leftovers()
-    with serve(Simulator()) as base_url:
-        quickstart = Quickstart(base_url)
+    simulator = Simulator()
+    with serve(simulator) as base_url:
+        quickstart = Quickstart(simulator, base_url)
         try:
             quickstart.run()
-        except VmBackupError as error:
-            sys.exit(f"Step {quickstart.step} failed: {error}")
         except KeyboardInterrupt:
             sys.exit(f"Stopped in step {quickstart.step}.")
         finally:
             remove_leftovers()
-    print("\nDone. README.md tells how to point a program at a real VM Backup server.")
+    print(WHAT_NEXT, end="")
 
 
 if __name__ == "__main__":

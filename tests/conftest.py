@@ -16,7 +16,7 @@ from programs import Recorder, SetConfig
 from pulumi.runtime.mocks import set_mocks
 from sample import PASSWORD
 
-from pulumi_vmbackup import assignment, redaction
+from pulumi_vmbackup import assignment, transport
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import TOKEN_PREFIX, Simulator, serve
@@ -59,19 +59,27 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def clients_that_start_at_once(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each client and each process would read the certificates that the system trusts, for 20 ms.
+    # What loads packages needs them.
+    if not {"e2e", "test_wheel.py"} & {*request.path.parts}:
+        monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+        monkeypatch.setenv("SSL_CERT_DIR", os.devnull)
+
+
+@pytest.fixture(autouse=True)
 def no_state_of_other_tests() -> Iterator[None]:
     yield
-    assignment._declared.clear()
-    redaction._redactor.__init__()  # type: ignore[misc]
-    for lifecycle in assignment._lifecycles.values():
-        lifecycle._client.close()
-    assignment._lifecycles.clear()
+    assignment.process.end()
+    transport.forget_secrets()
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.retries.FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr("pulumi_vmbackup.client.BUSY_POLL_SECONDS", 0.01)
+    monkeypatch.setattr("pulumi_vmbackup.client.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("pulumi_vmbackup.session.BUSY_POLL_SECONDS", 0.01)
     monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.01)
 
 

@@ -10,9 +10,8 @@ import pytest
 from sample import SQL01
 
 from pulumi_vmbackup import LoginError, UnreachableError
-from pulumi_vmbackup.catalog import Catalog
+from pulumi_vmbackup.catalog import Catalog, gather
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.inventory import gather
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Simulator
 
@@ -52,10 +51,10 @@ def test_many_threads_read_a_snapshot_once(
     file.write_text(gather(client).dump(), "utf-8")
     away = replace(settings, base_url="http://localhost:1/api/rest", inventory_file=str(file))
     warnings: list[str] = []
-    catalog = Catalog(away, may_read_snapshot=True, warn=warnings.append)
+    catalog = Catalog(away, may_read_snapshot=True, warn=lambda text, *_: warnings.append(text))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: catalog.get_backup_locations(vm_ref=SQL01), range(8)))
     assert len(warnings) == 1
-    assert "since the server cannot be asked: No VM Backup API answers" in warnings[0]
+    assert "because the server cannot be asked: No VM Backup API answers" in warnings[0]
     with pytest.raises(UnreachableError):
         Catalog(away, may_read_snapshot=False, warn=print).get_virtual_machines()

@@ -15,14 +15,13 @@ import pytest
 from sample import FILE01, NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup import SettingsError
-from pulumi_vmbackup.declared import DeclaredPairs
-from pulumi_vmbackup.run import Run
+from pulumi_vmbackup.declared import DeclaredPairs, Run
 
 PROCESS = f"""\
 import sys
 
 from pulumi_vmbackup.declared import DeclaredPairs
-from pulumi_vmbackup.run import Run
+from pulumi_vmbackup.declared import Run
 
 pairs = DeclaredPairs(Run(sys.argv[1:]))
 pairs.add(("{SQL01}", "{NAS01}"))
@@ -167,3 +166,35 @@ def test_a_folder_that_cannot_be_written_to_is_named(pairs: DeclaredPairs, home:
     with pytest.raises(SettingsError, match=r"vmbackup cannot be written to .* set PULUMI_HOME"):
         pairs.add((SQL01, NAS01))
     assert (SQL01, NAS01) not in pairs
+
+
+# The run
+
+
+def test_a_run_is_over_when_its_engine_is_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        run = Run(
+            ["-v=1", "--tracing", "tcp://127.0.0.1:1", f"127.0.0.1:{listener.getsockname()[1]}"]
+        )
+        assert not run.is_over()
+    assert run.is_over()
+
+
+@pytest.mark.parametrize("arguments", [[], ["-c"], ["--port", "7"], ["tests/it.py"]], ids=str)
+def test_a_process_that_pulumi_did_not_start_is_of_no_run(arguments: list[str]) -> None:
+    run = Run(arguments)
+    assert run.id is None
+    assert not run.is_over()
+
+
+def test_options_that_pulumi_passes_on_are_no_address() -> None:
+    run = Run(["--logtostderr", "-v=9", "--tracing", "http://localhost:9411/api", "127.0.0.1:7"])
+    assert run.engine_address == "127.0.0.1:7"
+
+
+@pytest.mark.parametrize(
+    ("address", "id_"),
+    [("127.0.0.1:40523", "127-0-0-1-40523"), ("[::1]:7", "-1-7"), ("localhost:7", "localhost-7")],
+)
+def test_the_processes_of_a_run_have_its_address_in_common(address: str, id_: str) -> None:
+    assert Run([address]).id == id_

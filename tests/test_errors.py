@@ -2,6 +2,8 @@
 
 import inspect
 
+import pytest
+
 import pulumi_vmbackup
 from pulumi_vmbackup import errors
 
@@ -42,10 +44,17 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
 
 def test_the_public_names_are_sorted_and_there() -> None:
     assert pulumi_vmbackup.__all__ == sorted(pulumi_vmbackup.__all__)
-    public = {
-        name
-        for name, value in vars(pulumi_vmbackup).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
-    }
-    assert public == set(pulumi_vmbackup.__all__)
+    public = set(pulumi_vmbackup.__all__)
+    assert public <= set(dir(pulumi_vmbackup))
     assert all(getattr(pulumi_vmbackup, name).__doc__ for name in public)
+    with pytest.raises(AttributeError, match="has no attribute 'VmBackup'"):
+        pulumi_vmbackup.VmBackup  # noqa: B018
+
+
+def test_each_error_keeps_its_class_advice_and_attributes_when_it_is_reworded() -> None:
+    refusal = errors.RefusedError("No.", errors.Hint.DELETE_FIRST, is_busy=True)
+    with pytest.raises(errors.RefusedError) as raised, errors.explained("do it"):
+        raise refusal
+    assert str(raised.value) == "Could not do it: No."
+    assert vars(raised.value) == vars(refusal)
+    assert str(refusal) == "No."

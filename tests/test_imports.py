@@ -1,4 +1,4 @@
-"""What an import of the package costs a program that sends nothing."""
+"""What is imported by those who need only a part of the package."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from sample import PASSWORD
 
 
 @pytest.mark.parametrize(
@@ -16,3 +17,27 @@ def test_requests_is_imported_with_the_first_client_only(module: str) -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "set()\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import pulumi_vmbackup.simulator.__main__",
+        "sys.argv[1:] = ['--version']; from pulumi_vmbackup.command import main; main()",
+        "sys.argv[1:] = ['vms']; from pulumi_vmbackup.command import main; main()",
+        "from pulumi_vmbackup.plugin.schema import schema; schema()",
+    ],
+    ids=["simulator", "vmbackup --version", "vmbackup vms", "schema"],
+)
+def test_what_needs_no_pulumi_imports_neither_pulumi_nor_grpc(
+    program: str, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
+    monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
+    monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
+    at_exit = "print('imported:', {'pulumi', 'grpc'} & {*sys.modules})"
+    program = f"import atexit, sys; atexit.register(lambda: {at_exit}); {program}"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("imported: set()\n")

@@ -13,7 +13,7 @@ import pytest
 from sample import DC01, DISK_E, NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup import BackupLocation, SettingsError, VirtualMachine
-from pulumi_vmbackup.inventory import Inventory, read_inventory
+from pulumi_vmbackup.inventory import Snapshot, read_snapshot
 from pulumi_vmbackup.models import Assignment
 
 TAKEN_AT = datetime(2026, 3, 1, 23, 0, tzinfo=timezone.utc)
@@ -22,7 +22,7 @@ DC = VirtualMachine(DC01, "DC01", host="HV-01", configured=True)
 UNMANAGED = VirtualMachine(None, "Zäh01", configured=False)
 NAS = BackupLocation(NAS01, r"\\NAS01\VMBackups", "primary")
 OFFSITE = BackupLocation(OFFSITE01, None, "offsite")
-INVENTORY = Inventory(
+INVENTORY = Snapshot(
     virtual_machines=(SQL, UNMANAGED, DC),
     backup_locations=(NAS, OFFSITE),
     assignments=(Assignment(SQL01, NAS01), Assignment(DC01, OFFSITE01)),
@@ -78,7 +78,7 @@ def test_the_time_is_written_in_utc() -> None:
 
 def test_a_snapshot_is_read_as_it_was_written(file: Path) -> None:
     file.write_text(TEXT, "utf-8")
-    read = read_inventory(file)
+    read = read_snapshot(file)
     assert read.virtual_machines == (DC, SQL, UNMANAGED)
     assert read.backup_locations == (OFFSITE, NAS)
     assert read.taken_at == TAKEN_AT
@@ -91,9 +91,9 @@ def test_the_locations_of_a_vm_are_those_that_it_was_assigned_to() -> None:
 
 
 def test_an_empty_inventory_is_one(file: Path) -> None:
-    empty = Inventory((), (), (), TAKEN_AT)
+    empty = Snapshot((), (), (), TAKEN_AT)
     file.write_text(empty.dump(), "utf-8")
-    assert read_inventory(file) == empty
+    assert read_snapshot(file) == empty
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> str:
@@ -108,11 +108,11 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
         ("", "is not JSON: write it again with `vmbackup snapshot`."),
         (TEXT[:-20], "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("[]", "is no inventory of pulumi-vmbackup"),
-        ('{"VirtualMachines": []}', "is no inventory of pulumi-vmbackup"),
+        ("[]", "is not an inventory of pulumi-vmbackup"),
+        ('{"VirtualMachines": []}', "is not an inventory of pulumi-vmbackup"),
         (
             changed(lambda c: c.update(version=2)),
-            "has the format version 2, and 1 can be read here",
+            "has the format version 2, and this version of pulumi-vmbackup reads 1:",
         ),
         (changed(lambda c: c.pop("version")), "has the format version None"),
         (
@@ -130,7 +130,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
         ),
         (
             changed(lambda c: c["virtual_machines"][0].update(name=7)),
-            "is damaged (7 is no text)",
+            "is damaged (7 is not text)",
         ),
         (
             changed(lambda c: c["backup_locations"][0].update(kind="tape")),
@@ -148,7 +148,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
 def test_a_damaged_foreign_or_future_file_is_one_sentence(text: str, says: str, file: Path) -> None:
     file.write_text(text, "utf-8")
     with pytest.raises(SettingsError) as raised:
-        read_inventory(file)
+        read_snapshot(file)
     assert f"file {file} {says}" in str(raised.value)
     assert "`vmbackup snapshot`" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -158,4 +158,4 @@ def test_a_file_that_is_not_there_names_where_it_was_looked_for(file: Path) -> N
     with pytest.raises(
         SettingsError, match=r"cannot be read \(No such file or directory\): correct"
     ):
-        read_inventory(file)
+        read_snapshot(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 import responses
+from lifecycles import make_lifecycle
 from sample import DC01, DISK_E, FILE01, NAS01, NOWHERE, OFFSITE01, ROTATING, SQL01, SQL02, TEST01
 
 from pulumi_vmbackup import (
@@ -22,8 +24,10 @@ from pulumi_vmbackup import (
     VmBackupError,
 )
 from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.errors import Hint
 from pulumi_vmbackup.lifecycle import AssignmentLifecycle
 from pulumi_vmbackup.models import Assignment
+from pulumi_vmbackup.program import worded
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 from pulumi_vmbackup.simulator.behavior import behavior_choices
@@ -64,12 +68,12 @@ def api() -> Iterator[responses.RequestsMock]:
 def lifecycle() -> Iterator[AssignmentLifecycle]:
     """One in a session that somebody else started, against the answers of `api`."""
     with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
-        yield AssignmentLifecycle(client, settle_seconds=30)
+        yield make_lifecycle(client, settle_seconds=30)
 
 
 @pytest.fixture
 def on_simulator(client: Client) -> AssignmentLifecycle:
-    return AssignmentLifecycle(client, settle_seconds=0)
+    return make_lifecycle(client, settle_seconds=0)
 
 
 def knows_no_names(api: responses.RequestsMock) -> None:
@@ -202,7 +206,7 @@ def test_nothing_is_sent_again_when_nobody_wants_it_any_more(
     api.post(PAIR_URL, status=500)
     api.get(VM_URL, json=locations())
     with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
-        lifecycle = AssignmentLifecycle(client, settle_seconds=0, is_over=lambda: True)
+        lifecycle = make_lifecycle(client, settle_seconds=0, is_over=lambda: True)
         with pytest.raises(LostAnswerError):
             lifecycle.assign(PAIR)
     assert methods(api) == "POST GET"
@@ -232,7 +236,7 @@ def test_a_failed_post_whose_outcome_cannot_be_seen_is_an_error(
     api.get(VM_URL, **listing)
     if listing == {"json": REFUSED}:
         api.get(VMS_URL, json=vms())
-    with pytest.raises(RefusedError, match="the server says “Cannot be assigned”"):
+    with pytest.raises(RefusedError, match='the server says "Cannot be assigned"'):
         lifecycle.assign(PAIR)
     assert methods(api).count("POST") == 1
 
@@ -248,7 +252,7 @@ def test_a_refused_offsite_location_is_not_advised_to_be_replaced(
     with pytest.raises(RefusedError) as raised:
         lifecycle.assign(PAIR)
     assert str(raised.value).endswith(
-        f"the server says “Not now”. The VM has path of {OFFSITE01[:8]} at present."
+        f'the server says "Not now". The VM has path of {OFFSITE01[:8]} at present.'
     )
 
 
@@ -256,7 +260,7 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
     api: responses.RequestsMock, lifecycle: AssignmentLifecycle
 ) -> None:
     api.post(PAIR_URL, body=requests.ConnectTimeout())
-    with pytest.raises(UnreachableError, match="“VM Backup API Service”"):
+    with pytest.raises(UnreachableError, match='"VM Backup API Service"'):
         lifecycle.assign(PAIR)
     assert methods(api) == "POST POST POST"
 
@@ -267,19 +271,19 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
         (
             NOWHERE,
             NAS01,
-            "“InvalidParameter / The virtual machine was not found”. VM Backup manages no VM of "
-            "this ref: check it, and add the VM to VM Backup.",
+            '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM with '
+            "this ref: check the ref, or add the VM to VM Backup.",
         ),
         (
             TEST01,
             NAS01,
-            "“InvalidParameter / The virtual machine is not configured”. The VM has no backup "
+            '"InvalidParameter / The virtual machine is not configured". The VM has no backup '
             "location at present. Check that the VM is configured in VM Backup.",
         ),
         (
             SQL01,
             NOWHERE,
-            "“InvalidParameter / The backup location was not found”. The VM has no backup location "
+            '"InvalidParameter / The backup location was not found". The VM has no backup location '
             "at present. This server has no such backup location; it has "
             rf"\\NAS01\VMBackups ({NAS01}), E:\VMBackups ({DISK_E}), "
             rf"\\OFFSITE01\VMBackups ({OFFSITE01}), Rotating disks ({ROTATING}).",
@@ -287,10 +291,10 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
         (
             DC01,
             NAS01,
-            r"“PrimaryLocationExists / The virtual machine has a location”. The VM has "
+            '"PrimaryLocationExists / The virtual machine has a location". The VM has '
             r"E:\VMBackups at present. If the server allows one primary location only, un-assign "
-            "the old one first with ResourceOptions(delete_before_replace=True), and aliases= when "
-            "the resource has another name now.",
+            "the old one first with ResourceOptions(delete_before_replace=True), and aliases= if "
+            "the resource was renamed.",
         ),
     ],
     ids=["unknown VM", "VM that is not configured", "unknown location", "second primary"],
@@ -302,7 +306,7 @@ def test_a_refused_assignment_is_a_sentence_with_both_ids_the_servers_words_and_
     before = dict(simulator.inventory.assignments)
     with pytest.raises(RefusedError) as raised:
         on_simulator.assign(Assignment(vm_ref, location))
-    assert str(raised.value) == (
+    assert worded(raised.value) == (
         f"Could not assign VM {vm_ref} to backup location {location}: the server says {says}"
     )
     assert simulator.inventory.assignments == before
@@ -310,7 +314,7 @@ def test_a_refused_assignment_is_a_sentence_with_both_ids_the_servers_words_and_
 
 def test_a_refused_login_is_said_for_the_pair(settings: Settings) -> None:
     with Client(replace(settings, password="wrong")) as client:
-        lifecycle = AssignmentLifecycle(client, settle_seconds=0)
+        lifecycle = make_lifecycle(client, settle_seconds=0)
         with pytest.raises(LoginError, match=f"Could not assign VM {SQL01} to .* refused the log"):
             lifecycle.assign(PAIR)
 
@@ -405,7 +409,7 @@ def test_a_server_that_takes_no_session_makes_nothing_gone(api: responses.Reques
     api.post(f"{BASE}/sessions/start", json=busy)
     settings = Settings(base_url=BASE, username="u", password="p4ss", session_wait_seconds=0)
     with Client(settings) as client, pytest.raises(BusyError, match="Close the VM Backup Manage"):
-        AssignmentLifecycle(client, settle_seconds=0).find(KNOWN)
+        make_lifecycle(client, settle_seconds=0).find(KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -475,7 +479,7 @@ def test_a_refused_delete_of_what_stands_is_an_error_in_the_servers_words(
     with pytest.raises(RefusedError) as raised:
         lifecycle.unassign(SQL01, NAS01)
     assert str(raised.value) == (
-        f"Could not un-assign VM {SQL01} from backup location {NAS01}: the server says “Not now”."
+        f'Could not un-assign VM {SQL01} from backup location {NAS01}: the server says "Not now".'
     )
 
 
@@ -505,7 +509,7 @@ def test_a_failed_delete_whose_outcome_cannot_be_seen_is_an_error(
 @pytest.fixture
 def settling() -> Iterator[AssignmentLifecycle]:
     with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
-        yield AssignmentLifecycle(client, settle_seconds=0.2)
+        yield make_lifecycle(client, settle_seconds=0.2)
 
 
 def test_a_lost_post_that_is_refused_the_second_time_waits_for_the_listing(
@@ -536,7 +540,7 @@ def test_a_lost_delete_that_is_refused_the_second_time_waits_for_the_listing(
 def test_a_lost_post_of_what_was_just_taken_back_is_not_taken_for_done_while_listings_may_lag(
     simulator: Simulator, client: Client
 ) -> None:
-    lifecycle = AssignmentLifecycle(client, settle_seconds=1)
+    lifecycle = make_lifecycle(client, settle_seconds=1)
     lifecycle.assign(PAIR)
     simulator.behavior = Behavior(lag_seconds=0.8)
     lifecycle.unassign(SQL01, NAS01)
@@ -548,12 +552,12 @@ def test_a_lost_post_of_what_was_just_taken_back_is_not_taken_for_done_while_lis
 def test_a_create_that_is_refused_after_lost_answers_makes_fewer_than_twenty_calls(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All a tenth of what they are, so that the session ends between the looks at the listing.
-    monkeypatch.setattr("pulumi_vmbackup.client.IDLE_SECONDS", 0.2)
-    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.2)
+    # All a thirtieth of what they are, so that the session ends between the looks at the listing.
+    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 2 / 30)
+    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 2 / 30)
     simulator.faults = [Fault("reset", "POST /vms/backuplocations", acted=False, times=2)]
     with pytest.raises(RefusedError):
-        AssignmentLifecycle(client, settle_seconds=3).assign(Assignment(SQL01, NOWHERE))
+        make_lifecycle(client, settle_seconds=1).assign(Assignment(SQL01, NOWHERE))
     assert len(simulator.calls) < 20
 
 
@@ -582,7 +586,7 @@ def test_a_pair_that_a_write_of_the_same_run_unassigned_may_still_be_listed(
     simulator: Simulator, client: Client
 ) -> None:
     simulator.behavior = Behavior(second_primary="move", lag_seconds=0.1)
-    lifecycle = AssignmentLifecycle(client, settle_seconds=2)
+    lifecycle = make_lifecycle(client, settle_seconds=2)
     lifecycle.assign(Assignment(DC01, NAS01))  # with which the server moves the VM
     lifecycle.unassign(DC01, DISK_E)
     lifecycle.unassign(DC01, NAS01)
@@ -595,7 +599,7 @@ def test_a_refusal_at_once_is_not_waited_for(api: responses.RequestsMock) -> Non
     api.get(VM_URL, json=locations())
     knows_no_names(api)
     with Client(Settings(base_url=BASE, session_token=TOKEN)) as client:
-        lifecycle = AssignmentLifecycle(client, settle_seconds=3600)
+        lifecycle = make_lifecycle(client, settle_seconds=3600)
         with pytest.raises(RefusedError):
             lifecycle.assign(PAIR)
     assert methods(api) == "POST GET GET GET"  # the last two for the advice
@@ -618,7 +622,7 @@ def test_the_outcome_is_the_same_however_odd_calls_are_answered(
     removed = Assignment(NOWHERE, NAS01, "gone", "x", "primary")
 
     def in_a_new_process() -> AssignmentLifecycle:
-        return AssignmentLifecycle(client, settle_seconds=0)
+        return make_lifecycle(client, settle_seconds=0)
 
     for _ in range(2):
         assert in_a_new_process().assign(PAIR) == KNOWN
@@ -633,10 +637,38 @@ def test_the_outcome_is_the_same_however_odd_calls_are_answered(
 
     replacing = in_a_new_process()
     if behavior.second_primary == "refuse":
-        with pytest.raises(RefusedError, match="delete_before_replace=True"):
+        with pytest.raises(RefusedError) as refused:
             replacing.assign(Assignment(DC01, NAS01))
+        assert Hint.DELETE_FIRST in refused.value.advice
         assert simulator.inventory.locations_of(DC01) == [DISK_E]
     else:
         replacing.assign(Assignment(DC01, NAS01))
         replacing.unassign(DC01, DISK_E)
         assert simulator.inventory.locations_of(DC01) == [NAS01]
+
+
+def test_a_server_that_cannot_be_reached_makes_nothing_gone(
+    api: responses.RequestsMock, lifecycle: AssignmentLifecycle
+) -> None:
+    api.get(VM_URL, body=requests.ConnectTimeout())
+    with pytest.raises(UnreachableError, match=f"Could not read whether VM {SQL01} is assigned to"):
+        lifecycle.find(KNOWN)
+
+
+def test_a_create_waits_for_the_delete_of_its_pair_that_is_under_way(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    lost = Fault("stall", "DELETE", acted=False)
+    simulator.faults = [lost]
+    with (
+        Client(replace(settings, timeout_seconds=0.5)) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        lifecycle = make_lifecycle(client, settle_seconds=0)
+        deleted = threads.submit(lifecycle.unassign, SQL01, NAS01)
+        while not lost.hits:
+            time.sleep(0.005)
+        lifecycle.assign(PAIR)
+        deleted.result()
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]

@@ -96,7 +96,7 @@ def test_a_refused_list_fails_the_lookups_that_need_it_alone(set_config: SetConf
         assert get_backup_locations() == []
         for _ in range(2):
             with pytest.raises(
-                RefusedError, match=r"^Could not list the virtual machines: .* “No list”\.$"
+                RefusedError, match=r"^Could not list the virtual machines: .* \"No list\"\.$"
             ):
                 get_virtual_machine(name="SQL01")
         assert len(api.calls) == 3
@@ -137,10 +137,10 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        ({}, "get_virtual_machine() needs a name or a ref."),
-        ({"host": "HV-01"}, "get_virtual_machine() needs a name or a ref."),
-        ({"name": ""}, "name of get_virtual_machine is '': give a text, or leave it out."),
-        ({"name": 7}, "name of get_virtual_machine is 7: give a text, or leave it out."),
+        ({}, "A VM is found by its name or its ref: give one of them."),
+        ({"host": "HV-01"}, "A VM is found by its name or its ref: give one of them."),
+        ({"name": ""}, "name of get_virtual_machine: '' is not text: give text, or leave it out."),
+        ({"name": 7}, "name of get_virtual_machine: 7 is not text: give text, or leave it out."),
         (
             {"ref": "SQL01"},
             "ref of get_virtual_machine: 'SQL01' is not a GUID; expected 32 hexadecimal digits "
@@ -222,10 +222,11 @@ def test_a_backup_location_is_found_by_path_id_or_kind(wanted: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        ({}, "get_backup_location() needs a path, an id or a kind."),
+        ({}, "A backup location is found by its path, its id or its kind: give one of them."),
         (
             {"kind": "Offsite"},
-            "kind of get_backup_location is 'Offsite': use 'primary' or 'offsite'.",
+            "kind of get_backup_location: 'Offsite' is not a kind of location: use 'primary' or "
+            "'offsite'.",
         ),
         ({"id": "x"}, "id of get_backup_location: 'x' is not a GUID;"),
         (
@@ -306,7 +307,7 @@ def test_without_any_setting_the_error_says_what_to_set(set_config: SetConfig) -
         get_backup_locations()
     assert isinstance(raised.value.__cause__, SettingsError)
     assert str(raised.value) == (
-        "Could not list the backup locations: No username for VM Backup is known: set "
+        "Could not list the backup locations: No username for VM Backup is known. Set "
         "VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`."
     )
 
@@ -316,8 +317,8 @@ def test_the_session_is_ended_when_a_call_fails(simulator: Simulator) -> None:
         get_backup_locations(vm_ref=NAS01)
     assert isinstance(raised.value, ProgramError)
     assert str(raised.value) == (
-        f"Could not list the backup locations of VM {NAS01}: the server says “InvalidParameter / "
-        "The virtual machine was not found”. Check that vm_ref is a VM of this server."
+        f'Could not list the backup locations of VM {NAS01}: the server says "InvalidParameter / '
+        'The virtual machine was not found". Check that this server manages the VM.'
     )
     assert len(simulator.tokens) == 1
     assert not simulator.sessions

@@ -29,7 +29,7 @@ def test_a_guid_in_any_case_with_or_without_braces_becomes_plain(written: str) -
         f"{{{{{GUID}}}}}",
         GUID.replace("-", ""),
         GUID.replace("b", "g", 1),
-        GUID.replace("1", "١"),  # a digit to Python, and none of the 16 that a GUID has
+        GUID.replace("1", "\u0661"),  # a digit to Python, and none of the 16 that a GUID has
         f"../{GUID}",
         None,
         7,

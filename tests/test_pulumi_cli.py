@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pulumi_cli
 import pytest
 
 if sys.platform == "win32":
@@ -16,14 +21,23 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "pulumi_cli.py"
 # Says yes to all that it is asked, and keeps what it was asked to compile.
 GO = """\
 #!/bin/sh
-case "$1" in
-build)
-    echo "$5" | sed 's,.*/,,' >> "$BUILT"
-    [ "$(basename "$5")" = "$FAILING" ] && exit 1
+read -r answer && exit 1  # whoever asks a question is given no answer, and does not wait
+case "$1 $2" in
+build*)
+    tool=$(basename "$5")
+    echo "half of it" > "$5"
+    echo "$tool" >> "$BUILT"
+    [ "$tool" = "$FAILING" ] && echo "no such package" >&2 && exit 1
+    [ "$tool" = "$HANGING" ] && exec sleep 60
     echo "built" > "$5" ;;
-list)
-    echo "$SDK" ;;
+"mod download")
+    echo "{\\"Dir\\": \\"$SDK\\"}" ;;
 esac
+"""
+INSTALLER = """\
+[ "$1 $3" = "--version --install-root" ] || exit 1
+mkdir -p "$4/bin"
+for tool in pulumi pulumi-language-python pulumi-language-go; do echo "$2" > "$4/bin/$tool"; done
 """
 
 
@@ -33,12 +47,13 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._script = folder / "scripts" / SCRIPT.name
+        self._log = folder / "built.txt"
         self.tools = folder / ".tools" / "bin"
         self.built: list[str] = []
         self.output = ""
         for name in ("scripts", "bin", "sdk/python/cmd", "sdk/python/dist", ".tools/bin"):
             (folder / name).mkdir(parents=True)
-        for tool in ("sh", "sed", "basename", "echo"):
+        for tool in ("sh", "basename", "echo", "mkdir", "sleep"):
             (folder / "bin" / tool).symlink_to(shutil.which(tool) or tool)
         go = folder / "bin" / "go"
         go.write_text(GO)
@@ -52,32 +67,47 @@ class Machine:
             (self.tools / tool).write_text("old")
 
     def run(self, *command: str, failing: str = "", go: bool = True) -> int:
-        log = self._folder / "built.txt"
-        log.write_text("")
-        done = subprocess.run(
-            [sys.executable, *(command or (str(self._script),))],
-            cwd=self._folder / "scripts",
-            env={
-                "PATH": str(self._folder / "bin") if go else "/nowhere",
-                "BUILT": str(log),
-                "FAILING": failing,
-                "SDK": str(self._folder / "sdk"),
-                "https_proxy": "http://127.0.0.1:9",  # so that no installer is reached
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            check=False,
-            timeout=60,
-        )
-        self.built = log.read_text().split()
-        self.output = done.stdout
-        return done.returncode
+        path = str(self._folder / "bin") if go else "/nowhere"
+        process = self.start(*command, PATH=path, FAILING=failing)
+        self.output, _ = process.communicate(timeout=60)
+        self.built = self._log.read_text().split()
+        return process.returncode
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        """Start the script, or Python with other arguments, as the foreground job of a shell."""
+        self._log.write_text("")
+        with SCRIPT.open() as something_to_read:
+            return subprocess.Popen(
+                [sys.executable, *(command or (str(self._script),))],
+                cwd=self._folder / "scripts",
+                env={
+                    "PATH": str(self._folder / "bin"),
+                    "BUILT": str(self._log),
+                    "SDK": str(self._folder / "sdk"),
+                    "https_proxy": "http://127.0.0.1:9",  # so that no installer is reached
+                    **environment,
+                },
+                stdin=something_to_read,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                start_new_session=True,
+            )
+
+    def stop(self, process: subprocess.Popen[str], how: signal.Signals, tool: str) -> None:
+        """Stop the script and what it runs while it compiles a tool."""
+        while tool not in self._log.read_text().split():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, how)
+        self.output, _ = process.communicate(timeout=60)
 
     def contents(self) -> dict[str, str]:
         return {tool.name: tool.read_text().strip() for tool in self.tools.iterdir()}
 
 
+# In the order in which they are built.
+TOOLS = ["pulumi-language-nodejs", "pulumi-language-yaml", "pulumi-language-python", "pulumi"]
 PYTHON = ("pulumi-language-python", "pulumi-language-python-exec", "pulumi-resource-pulumi-python")
 
 
@@ -88,8 +118,8 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_a_machine_with_nothing_gets_the_cli_with_all_language_hosts(machine: Machine) -> None:
     assert machine.run() == 0, machine.output
-    hosts = ("pulumi-language-nodejs", "pulumi-language-yaml")
-    assert machine.contents().keys() == {"pulumi", *PYTHON, *hosts}
+    assert machine.built == TOOLS
+    assert machine.contents().keys() == {*TOOLS, *PYTHON}
     assert machine.run() == 0
     assert machine.built == []
 
@@ -108,14 +138,90 @@ def test_only_what_is_missing_is_built(machine: Machine) -> None:
     assert set(contents.values()) == {"old"}
 
 
-@pytest.mark.parametrize("failing", ["pulumi-language-nodejs", "pulumi-language-yaml", "pulumi"])
-def test_a_build_that_fails_leaves_nothing_and_says_what_failed(
-    failing: str, machine: Machine
+def test_the_installer_of_the_vendor_saves_a_build(machine: Machine, tmp_path: Path) -> None:
+    installer = tmp_path / "install.sh"
+    installer.write_text(INSTALLER)
+    get = f"import pulumi_cli; pulumi_cli.INSTALLER = {installer.as_uri()!r}; pulumi_cli.main()"
+    assert machine.run("-c", get) == 0, machine.output
+    assert machine.built == []
+    contents = machine.contents()
+    assert contents.keys() == {"pulumi", "pulumi-language-python", "pulumi-language-go"}
+    assert set(contents.values()) == {pulumi_cli.VERSION}
+    installer.write_text("echo 'no such version' >&2; exit 1")
+    (machine.tools / "pulumi").unlink()
+    assert machine.run("-c", get) == 0, machine.output
+    assert "  It failed: no such version" in machine.output.splitlines()
+    assert "pulumi" in machine.built
+
+
+def test_progress_tells_the_steps_the_time_and_what_a_build_takes(machine: Machine) -> None:
+    machine.has("pulumi-language-nodejs")
+    assert machine.run() == 0, machine.output
+    lines = machine.output.splitlines()
+    assert "  This takes 4 to 12 minutes on 2 cores the first time." in lines
+    assert "  Built already: pulumi-language-nodejs." in lines
+    steps = [
+        re.fullmatch(r"  \d+:\d\d  step (\d) of (\d): (.*)", line)
+        for line in lines
+        if "step" in line
+    ]
+    assert [step and step.groups() for step in steps] == [
+        ("1", "7", "fetching the modules of pulumi-language-yaml"),
+        ("2", "7", "compiling pulumi-language-yaml"),
+        ("3", "7", "fetching the scripts of pulumi-language-python"),
+        ("4", "7", "fetching the modules of pulumi-language-python"),
+        ("5", "7", "compiling pulumi-language-python"),
+        ("6", "7", "fetching the modules of pulumi"),
+        ("7", "7", "compiling pulumi"),
+    ]
+
+
+def test_a_long_step_is_reported_again_and_again(machine: Machine) -> None:
+    report_often = "import pulumi_cli; pulumi_cli.REPORT_SECONDS = 0.01; pulumi_cli.main()"
+    process = machine.start("-c", report_often, HANGING="pulumi-language-yaml")
+    assert process.stdout
+    assert any("  still compiling pulumi-language-yaml" in line for line in process.stdout)
+    machine.stop(process, signal.SIGINT, "pulumi-language-yaml")
+
+
+@pytest.mark.parametrize(
+    ("failing", "kept"),
+    [
+        ("pulumi-language-nodejs", set()),
+        ("pulumi-language-yaml", {"pulumi-language-nodejs"}),
+        ("pulumi", {"pulumi-language-nodejs", "pulumi-language-yaml", *PYTHON}),
+    ],
+)
+def test_a_build_that_fails_keeps_what_is_whole_and_says_what_failed(
+    failing: str, kept: set[str], machine: Machine
 ) -> None:
     assert machine.run(failing=failing) == 1
-    assert f"compiling {failing} failed" in machine.output
-    assert machine.contents() == {}
+    assert machine.output.splitlines()[-2:] == [
+        "no such package",
+        f"The Pulumi CLI is incomplete: compiling {failing} failed; go's messages say why.",
+    ]
+    contents = machine.contents()
+    assert contents.keys() == kept
+    assert "half of it" not in contents.values()
     assert [each.name for each in machine.tools.parent.iterdir()] == ["bin"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("tool", ["pulumi-language-python", "pulumi"])
+def test_a_build_that_is_stopped_goes_on_where_it_was(
+    tool: str, how: signal.Signals, machine: Machine
+) -> None:
+    machine.stop(machine.start(HANGING=tool), how, tool)
+    assert tool not in machine.contents()
+    assert "half of it" not in machine.contents().values()
+    if how is signal.SIGINT:
+        assert machine.output.splitlines()[-1] == (
+            "Stopped. Run the same command again to continue from here."
+        )
+        assert [each.name for each in machine.tools.parent.iterdir()] == ["bin"]
+    assert machine.run() == 0, machine.output
+    assert machine.built == TOOLS[TOOLS.index(tool) :]
+    assert machine.contents().keys() == {*TOOLS, *PYTHON}
 
 
 def test_without_go_an_error_names_what_is_missing_and_what_to_do(machine: Machine) -> None:

@@ -15,6 +15,7 @@ from pulumi_vmbackup.settings import (
     Settings,
     config_set_command,
     environment_variable,
+    for_programs,
     is_loopback,
     read_settings,
 )
@@ -121,6 +122,7 @@ def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
         "inventoryFile": "inventory.json",
     }
     expected = Settings(
+        api_version="9.0",
         base_url="https://127.0.0.1:8443/api",
         session_token=TOKEN,
         username="backup",
@@ -241,7 +243,7 @@ def test_wrong_secrets_are_not_repeated() -> None:
         read({"sessionToken": "not-a-token-but-secret"})
     assert str(raised.value) == (
         "The value of vmbackup:sessionToken in the stack configuration is not a session token: "
-        "sessions/start answers with a GUID."
+        "use the GUID that sessions/start returns."
     )
     with pytest.raises(SettingsError) as raised:
         read(VMBACKUP_BASE_URL="http://backup:s3cret@localhost:36013/api")
@@ -256,8 +258,8 @@ def test_secrets_are_not_shown_by_repr() -> None:
 
 
 def test_the_ways_to_set_a_setting_keep_secrets_encrypted() -> None:
-    assert read().ways_to_set("username") == (
-        "set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`"
+    assert for_programs(read().to_set("username")) == (
+        "Set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`."
     )
     for key in SECRET_SETTINGS:
         assert config_set_command(key) == f"pulumi config set --secret vmbackup:{key}"
@@ -306,7 +308,7 @@ def test_an_unknown_connection_lists_those_there_are() -> None:
         read_site("site-x")
     assert str(raised.value) == (
         "There is no connection 'site-x' in vmbackup:connections of the stack configuration (there "
-        "are: 'site-a', 'site-b'), nor a variable VMBACKUP_SITE_X_… in the environment: correct "
+        "are: 'site-a', 'site-b'), nor a variable VMBACKUP_SITE_X_... in the environment: correct "
         "the name, or run `pulumi config set --path vmbackup:connections.site-x.baseUrl`."
     )
     with pytest.raises(SettingsError, match=r"there are: none"):
@@ -316,16 +318,22 @@ def test_an_unknown_connection_lists_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("connections", "says"),
     [
-        ("site-a", "is no object: give it one object for each name, as `pulumi config set --path"),
-        (["site-a"], "is no object"),
-        ({"site-a": "https://a.contoso.com"}, "'site-a' of vmbackup:connections .* is no object"),
+        (
+            "site-a",
+            "is not an object: give it one object for each name, as `pulumi config set --path",
+        ),
+        (["site-a"], "is not an object"),
+        (
+            {"site-a": "https://a.contoso.com"},
+            "'site-a' of vmbackup:connections .* is not an object",
+        ),
         (
             {"site-a": {"baseURL": "x"}},
             r"site-a\.baseURL of vmbackup:connections .* is not a setting: use 'baseUrl'\.",
         ),
         (
             {"site-a": {}, "site_A": {}},
-            "'site-a' and 'site_A' of .* share the environment variables VMBACKUP_SITE_A_…: rename",
+            "'site-a' and 'site_A' of .* share the environment variables VMBACKUP_SITE_A_\\.\\.\\.",
         ),
     ],
     ids=str,
@@ -346,7 +354,18 @@ def test_a_wrong_value_of_a_connection_names_the_connection() -> None:
 def test_the_ways_to_set_a_setting_of_a_connection_are_its_own() -> None:
     settings = read_site("site-b")
     assert settings.name_of("caFile") == "vmbackup:connections.site-b.caFile"
-    assert settings.ways_to_set("password") == (
-        "set VMBACKUP_SITE_B_PASSWORD or run `pulumi config set --secret --path "
-        "vmbackup:connections.site-b.password`"
+    assert for_programs(settings.to_set("password")) == (
+        "Set VMBACKUP_SITE_B_PASSWORD or run `pulumi config set --secret --path "
+        "vmbackup:connections.site-b.password`."
     )
+
+
+def test_the_readmes_table_has_a_row_for_each_setting_with_its_default() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    for key, setting in SETTINGS.items():
+        secret = " (secret)" if setting.is_secret else ""
+        row = f"| `vmbackup:{key}`{secret} | `{environment_variable(key)}` | "
+        assert readme.count(row) == 1, row
+        default = readme.partition(row)[2].replace("`", "")
+        assert default.startswith(setting.default or "none"), row
+    assert readme.count("\n| `vmbackup:") == len(SETTINGS)

@@ -1,30 +1,40 @@
-"""Hornetsecurity (formerly Altaro) VM Backup for Pulumi: which VM goes to which backup location."""
+"""Hornetsecurity (formerly Altaro) VM Backup for Pulumi: which VM goes to which backup location.
 
-from .assignment import VmBackupLocationAssignment
-from .errors import (
-    ArgumentError,
-    BusyError,
-    InvalidTokenError,
-    LoginError,
-    LostAnswerError,
-    NoAnswerError,
-    RefusedError,
-    SettingsError,
-    UnreachableError,
-    VmBackupError,
-)
-from .lookups import (
-    get_backup_location,
-    get_backup_location_output,
-    get_backup_locations,
-    get_backup_locations_output,
-    get_virtual_machine,
-    get_virtual_machine_output,
-    get_virtual_machines,
-    get_virtual_machines_output,
-)
-from .models import BackupLocation, VirtualMachine
-from .program import ProgramError
+A name is loaded on first use (PEP 562): the command and the simulator do not import Pulumi.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .assignment import VmBackupLocationAssignment
+    from .errors import (
+        ArgumentError,
+        BusyError,
+        InvalidTokenError,
+        LoginError,
+        LostAnswerError,
+        NoAnswerError,
+        RefusedError,
+        SettingsError,
+        StoppedError,
+        UnreachableError,
+        VmBackupError,
+    )
+    from .lookups import (
+        get_backup_location,
+        get_backup_location_output,
+        get_backup_locations,
+        get_backup_locations_output,
+        get_virtual_machine,
+        get_virtual_machine_output,
+        get_virtual_machines,
+        get_virtual_machines_output,
+    )
+    from .models import BackupLocation, VirtualMachine
+    from .program import ProgramError
 
 __all__ = [
     "ArgumentError",
@@ -37,6 +47,7 @@ __all__ = [
     "ProgramError",
     "RefusedError",
     "SettingsError",
+    "StoppedError",
     "UnreachableError",
     "VirtualMachine",
     "VmBackupError",
@@ -50,3 +61,19 @@ __all__ = [
     "get_virtual_machines",
     "get_virtual_machines_output",
 ]
+
+_MODULES = ("errors", "models", "program", "lookups", "assignment")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(import_module(f".{module}", __name__), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,29 +1,41 @@
-"""Assign and un-assign many pairs, a few at a time: what fails does not hold up the rest."""
+"""Assign and un-assign many pairs in parallel; one that fails does not stop the others."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
-from .errors import BusyError, LoginError, NoAnswerError, SettingsError, VmBackupError
-from .parallel import map_in_parallel
+from .errors import (
+    BusyError,
+    LoginError,
+    NoAnswerError,
+    SettingsError,
+    StoppedError,
+    VmBackupError,
+)
+from .models import Pair
 
-Pair = tuple[str, str]
-"""A VM's ref and a location's id."""
+if TYPE_CHECKING:
+    from .lifecycle import AssignmentLifecycle
 
-# So many unanswered in a row, and the server is given up: each has been tried several times.
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+# After this many unanswered pairs in a row, the rest is not tried. Each was tried several times.
 UNANSWERED_IN_A_ROW = 5
 
 
 @dataclass
 class Outcome:
-    """What became of many writes.
+    """The result for many pairs.
 
     Attributes:
-        done: the pairs that were written.
-        failures: the pairs that were not, in their order, each with its reason.
-        untried: the pairs that were not tried any more.
+        done: the pairs that are now as wanted.
+        failures: the pairs that are not, in the order given, with the reasons.
+        untried: the pairs that were not tried.
     """
 
     done: set[Pair] = field(default_factory=set)
@@ -35,57 +47,136 @@ class _GivenUpError(Exception):
     pass
 
 
-def write_pairs(
-    write: Callable[[Pair], None],
+def ensure_all(
+    lifecycle: AssignmentLifecycle,
     pairs: Iterable[Pair],
     *,
+    assigned: bool,
+    age_seconds: float | None = None,
     threads: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Write all pairs that can be written.
+    """Assign or un-assign all pairs, as far as possible.
 
-    It ends early when no session can be had, when the server has not answered several times in a
-    row, or when it is cancelled.
+    It stops early if no session can be started, if the server does not answer several times in a
+    row, or if it is cancelled.
 
     Args:
-        write: writes one pair, or raises VmBackupError.
-        pairs: what to write, in this order.
-        threads: how many writes may be under way at a time.
-        progress: is called with the number of pairs that were written, and of all.
-        is_cancelled: tells whether no other pair is to be begun.
+        lifecycle: assigns or un-assigns one pair.
+        pairs: the pairs, in the order of work.
+        assigned: True to assign, False to un-assign.
+        age_seconds: how long ago they were assigned; None if unknown.
+        threads: how many pairs may be under way at a time.
+        progress: called with the number of pairs done, and of all.
+        is_cancelled: returns True when no other pair is to be started.
     """
     todo = list(pairs)
     outcome = Outcome()
     lock = threading.Lock()
     unanswered = 0
 
-    def write_one(pair: Pair) -> None:
+    def ensure(pair: Pair) -> None:
         nonlocal unanswered
         if is_cancelled():
             raise _GivenUpError
         try:
-            write(pair)
+            lifecycle.ensure(*pair, assigned=assigned, age_seconds=age_seconds)
         except VmBackupError as error:
             with lock:
                 outcome.failures[pair] = error
                 unanswered = unanswered + 1 if isinstance(error, NoAnswerError) else 0
-                no_session = isinstance(error, (SettingsError, LoginError, BusyError))
-                if no_session or unanswered >= UNANSWERED_IN_A_ROW:
+                no_session = (SettingsError, LoginError, BusyError, StoppedError)
+                if isinstance(error, no_session) or unanswered >= UNANSWERED_IN_A_ROW:
                     raise _GivenUpError from None
         else:
             with lock:
                 outcome.done.add(pair)
                 unanswered = 0
 
-    def show(_tried: int, of: int) -> None:
-        if progress:
-            progress(len(outcome.done), of)
-
     try:
-        map_in_parallel(write_one, todo, threads=threads, progress=show)
+        map_in_parallel(
+            ensure,
+            todo,
+            threads=threads,
+            progress=lambda _tried, of: progress(len(outcome.done), of),
+        )
     except _GivenUpError:
         outcome.untried = {*todo} - outcome.done - outcome.failures.keys()
     failures = outcome.failures
     outcome.failures = {pair: failures[pair] for pair in todo if pair in failures}
     return outcome
+
+
+def map_in_parallel(
+    function: Callable[[_Item], _Answer],
+    items: Iterable[_Item],
+    *,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+    finish_seconds: float | None = None,
+) -> list[_Answer]:
+    """Call a function for all items in threads; return the results in the order of the items.
+
+    Not a ThreadPoolExecutor: after Ctrl-C, the process would wait for its threads, and so for a
+    server that does not answer.
+
+    Args:
+        function: called on the threads. After its first error no other call is started, and that
+            error is raised.
+        items: its arguments.
+        threads: how many calls may be under way at a time.
+        progress: called on this thread with the number of items done, and of all.
+        finish_seconds: how long to wait, after an error or Ctrl-C, for calls that are under way;
+            None: until they end.
+    """
+    todo = list(items)
+    answers: dict[int, _Answer] = {}
+    left = iter(enumerate(todo))
+    lock = threading.Condition()
+    is_stopped = False
+    failure: Exception | None = None
+
+    def work() -> None:
+        nonlocal failure
+        while True:
+            with lock:
+                number, item = next(left, (-1, None))
+                if number < 0 or is_stopped or failure:
+                    return
+            try:
+                answer = function(item)  # type: ignore[arg-type]  # None only with -1
+            except Exception as error:  # noqa: BLE001  # raised on the caller's thread
+                with lock:
+                    failure = failure or error
+                    lock.notify_all()
+                return
+            with lock:
+                answers[number] = answer
+                lock.notify_all()
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(threads, len(todo)))]
+    report = progress or (lambda *_: None)
+    try:
+        shown = 0
+        report(0, len(todo))
+        for worker in workers:
+            worker.start()
+        while shown < len(todo) and not failure:
+            with lock:
+                # In slices: Windows delivers Ctrl-C only between waits.
+                if len(answers) == shown and not failure:
+                    lock.wait(0.5)
+                now = len(answers)
+            if now > shown:
+                shown = now
+                report(shown, len(todo))
+    finally:
+        is_stopped = True
+        give_up_at = None if finish_seconds is None else time.monotonic() + finish_seconds
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join(give_up_at and max(0, give_up_at - time.monotonic()))
+    if failure:
+        raise failure
+    return [answers[number] for number in range(len(todo))]

@@ -1,20 +1,24 @@
-"""What one VM Backup server holds, to look things up in by what people call them.
+"""The VMs and locations of one VM Backup server, and how to find them by name.
 
-What any Pulumi surface calls; plain Python that knows nothing of Pulumi. The errors name the
-look-ups as Python programs do.
+Only this module asks for the server's three lists and keeps them: a process sends each request
+once. Lookups, lifecycle and plugin are given a catalog. Nothing here knows of Pulumi.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from .bulk import map_in_parallel
+from .client import Client
 from .errors import (
+    Advice,
     ArgumentError,
     BusyError,
     LostAnswerError,
@@ -24,56 +28,171 @@ from .errors import (
     VmBackupError,
     explained,
 )
-from .inventory import Inventory, read_inventory
-from .models import KINDS, BackupLocation, Kind, VirtualMachine, assignable, normalize_guid
+from .inventory import Snapshot, read_snapshot
+from .models import (
+    KINDS,
+    Assignment,
+    BackupLocation,
+    Kind,
+    VirtualMachine,
+    assignable,
+    normalize_guid,
+    unique_locations,
+)
 from .settings import Settings, did_you_mean
-
-if TYPE_CHECKING:
-    from .client import Client
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item", VirtualMachine, BackupLocation)
 
 # A preview that can read the snapshot does not wait long for a server.
 _LONGEST_PREVIEW_SECONDS = 10
+# How long to wait, after an error or Ctrl-C, for calls that are under way.
+_SECONDS_TO_FINISH_CALLS = 5.0
+
+_ListName = Literal["virtual machines", "primary", "offsite"]
+_LIST_NAMES: tuple[_ListName, ...] = ("virtual machines", *KINDS)
+
+
+class Lists:
+    """The three lists of one server: all VMs, and the locations of both kinds.
+
+    Each list is asked for once. For any number of threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._answers: dict[_ListName, list[Any] | RefusedError] = {}
+
+    def get(self, name: _ListName, client: Client) -> list[Any]:
+        """One of the lists; ``client`` asks for it the first time.
+
+        Raises:
+            RefusedError: the server refuses the list; it is not asked again.
+            VmBackupError: another failure; the next call asks again.
+        """
+        with self._lock:
+            if name not in self._answers:
+                try:
+                    self._answers[name] = (
+                        client.virtual_machines()
+                        if name == "virtual machines"
+                        else client.backup_locations(name)
+                    )
+                except RefusedError as error:
+                    self._answers[name] = copy.copy(error)
+        return self.items([name])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the server was asked for all three lists."""
+        return len(self._answers) == len(_LIST_NAMES)
+
+    def items(self, names: Iterable[_ListName]) -> list[Any]:
+        """The items of lists that the server was asked for.
+
+        Raises:
+            RefusedError: the server refused one of them.
+        """
+        found: list[Any] = []
+        for name in names:
+            answer = self._answers[name]
+            if isinstance(answer, RefusedError):
+                raise copy.copy(answer)
+            found += answer
+        return found
+
+    def get_all(self, client: Client) -> None:
+        """Ask for all lists that are not known yet, except those that the server refuses."""
+        for name in _LIST_NAMES:
+            with suppress(RefusedError):
+                self.get(name, client)
 
 
 class Catalog:
-    """The VMs and backup locations of one server, which is asked for its lists once.
-
-    For any number of threads.
+    """The VMs and backup locations of one server. For any number of threads.
 
     Args:
-        settings: the way to the server.
-        may_read_snapshot: whether ``vmbackup:inventoryFile`` is read instead where the server
-            cannot be asked, as in a preview.
-        warn: is told when that is done.
-        client: what asks the server; when left out, a session is started for each question, and
-            ended at once.
+        settings: how to reach the server.
+        client: the client to use. None: open a session per query and close it.
+        lists: the lists of another catalog of the same server, to share; None for own ones.
+        may_read_snapshot: whether to read ``vmbackup:inventoryFile`` if the server cannot be asked,
+            as in a preview.
+        warn: called with a message, and perhaps advice, when the snapshot is read.
 
-    All look-ups raise ArgumentError for arguments that ask for nothing that there is, and
-    VmBackupError when a setting is wrong, or the server refused or did not answer.
+    All lookups raise ArgumentError if no item or more than one matches, and VmBackupError if a
+    setting is wrong, or the server refuses or does not answer.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        may_read_snapshot: bool,
-        warn: Callable[[str], None],
         client: Client | None = None,
+        lists: Lists | None = None,
+        may_read_snapshot: bool = False,
+        warn: Callable[..., None] = lambda _message, *_advice: None,
     ) -> None:
         self._settings = settings
         self._may_read_snapshot = may_read_snapshot and settings.inventory_file is not None
         self._warn = warn
         self._client = client
+        self._lists = lists or Lists()
         self._lock = threading.RLock()
-        self._lists: dict[str, list[Any] | RefusedError] = {}
-        self._snapshot: Inventory | None = None
+        self._has_learnt_names = False
+        self._vm_names: dict[str, str | None] = {}
+        self._locations: dict[str, BackupLocation] = {}
+        self._snapshot: Snapshot | None = None
         self._failure: VmBackupError | None = None
 
+    # For lifecycle: from the server only, never from a snapshot
+
+    def virtual_machines(self) -> list[VirtualMachine]:
+        """All VMs that the server lists.
+
+        Raises:
+            VmBackupError: the server refuses or does not answer.
+        """
+        with self._asking() as client:
+            return self._lists.get("virtual machines", client)
+
+    def complete(self, assignment: Assignment) -> Assignment:
+        """The assignment with its missing names and kind added.
+
+        They stay None if the server does not give them; that is no error.
+        """
+        if assignment.vm_name and assignment.location_path and assignment.kind:
+            return assignment
+        location = self.known_locations().get(assignment.backup_location_id)
+        return replace(
+            assignment,
+            vm_name=assignment.vm_name or self._vm_names.get(assignment.vm_ref),
+            location_path=assignment.location_path or (location.path if location else None),
+            kind=assignment.kind or (location.kind if location else None),
+        )
+
+    def known_locations(self) -> dict[str, BackupLocation]:
+        """The server's locations by id; empty if the server does not give them."""
+        with self._lock:
+            if not self._has_learnt_names:
+                self._has_learnt_names = True
+                with suppress(VmBackupError), self._asking() as client:
+                    self._learn_names(client)
+            return self._locations
+
+    def _learn_names(self, client: Client) -> None:
+        # A refused list is left out. A server that does not answer is not asked again.
+        with suppress(RefusedError):
+            vms: list[VirtualMachine] = self._lists.get("virtual machines", client)
+            self._vm_names = {vm.ref: vm.name for vm in vms if vm.ref}
+        # Both lists or none: one list alone does not tell the kind of a location.
+        with suppress(RefusedError):
+            listed = [each for kind in KINDS for each in self._lists.get(kind, client)]
+            self._locations = unique_locations(listed)
+
+    # Lookups
+
     def get_virtual_machines(self, *, configured: bool | None = None) -> list[VirtualMachine]:
-        """All VMs, or those that can be assigned or that cannot."""
+        """All VMs, or only those that can (True) or cannot (False) be assigned."""
         return [
             vm
             for vm in self._virtual_machines()
@@ -83,11 +202,11 @@ class Catalog:
     def get_virtual_machine(
         self, *, name: str | None = None, host: str | None = None, ref: str | None = None
     ) -> VirtualMachine:
-        """The one VM of a name, of a name and a host, or of a ref, which can be assigned."""
-        _check_texts("get_virtual_machine", name=name, host=host, ref=ref)
+        """The one VM with a name, a name and a host, or a ref; it can be assigned."""
+        _check_texts(name=name, host=host, ref=ref)
         if name is None and ref is None:
-            raise ArgumentError("get_virtual_machine() needs a name or a ref.")
-        wanted_ref = None if ref is None else _guid("ref of get_virtual_machine", ref)
+            raise ArgumentError("A VM is found by its name or its ref: give one of them.")
+        wanted_ref = None if ref is None else _guid("ref", ref)
         vms = self._virtual_machines()
         found = [
             vm
@@ -107,15 +226,18 @@ class Catalog:
     def get_backup_location(
         self, *, path: str | None = None, id: str | None = None, kind: Kind | None = None
     ) -> BackupLocation:
-        """The one location of a path, of an id or of a kind."""
-        _check_texts("get_backup_location", path=path, id=id, kind=kind)
+        """The one location with a path, an id or a kind."""
+        _check_texts(path=path, id=id, kind=kind)
         if path is None and id is None and kind is None:
-            raise ArgumentError("get_backup_location() needs a path, an id or a kind.")
+            raise ArgumentError(
+                "A backup location is found by its path, its id or its kind: give one of them."
+            )
         if kind is not None and kind not in KINDS:
             raise ArgumentError(
-                f"kind of get_backup_location is {kind!r}: use {' or '.join(map(repr, KINDS))}."
+                f"{kind!r} is not a kind of location: use {' or '.join(map(repr, KINDS))}.",
+                argument="kind",
             )
-        wanted_id = None if id is None else _guid("id of get_backup_location", id)
+        wanted_id = None if id is None else _guid("id", id)
         locations = self._backup_locations()
         found = [
             location
@@ -143,61 +265,66 @@ class Catalog:
         offsite: bool = True,
         vm_ref: str | VirtualMachine | None = None,
     ) -> list[BackupLocation]:
-        """All locations, or those of one VM, which is asked for each time."""
+        """All locations, or those of one VM, which are asked for on each call."""
         kinds = [kind for kind, asked in zip(KINDS, (primary, offsite), strict=True) if asked]
         if not kinds:
             raise ArgumentError(
-                "get_backup_locations(primary=False, offsite=False) asks for no location: leave "
-                "out one of the two."
+                "primary and offsite are both false, which asks for no location: leave out one of "
+                "the two."
             )
         if isinstance(vm_ref, VirtualMachine):
             vm_ref = assignable(vm_ref).ref
         if vm_ref is None:
             return self._backup_locations(kinds)
-        return self._vm_backup_locations(_guid("vm_ref of get_backup_locations", vm_ref), kinds)
+        return self._vm_backup_locations(_guid("vm_ref", vm_ref), kinds)
 
     def _virtual_machines(self) -> list[VirtualMachine]:
         with explained("list the virtual machines"):
-            return self._named(self._list("virtual_machines"))
+            found: list[VirtualMachine] = self._listed(["virtual machines"])
+            return self._over_its_connection(found)
 
     def _backup_locations(self, kinds: Iterable[Kind] = KINDS) -> list[BackupLocation]:
         with explained("list the backup locations"):
-            found = [each for kind in kinds for each in self._list(kind)]
-            return self._named(_of_one_kind(found))
+            return self._over_its_connection(_of_one_kind(self._listed(kinds)))
 
     def _vm_backup_locations(self, ref: str, kinds: list[Kind]) -> list[BackupLocation]:
         def ask(client: Client) -> list[BackupLocation]:
             return [each for kind in kinds for each in client.vm_backup_locations(ref, kind)]
 
-        def read(snapshot: Inventory) -> list[BackupLocation]:
+        def read(snapshot: Snapshot) -> list[BackupLocation]:
             return [each for each in snapshot.vm_backup_locations(ref) if each.kind in kinds]
 
         with explained(f"list the backup locations of VM {ref}"):
             try:
-                return self._named(_of_one_kind(self._ask(ask, read)))
+                return self._over_its_connection(_of_one_kind(self._ask(ask, read)))
             except RefusedError as error:
-                raise RefusedError(f"{error} Check that vm_ref is a VM of this server.") from None
+                raise error.reworded(f"{error} Check that this server manages the VM.") from None
 
-    def _named(self, items: list[_Item]) -> list[_Item]:
-        """What was found, with the connection that it was found over."""
+    def _over_its_connection(self, items: list[_Item]) -> list[_Item]:
+        """The items, marked with the connection that they were found over."""
         return [replace(each, connection=self._settings.connection) for each in items]
 
-    def _list(self, name: str) -> list[Any]:
-        with self._lock:
-            if not self._lists:
-                self._lists = self._ask(_lists_of_server, _lists_of_snapshot)
-        answer = self._lists[name]
-        if isinstance(answer, RefusedError):
-            raise RefusedError(str(answer))
-        return answer
+    def _listed(self, names: Iterable[_ListName]) -> list[Any]:
+        """The items of some lists."""
 
-    def _ask(self, ask: Callable[[Client], _T], read: Callable[[Inventory], _T]) -> _T:
-        """Ask the server, or in a preview that cannot, read the snapshot instead."""
+        def ask(client: Client) -> list[Any]:
+            self._lists.get_all(client)  # in one session
+            return self._lists.items(names)
+
+        def read(snapshot: Snapshot) -> list[Any]:
+            return [each for name in names for each in snapshot.listed(name)]
+
+        with self._lock:  # so that many threads need one session
+            return self._lists.items(names) if self._lists.is_complete else self._ask(ask, read)
+
+    def _ask(self, ask: Callable[[Client], _T], read: Callable[[Snapshot], _T]) -> _T:
+        """Ask the server; if a preview cannot reach it, read the snapshot."""
         if self._failure:
-            raise type(self._failure)(str(self._failure))
+            raise copy.copy(self._failure)
         if self._snapshot is None:
             at = f" for connection {self._settings.connection!r}"
             reason = "no credentials are configured" + at * bool(self._settings.connection)
+            advice: tuple[Advice, ...] = ()
             if self._settings.has_credentials or not self._may_read_snapshot:
                 try:
                     with self._asking() as client:
@@ -206,92 +333,115 @@ class Catalog:
                     raise
                 except (NoAnswerError, BusyError) as error:
                     if not self._may_read_snapshot:
-                        self._failure = error
+                        self._failure = copy.copy(error)
                         raise
-                    reason = f"the server cannot be asked: {error}"
+                    reason, advice = f"the server cannot be asked: {error}", error.advice
                 except VmBackupError as error:
                     # Kept, so that a refused password is sent once: Windows locks accounts.
-                    self._failure = error
+                    self._failure = copy.copy(error)
                     raise
             with self._lock:
                 if self._snapshot is None:
-                    self._snapshot = self._read_snapshot(reason)
+                    self._snapshot = self._read_snapshot(reason, advice)
         return read(self._snapshot)
 
     def _asking(self) -> AbstractContextManager[Client]:
         if self._client:
             return nullcontext(self._client)
-        from .client import Client
-
         return Client(impatient(self._settings) if self._may_read_snapshot else self._settings)
 
-    def _read_snapshot(self, reason: str) -> Inventory:
+    def _read_snapshot(self, reason: str, advice: tuple[Advice, ...]) -> Snapshot:
         path = Path(self._settings.inventory_file or "")
         try:
-            snapshot = read_inventory(path)
+            snapshot = read_snapshot(path)
         except SettingsError as error:
-            raise SettingsError(f"{error} It is needed since {reason.rstrip('.')}.") from None
+            raise error.reworded(f"{error} It is needed because {reason.rstrip('.')}.") from None
         age = _age(datetime.now(timezone.utc) - snapshot.taken_at)
         self._warn(
             f"This preview takes VMs and backup locations from the inventory file {path}, which is "
-            f"{age} old, since {reason.rstrip('.')}."
+            f"{age} old, because {reason.rstrip('.')}.",
+            *advice,
         )
         return snapshot
 
 
+def gather(client: Client, progress: Callable[[int, int], None] | None = None) -> Snapshot:
+    """Read everything from a server: three lists, then the locations of each configured VM.
+
+    Args:
+        client: asks the server; the caller closes it.
+        progress: called on this thread with the number of VMs done, and of all.
+
+    Raises:
+        VmBackupError: the server refuses or does not answer.
+    """
+    taken_at = datetime.now(timezone.utc)
+    lists = Lists()
+    with explained("list the virtual machines"):
+        vms: list[VirtualMachine] = lists.get("virtual machines", client)
+    with explained("list the backup locations"):
+        locations = [each for kind in KINDS for each in lists.get(kind, client)]
+    known = unique_locations(locations)
+
+    def ask(vm: VirtualMachine) -> list[Assignment]:
+        ref = vm.ref or ""
+        with explained(f"list the backup locations of VM {vm.name} ({ref})"):
+            assigned = client.vm_backup_locations(ref)
+        return [
+            Assignment(
+                ref,
+                each.id,
+                vm_name=vm.name,
+                location_path=each.path or (known[each.id].path if each.id in known else None),
+                kind=known[each.id].kind if each.id in known else None,
+            )
+            for each in assigned
+        ]
+
+    answers = map_in_parallel(
+        ask,
+        [vm for vm in vms if vm.is_assignable],
+        threads=client.parallel_requests,
+        progress=progress,
+        finish_seconds=_SECONDS_TO_FINISH_CALLS,
+    )
+    return Snapshot(
+        virtual_machines=tuple(vms),
+        backup_locations=tuple(locations),
+        assignments=tuple(assignment for answer in answers for assignment in answer),
+        taken_at=taken_at,
+    )
+
+
 def impatient(settings: Settings) -> Settings:
-    """The settings for a preview that has a snapshot to read instead."""
+    """The settings for a preview that can read a snapshot: short waits."""
     timeout = min(settings.timeout_seconds, _LONGEST_PREVIEW_SECONDS)
     return replace(settings, timeout_seconds=timeout, session_wait_seconds=0)
 
 
-def _lists_of_server(client: Client) -> dict[str, list[Any] | RefusedError]:
-    calls: dict[str, Callable[[], list[Any]]] = {
-        "virtual_machines": client.virtual_machines,
-        "primary": lambda: client.backup_locations("primary"),
-        "offsite": lambda: client.backup_locations("offsite"),
-    }
-    lists: dict[str, list[Any] | RefusedError] = {}
-    for name, call in calls.items():
-        try:
-            lists[name] = call()
-        except RefusedError as error:  # fails the look-ups that need this list
-            lists[name] = error
-    return lists
-
-
-def _lists_of_snapshot(snapshot: Inventory) -> dict[str, list[Any] | RefusedError]:
-    return {
-        "virtual_machines": list(snapshot.virtual_machines),
-        **{
-            kind: [each for each in snapshot.backup_locations if each.kind == kind]
-            for kind in KINDS
-        },
-    }
-
-
-def _of_one_kind(locations: list[BackupLocation]) -> list[BackupLocation]:
-    found: dict[str, BackupLocation] = {}
-    for location in locations:
-        if found.setdefault(location.id, location).kind != location.kind:
+def _of_one_kind(listed: list[BackupLocation]) -> list[BackupLocation]:
+    """The locations; an error if one of them is listed as primary and as offsite."""
+    locations = unique_locations(listed)
+    for location in locations.values():
+        if location.kind is None:
             raise LostAnswerError(
                 f"The server lists {location.id} ({location.path}) as a primary and as an offsite "
-                "location, so it is not certain which of the two it is."
+                "location, so its kind is unknown."
             )
-    return list(found.values())
+    return list(locations.values())
 
 
-def _check_texts(function: str, **arguments: object) -> None:
+def _check_texts(**arguments: object) -> None:
     for key, value in arguments.items():
         if value is not None and (not isinstance(value, str) or not value):
-            raise ArgumentError(f"{key} of {function} is {value!r}: give a text, or leave it out.")
+            raise ArgumentError(f"{value!r} is not text: give text, or leave it out.", argument=key)
 
 
-def _guid(where: str, value: str) -> str:
+def _guid(argument: str, value: str) -> str:
     try:
         return normalize_guid(value)
     except ArgumentError as error:
-        raise ArgumentError(f"{where}: {error}") from None
+        raise ArgumentError(str(error), argument=argument) from None
 
 
 def _is_same(wanted: str | None, name: str | None) -> bool:

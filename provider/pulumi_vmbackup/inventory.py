@@ -1,34 +1,27 @@
-"""What a VM Backup server holds, and the snapshot of it that previews read away from the server."""
+"""What a VM Backup server holds, and the snapshot file of it that previews can read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .errors import ArgumentError, SettingsError, explained
-from .models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine, normalize_guid
-from .parallel import map_in_parallel
-
-if TYPE_CHECKING:
-    from .client import Client
-
-# After Ctrl-C, a server that does not answer is not waited for any longer.
-_SECONDS_TO_FINISH_CALLS = 5.0
+from .errors import ArgumentError, SettingsError
+from .models import KINDS, Assignment, BackupLocation, VirtualMachine, normalize_guid
 
 _FORMAT = "pulumi-vmbackup inventory"
 _VERSION = 1
-# What changes with each backup is left out, so that a change of the file is one of the inventory.
+# Without the fields that a backup changes, so that the file changes only with the inventory.
 _VM_KEYS = ("ref", "name", "host", "configured", "hypervisor_uuid")
 _LOCATION_KEYS = ("id", "path", "kind")
 _ASSIGNMENT_KEYS = ("vm_ref", "backup_location_id")
 
 
 @dataclass(frozen=True)
-class Inventory:
+class Snapshot:
     """The VMs, backup locations and assignments of one server at one time.
 
     Attributes:
@@ -43,13 +36,19 @@ class Inventory:
     assignments: tuple[Assignment, ...]
     taken_at: datetime
 
+    def listed(self, name: str) -> list[Any]:
+        """The items of a list: ``virtual machines``, ``primary`` or ``offsite``."""
+        if name == "virtual machines":
+            return list(self.virtual_machines)
+        return [each for each in self.backup_locations if each.kind == name]
+
     def vm_backup_locations(self, vm_ref: str) -> list[BackupLocation]:
         """The locations that a VM is assigned to."""
         ids = {each.backup_location_id for each in self.assignments if each.vm_ref == vm_ref}
         return [location for location in self.backup_locations if location.id in ids]
 
     def dump(self) -> str:
-        """The text of a snapshot file: sorted, and an item a line."""
+        """The text of a snapshot file: sorted, one item per line."""
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -67,67 +66,11 @@ class Inventory:
         return f"{{\n{head},\n{body}\n}}\n"
 
 
-def gather(client: Client, progress: Callable[[int, int], None] | None = None) -> Inventory:
-    """Read everything from a server: three lists, then the locations of each configured VM.
-
-    Args:
-        client: the way to the server; its session is left to the caller.
-        progress: is called on this thread with the number of VMs that have been asked for, and with
-            that of all.
-
-    Raises:
-        VmBackupError: the server refused or did not answer.
-    """
-    taken_at = datetime.now(timezone.utc)
-    with explained("list the virtual machines"):
-        vms = client.virtual_machines()
-    with explained("list the backup locations"):
-        locations = [each for kind in KINDS for each in client.backup_locations(kind)]
-    kinds: dict[str, Kind | None] = {}
-    for location in locations:
-        # What both lists hold is certainly neither.
-        is_new = kinds.get(location.id, location.kind) == location.kind
-        kinds[location.id] = location.kind if is_new else None
-    paths = {location.id: location.path for location in locations}
-    configured = [vm for vm in vms if vm.is_assignable]
-
-    def ask(vm: VirtualMachine) -> list[Assignment]:
-        ref = vm.ref or ""
-        with explained(f"list the backup locations of VM {vm.name} ({ref})"):
-            return [
-                Assignment(
-                    vm_ref=ref,
-                    backup_location_id=each.id,
-                    vm_name=vm.name,
-                    location_path=each.path or paths.get(each.id),
-                    kind=kinds.get(each.id),
-                )
-                for each in client.vm_backup_locations(ref)
-            ]
-
-    return Inventory(
-        virtual_machines=tuple(vms),
-        backup_locations=tuple(locations),
-        assignments=tuple(
-            assignment
-            for answer in map_in_parallel(
-                ask,
-                configured,
-                threads=client.parallel_requests,
-                progress=progress,
-                finish_seconds=_SECONDS_TO_FINISH_CALLS,
-            )
-            for assignment in answer
-        ),
-        taken_at=taken_at,
-    )
-
-
-def read_inventory(path: Path) -> Inventory:
+def read_snapshot(path: Path) -> Snapshot:
     """Read a snapshot file, as ``vmbackup snapshot`` writes it.
 
     Raises:
-        SettingsError: the file is not there, is damaged, or is none that this version can read.
+        SettingsError: the file is missing, damaged, or has another format or version.
     """
     again = "write it again with `vmbackup snapshot`"
     try:
@@ -140,14 +83,14 @@ def read_inventory(path: Path) -> Inventory:
     except (ValueError, RecursionError):
         raise SettingsError(f"The inventory file {path} is not JSON: {again}.") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise SettingsError(f"The file {path} is no inventory of pulumi-vmbackup: {again}.")
+        raise SettingsError(f"The file {path} is not an inventory of pulumi-vmbackup: {again}.")
     if content.get("version") != _VERSION:
         raise SettingsError(
             f"The inventory file {path} has the format version {content.get('version')!r}, and "
-            f"{_VERSION} can be read here: update pulumi-vmbackup, or {again}."
+            f"this version of pulumi-vmbackup reads {_VERSION}: update the package, or {again}."
         )
     try:
-        return Inventory(
+        return Snapshot(
             virtual_machines=tuple(map(_virtual_machine, content["virtual_machines"])),
             backup_locations=tuple(map(_backup_location, content["backup_locations"])),
             assignments=tuple(map(_assignment, content["assignments"])),
@@ -166,7 +109,7 @@ def _lines(items: Iterable[Any], keys: tuple[str, ...], order: tuple[str, ...]) 
 
 
 def _line(row: dict[str, Any]) -> str:
-    """JSON in which a reviewer sees each character, those too that a page would hide."""
+    """JSON with escapes for invisible characters, so that a reviewer sees them."""
     text = json.dumps(row, ensure_ascii=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
@@ -196,7 +139,7 @@ def _assignment(item: Any) -> Assignment:
 
 def _text(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 

@@ -1,13 +1,13 @@
-"""Assign, find and un-assign one VM and one backup location, safely.
+"""Assign a VM to a backup location or un-assign it, and find out whether it is assigned.
 
-What any Pulumi surface calls; plain Python that knows nothing of Pulumi. The rules:
+Nothing here knows of Pulumi. The rules:
 
-* Only a definite listing says that an assignment is not there. A refusal, a lost answer or an
-  answer that cannot be read never does.
-* A write is sent once. If its outcome is not known, the VM's locations are listed, and what they
-  say decides.
+* Only a definite listing proves that an assignment does not exist. A refusal, a lost answer or an
+  unreadable answer never does.
+* If the outcome of a write is unknown, a listing of the VM's locations decides whether to send it
+  again.
 * A listing may lag behind a write for ``settle_seconds`` (unknown; public scripts wait some seconds
-  between the two), so until then it proves nothing against a write that may have arrived.
+  between the two). Until then it is no proof against that write.
 """
 
 from __future__ import annotations
@@ -15,84 +15,128 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
-from .errors import LostAnswerError, RefusedError, UnreachableError, VmBackupError, explained
-from .models import KINDS, Assignment, BackupLocation, VirtualMachine
-from .retries import pauses
-
-if TYPE_CHECKING:
-    from .client import Client
+from .catalog import Catalog
+from .client import Client, pauses
+from .errors import (
+    Advice,
+    Hint,
+    LostAnswerError,
+    RefusedError,
+    UnreachableError,
+    VmBackupError,
+    explained,
+)
+from .models import Assignment, BackupLocation, Pair
 
 LISTING_POLL_SECONDS = 2.0
-DELETING_FIRST = (
-    "un-assign the old one first with ResourceOptions(delete_before_replace=True), and aliases= "
-    "when the resource has another name now."
-)
-"""What to do on a server with one primary location, for a resource of one assignment."""
+
+
+@dataclass
+class _Proof:
+    """The times from which a listing is proof about one pair.
+
+    A listing shows the pair or lacks it, and it may be older than the last write:
+
+    | written   | the listing shows the pair               | the listing lacks the pair        |
+    |-----------|------------------------------------------|-----------------------------------|
+    | assign    | proof, unless this run un-assigned the   | proof; after a POST that may have |
+    |           | pair less than ``settle_seconds`` ago    | arrived, ``settle_seconds`` later |
+    | un-assign | proof; after a DELETE that may have      | proof, unless the pair was        |
+    |           | arrived, or another write to this VM,    | assigned less than                |
+    |           | ``settle_seconds`` later                 | ``settle_seconds`` ago            |
+
+    Attributes:
+        present_from: the time from which a listing proves that the pair is assigned.
+        absent_from: the time from which a listing proves that it is not assigned.
+    """
+
+    present_from: float
+    absent_from: float
+
+    def holds(self, *, is_listed: bool) -> bool:
+        """Whether a listing made now is proof of what it says about the pair."""
+        return self.seconds_until(is_listed=is_listed) <= 0
+
+    def seconds_until(self, *, is_listed: bool) -> float:
+        """In how many seconds such a listing is proof."""
+        return (self.present_from if is_listed else self.absent_from) - time.monotonic()
+
+    def write_may_arrive_late(self, *, assigned: bool, settle_seconds: float) -> None:
+        """A failed write may have arrived: from now on, listings may lag behind it."""
+        settled_at = time.monotonic() + settle_seconds
+        if assigned:
+            self.absent_from = settled_at
+        else:
+            self.present_from = settled_at
 
 
 class AssignmentLifecycle:
     """Assigns VMs to backup locations through one client; for any number of threads.
 
     Args:
-        client: the API.
-        settle_seconds: how long a fresh assignment may be missing from what the API lists.
-        is_over: tells whether nobody wants the writes any more, so that none is repeated. Another
-            run may have changed its mind since.
+        client: sends the calls.
+        catalog: the names of that server's VMs and locations.
+        settle_seconds: how long a new assignment may be missing from listings.
+        declared: the pairs that the program declares; they are not un-assigned.
+        is_over: returns True when the engine is gone. Writes are then not retried: a newer run may
+            have changed the same pair.
     """
 
     def __init__(
         self,
         client: Client,
+        catalog: Catalog,
         *,
         settle_seconds: float,
+        declared: Container[Pair] = (),
         is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._client = client
+        self._catalog = catalog
         self._settle_seconds = settle_seconds
+        self._declared = declared
         self._is_over = is_over
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        # When this run wrote to a VM last, and when it took a pair back.
+        # Two resources may have the same pair: one un-assigns it while the other one adopts it.
+        self._pair_locks: dict[Pair, threading.Lock] = defaultdict(threading.Lock)
+        # When this run last wrote to a VM, and when it un-assigned a pair.
         self._written_at: dict[str, float] = {}
-        self._unassigned_at: dict[tuple[str, str], float] = {}
-        self._names = _Names(client, self._virtual_machines)
-        self._vms: list[VirtualMachine] | None = None
-        self._vms_lock = threading.Lock()
+        self._unassigned_at: dict[Pair, float] = {}
+        self._unassigned: set[Pair] = set()
 
     def assign(self, wanted: Assignment) -> Assignment:
-        """Assign a VM to a backup location; an assignment that stands already is adopted.
+        """Assign a VM to a backup location; an existing assignment is adopted.
 
-        Costs one POST. Only when that is refused or its answer is lost, the VM's locations are
-        listed.
+        Costs one POST. If that is refused or its answer is lost, the VM's locations are listed too.
 
         Args:
-            wanted: the pair, with the names that are known of it.
+            wanted: the pair, with its names as far as they are known.
 
         Returns:
-            The assignment, with the names that the server told.
+            The assignment, with the names that the server gives.
 
         Raises:
-            VmBackupError: the VM is not assigned, or that could not be found out.
+            VmBackupError: the VM is not assigned, or whether it is could not be found out.
         """
         vm_ref, backup_location_id = wanted.vm_ref, wanted.backup_location_id
         with explained(f"assign VM {vm_ref} to backup location {backup_location_id}"):
             self.ensure(vm_ref, backup_location_id, assigned=True)
-        return self._names.complete(wanted)
+        return self._catalog.complete(wanted)
 
     def find(self, known: Assignment, *, age_seconds: float | None = None) -> Assignment | None:
-        """Look an assignment up on the server; a VM's locations are listed once per process.
+        """Look up an assignment on the server; a VM's locations are listed once per process.
 
         Args:
-            known: the assignment, with the names that are known of it.
-            age_seconds: how long ago it was made, if known.
+            known: the assignment, with its names as far as they are known.
+            age_seconds: how long ago it was made; None if unknown.
 
         Returns:
-            The assignment with its location's present path, or None when it is definitely gone.
+            The assignment with its location's present path; None if it is definitely gone.
 
         Raises:
             VmBackupError: the server gave no definite answer.
@@ -105,16 +149,16 @@ class AssignmentLifecycle:
         location = _location(locations, known.backup_location_id)
         if location:
             path = location.path or known.location_path
-            return self._names.complete(replace(known, location_path=path))
+            return self._catalog.complete(replace(known, location_path=path))
         if locations is not None and self.may_be_missing(age_seconds):
             return known
         return None
 
     def locations_of(self, vm_ref: str) -> list[BackupLocation] | None:
-        """A VM's locations, listed once per process unless the VM was written to since.
+        """A VM's locations, listed once per process, and again after a write to the VM.
 
         Returns:
-            The locations; None when VM Backup definitely does not manage the VM.
+            The locations; None if VM Backup definitely does not manage the VM.
 
         Raises:
             VmBackupError: the server gave no definite answer.
@@ -125,24 +169,24 @@ class AssignmentLifecycle:
             return self._listings[vm_ref]
 
     def may_be_missing(self, age_seconds: float | None) -> bool:
-        """Whether an assignment of this age may be missing from listings and stand all the same."""
+        """Whether an assignment of this age may exist although listings lack it."""
         return self._unsettled_seconds(age_seconds) > 0
 
     def unassign(
         self, vm_ref: str, backup_location_id: str, *, age_seconds: float | None = None
     ) -> None:
-        """Take an assignment back; one that is not there any more is fine.
+        """Un-assign a VM from a backup location; succeeds if the VM is not assigned to it.
 
-        Costs one DELETE. Only when that is refused or its answer is lost, the VM's locations are
-        listed.
+        Costs one DELETE. If that is refused or its answer is lost, the VM's locations are listed
+        too.
 
         Args:
             vm_ref: the VM.
             backup_location_id: the location.
-            age_seconds: how long ago it was assigned, if known.
+            age_seconds: how long ago it was assigned; None if unknown.
 
         Raises:
-            VmBackupError: the VM is still assigned, or that could not be found out.
+            VmBackupError: the VM is still assigned, or whether it is could not be found out.
         """
         with explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
             self.ensure(vm_ref, backup_location_id, assigned=False, age_seconds=age_seconds)
@@ -155,58 +199,61 @@ class AssignmentLifecycle:
         assigned: bool,
         age_seconds: float | None = None,
     ) -> None:
-        """Make a pair be assigned, or not be: :meth:`assign` and :meth:`unassign` without names.
+        """:meth:`assign` or :meth:`unassign`, without names.
+
+        A pair that the program declares is not un-assigned.
 
         Raises:
-            VmBackupError: it is not so, or that could not be found out; the sentence is the reason
-                alone.
+            VmBackupError: as for those two, but the message is only the reason.
         """
-        self._send_until_known(
-            vm_ref,
-            backup_location_id,
-            assigned=assigned,
-            unsettled_seconds=self._unsettled_seconds(age_seconds),
-        )
-        now = time.monotonic()
-        self._written_at[vm_ref] = now
-        if not assigned:
-            self._unassigned_at[vm_ref, backup_location_id] = now
+        pair = (vm_ref, backup_location_id)
+        with self._pair_locks[pair]:
+            if not assigned and pair in self._declared:
+                return
+            self._send_until_known(
+                pair, assigned=assigned, unsettled_seconds=self._unsettled_seconds(age_seconds)
+            )
+            now = time.monotonic()
+            self._written_at[vm_ref] = now
+            if assigned:
+                self._unassigned.discard(pair)
+            else:
+                self._unassigned.add(pair)
+                self._unassigned_at[pair] = now
+
+    def was_unassigned(self, pair: Pair) -> bool:
+        """Whether this run has un-assigned a pair; waits for a write that is under way."""
+        with self._pair_locks[pair]:
+            return pair in self._unassigned
 
     def _unsettled_seconds(self, age_seconds: float | None) -> float:
-        """For how long still an assignment of this age may be missing from listings."""
+        """For how many more seconds listings may lack an assignment of this age."""
         if age_seconds is None:
             return 0
         return max(0, self._settle_seconds - abs(age_seconds))  # clocks may differ a little
 
-    def _send_until_known(
-        self, vm_ref: str, backup_location_id: str, *, assigned: bool, unsettled_seconds: float
-    ) -> None:
-        """Send a write until the pair is known to be assigned, or known not to be."""
-        self._listings.pop(vm_ref, None)
+    def _send_until_known(self, pair: Pair, *, assigned: bool, unsettled_seconds: float) -> None:
+        """Send a write until it is known whether the pair is assigned."""
+        self._listings.pop(pair[0], None)
         write = self._client.assign if assigned else self._client.unassign
-        # From when on a listing counts, for one that shows the pair and for one that lacks it.
-        if assigned:
-            unassigned_at = self._unassigned_at.get((vm_ref, backup_location_id))
-        else:
-            # Another resource of the same pair may have taken it back, or the server itself with
-            # a POST that moved the VM (unknown).
-            unassigned_at = self._written_at.get(vm_ref)
-        counts_from = {
-            True: 0.0 if unassigned_at is None else unassigned_at + self._settle_seconds,
-            False: time.monotonic() + unsettled_seconds,
-        }
+        # An assignment to another location may move the VM away from this one (unknown).
+        removed_at = self._unassigned_at.get(pair) if assigned else self._written_at.get(pair[0])
+        proof = _Proof(
+            present_from=0 if removed_at is None else removed_at + self._settle_seconds,
+            absent_from=time.monotonic() + unsettled_seconds,
+        )
         retry_pauses = pauses()
         while True:
             failure: VmBackupError
             try:
-                return write(vm_ref, backup_location_id)
+                return write(*pair)
             except UnreachableError as error:
                 failure = error  # nothing was sent, so there is nothing to look up
             except (RefusedError, LostAnswerError) as error:
                 failure = error
-                if self._is_done(failure, vm_ref, backup_location_id, assigned, counts_from):
+                if self._is_done(failure, pair, assigned, proof):
                     return None
-                counts_from[not assigned] = time.monotonic() + self._settle_seconds
+                proof.write_may_arrive_late(assigned=assigned, settle_seconds=self._settle_seconds)
             pause = next(retry_pauses, None)
             if pause is None:
                 raise failure
@@ -215,131 +262,73 @@ class AssignmentLifecycle:
                 raise failure
 
     def _is_done(
-        self,
-        failure: RefusedError | LostAnswerError,
-        vm_ref: str,
-        backup_location_id: str,
-        assigned: bool,
-        counts_from: Mapping[bool, float],
+        self, failure: RefusedError | LostAnswerError, pair: Pair, assigned: bool, proof: _Proof
     ) -> bool:
-        """Whether a failed write did what it was to do all the same; raises a refusal to do it."""
+        """Whether a failed write took effect anyway; raises a refusal that is proven."""
+        vm_ref, backup_location_id = pair
         poll_seconds = LISTING_POLL_SECONDS
         while True:
             try:
                 locations = self._list(vm_ref)
             except VmBackupError:
                 raise failure from None
-            shown = bool(_location(locations, backup_location_id))
-            counts = locations is None or time.monotonic() >= counts_from[shown]
-            if counts and shown is assigned:
+            is_listed = _location(locations, backup_location_id) is not None
+            is_proof = locations is None or proof.holds(is_listed=is_listed)
+            if is_proof and is_listed is assigned:
                 return True
             if isinstance(failure, LostAnswerError) or failure.is_server_error:
                 return False
-            if counts:
-                advice = self._advice(locations, backup_location_id) if assigned else ""
-                raise RefusedError(f"{failure}{advice}")
-            time.sleep(max(0, min(poll_seconds, counts_from[shown] - time.monotonic())))
+            if is_proof:
+                raise self._refused(failure, locations, pair) if assigned else failure
+            wait_seconds = proof.seconds_until(is_listed=is_listed)
+            time.sleep(max(0, min(poll_seconds, wait_seconds)))
             poll_seconds *= 4
 
-    def _advice(self, locations: list[BackupLocation] | None, backup_location_id: str) -> str:
-        """What to do about an assignment that was refused."""
+    def _refused(
+        self, refusal: RefusedError, locations: list[BackupLocation] | None, pair: Pair
+    ) -> RefusedError:
+        """A refusal to assign a pair, with what the server has for the VM and the location."""
         if locations is None:
-            return " VM Backup manages no VM of this ref: check it, and add the VM to VM Backup."
+            return refusal.reworded(
+                f"{refusal} VM Backup manages no VM with this ref: check the ref, or add the VM to "
+                "VM Backup."
+            )
         present = ", ".join(location.path or location.id for location in locations)
-        keeps = f" The VM has {present or 'no backup location'} at present."
-        there_are = self._names.locations()
-        wanted = there_are.get(backup_location_id)
-        if wanted is None and there_are:
-            paths = ", ".join(f"{each.path or '?'} ({each.id})" for each in there_are.values())
-            return f"{keeps} This server has no such backup location; it has {paths}."
-        if not locations:
-            return f"{keeps} Check that the VM is configured in VM Backup."
-        if wanted and wanted.kind == "primary":
-            return f"{keeps} If the server allows one primary location only, {DELETING_FIRST}"
-        return keeps
+        says = f"{refusal} The VM has {present or 'no backup location'} at present."
+        known = self._catalog.known_locations()
+        wanted = known.get(pair[1])
+        advice: tuple[Advice, ...] = ()
+        if wanted is None and known:
+            paths = ", ".join(f"{each.path or '?'} ({each.id})" for each in known.values())
+            says += f" This server has no such backup location; it has {paths}."
+        elif not locations:
+            says += " Check that the VM is configured in VM Backup."
+        elif wanted and wanted.kind == "primary":
+            advice = (Hint.DELETE_FIRST,)
+        explained_refusal = refusal.reworded(says)
+        explained_refusal.advice += advice
+        return explained_refusal
 
     def _list(self, vm_ref: str) -> list[BackupLocation] | None:
-        """The VM's locations, or None when VM Backup definitely does not manage the VM."""
+        """The VM's locations; None if VM Backup definitely does not manage the VM."""
         try:
             return self._client.vm_backup_locations(vm_ref)
         except RefusedError:
-            # How an unknown VM is refused is unknown, so only the list of VMs can tell; and one
-            # without any VM is that of a server which is not up yet.
-            vms = self._virtual_machines()
+            # How the server refuses an unknown VM is unknown, so the list of VMs decides. An empty
+            # list proves nothing: the server may still be starting.
+            vms = self._catalog.virtual_machines()
             if not vms or any(vm.ref == vm_ref and vm.is_assignable for vm in vms):
                 raise
             return None
 
-    def _virtual_machines(self) -> list[VirtualMachine]:
-        with self._vms_lock:
-            if self._vms is None:
-                self._vms = self._client.virtual_machines()
-            return self._vms
-
-
-class _Names:
-    """What people call the VMs and locations: three GETs in a process.
-
-    Names are a courtesy: when they cannot be learnt they stay unknown, and nothing fails.
-    """
-
-    def __init__(
-        self, client: Client, virtual_machines: Callable[[], list[VirtualMachine]]
-    ) -> None:
-        self._client = client
-        self._virtual_machines = virtual_machines
-        self._lock = threading.Lock()
-        self._asked = False
-        self._vm_names: dict[str, str | None] = {}
-        self._locations: dict[str, BackupLocation] = {}
-
-    def complete(self, assignment: Assignment) -> Assignment:
-        """The assignment, with what is still unknown of it filled in where possible."""
-        if assignment.vm_name and assignment.location_path and assignment.kind:
-            return assignment
-        location = self.locations().get(assignment.backup_location_id)
-        return replace(
-            assignment,
-            vm_name=assignment.vm_name or self._vm_names.get(assignment.vm_ref),
-            location_path=assignment.location_path or (location.path if location else None),
-            kind=assignment.kind or (location.kind if location else None),
-        )
-
-    def locations(self) -> dict[str, BackupLocation]:
-        """The server's backup locations by their ids; none when they cannot be learnt."""
-        with self._lock:
-            if not self._asked:
-                self._asked = True
-                self._ask()
-            return self._locations
-
-    def _ask(self) -> None:
-        for ask in (self._ask_vm_names, self._ask_locations):
-            try:
-                ask()
-            except RefusedError:
-                continue
-            except VmBackupError:
-                break  # a server that does not answer is not asked again
-
-    def _ask_vm_names(self) -> None:
-        self._vm_names = {vm.ref: vm.name for vm in self._virtual_machines() if vm.ref}
-
-    def _ask_locations(self) -> None:
-        primary, offsite = map(self._client.backup_locations, KINDS)
-        self._locations = {location.id: location for location in primary + offsite}
-        for location in primary:
-            if self._locations[location.id].kind != location.kind:  # listed as both: unknown
-                self._locations[location.id] = replace(location, kind=None)
-
 
 def now() -> str:
-    """The present time as states keep it: ISO 8601 in UTC."""
+    """The present time in the form that states hold: ISO 8601 in UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def age_seconds(assigned_at: str | None) -> float | None:
-    """How long ago something was assigned by the time that a state keeps, if it keeps one."""
+    """How many seconds ago something was assigned; None if the state holds no time."""
     if not assigned_at:
         return None
     return (datetime.now(timezone.utc) - datetime.fromisoformat(assigned_at)).total_seconds()

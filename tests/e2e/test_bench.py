@@ -1,81 +1,99 @@
-"""The benchmark itself: that it still runs, and that what is published is what it measured."""
+"""The benchmark: that it runs, and that what is published is what was measured."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from benchmark.measurement import Results, bare_loop_of
-from benchmark.plan import Group, Side
+from benchmark.cases import BARE_LOOP, Group
+from benchmark.measure import measure
 from benchmark.plots import write_plots
-from benchmark.report import report
-from benchmark.run import run_plan
-from benchmark.server import serving
-from benchmark.targets import targets
+from benchmark.results import Results
 from pulumi_cli import ROOT
 
 PUBLISHED = ROOT / "docs" / "performance"
 
 
-def test_a_small_benchmark_runs_and_is_reported(tmp_path: Path) -> None:
-    results = Results({"processor": "some"})
-    sides = (
-        Side("floor", only=("up",)),
-        Side("naive", only=("up",)),
-        Side("dynamic", has_limit=True),
-        Side("plugin", 50, "VMBACKUP_PARALLEL_REQUESTS=1", only=("up",)),
-        Side("floor_set", only=("up",)),
-        Side("set", only=("up",)),
-    )
-    with serving() as server:
-        group = Group(4, sides, locations=2, commands={"up": 1, "destroy": 1})
-        run_plan([group], server, results, repeat_seconds=0)
-    seen = {(each.side, each.command): (each.calls, each.sessions) for each in results.measurements}
-    assert seen == {
-        ("floor", "up"): (0, 0),
-        ("naive", "up"): (12, 4),
-        ("dynamic", "up"): (9, 1),
-        (bare_loop_of("dynamic"), "up"): (9, 1),
-        ("plugin", "up"): (9, 1),
-        ("floor_set", "up"): (0, 0),
-        ("set", "up"): (6, 1),
-        ("dynamic", "destroy"): (6, 1),
-        (bare_loop_of("dynamic"), "destroy"): (6, 1),
+def test_a_small_benchmark_runs() -> None:
+    results = Results("a machine")
+    compressed = "set PULUMI_DIY_BACKEND_GZIP=true"
+    sides = ("floor", "naive", "dynamic", "plugin", "floor_set", compressed)
+    measure([Group(4, sides, commands=("up",))], results)
+    cases = {case.side: case for case in results.cases.values()}
+    assert {side: case.calls for side, case in cases.items()} == {
+        "floor": {"up": 0},
+        "naive": {"up": 12},
+        "dynamic": {"up": 9},
+        BARE_LOOP: {"up": 9},
+        "plugin": {"up": 9},
+        "floor_set": {"up": 0},
+        compressed: {"up": 6},
     }
-    assert all(each.vms == 2 and each.seconds > 0 for each in results.measurements)
-    text = report(Results.from_json(results.to_json()))
-    assert text == report(results)
-    assert "| 4 on 2 VMs | plugin `VMBACKUP_PARALLEL_REQUESTS=1` | 9 / 1 / 1 |" in text
-    write_plots(results, tmp_path)
-    assert sorted(file.name for file in tmp_path.glob("*.svg")) == ["50-ms.svg", "at-once.svg"]
+    for side, case in cases.items():
+        assert (case.provider_mb > 0) == (case.state_kb > 0) == (side != BARE_LOOP), case
+    assert cases[compressed].state_kb < cases["floor_set"].state_kb
+    assert Results.from_json(results.to_json()) == results
 
 
-def test_all_is_measured_once_and_then_repeated_while_there_is_time(
-    monkeypatch: pytest.MonkeyPatch,
+def test_each_command_is_run_once_a_round() -> None:
+    results = Results("a machine")
+    measure([Group(1, ("set",), 50, ("up", "destroy"), rounds=2)], results)
+    (case,) = results.cases.values()  # a bare loop is of a server that answers at once
+    assert case.calls == {"up": 3, "destroy": 3}
+    assert [len(case.seconds[command]) for command in ("up", "destroy")] == [2, 2]
+
+
+# The table
+
+
+@pytest.fixture
+def measured() -> Results:
+    results = Results("a machine")
+    for seconds in (2.0, 1.9, 2.3):
+        results.case(0, 300, "floor").add("up", seconds, calls=0)
+    results.case(0, 300, BARE_LOOP).add("up", 0.5, calls=305)
+    return results
+
+
+def row(results: Results, side: str) -> str:
+    found = [line for line in results.to_markdown().splitlines() if f"| {side} |" in line]
+    (line,) = found
+    return line
+
+
+def test_a_cell_is_the_median_with_the_least_and_the_most(measured: Results) -> None:
+    assert " | 2.00 (1.90-2.30) | " in row(measured, "floor")
+    assert " | 0.50 | " in row(measured, BARE_LOOP)
+
+
+@pytest.mark.parametrize(
+    ("side", "seconds", "cell"),
+    [
+        ("dynamic", 2.85, "2.85 1.14x"),
+        ("plugin", 2.95, "2.95 **1.18x**"),
+        ("naive", 5.0, "5.00 2.00x"),
+        ("plugin PULUMI_PARALLEL=1", 5.0, "5.00"),
+    ],
+)
+def test_a_side_is_compared_with_floor_and_bare_loop(
+    measured: Results, side: str, seconds: float, cell: str
 ) -> None:
-    rounds: list[tuple[int, list[str]]] = []
+    measured.case(0, 300, side).add("up", seconds, calls=305)
+    assert f" | {cell} | " in row(measured, side)
 
-    class RoundOfAMinute:
-        def __init__(self, group: Group, sides: list[Side], *_: object) -> None:
-            self.what = (group.count, [each.program for each in sides])
 
-        def run(self) -> None:
-            rounds.append(self.what)
+def test_a_command_that_sends_nothing_is_compared_with_the_floor(measured: Results) -> None:
+    measured.case(0, 300, "floor").add("preview", 1.0, calls=0)
+    measured.case(0, 300, "dynamic").add("preview", 1.04, calls=0)
+    assert " | 1.04 1.04x | " in row(measured, "dynamic")
 
-    monkeypatch.setattr("benchmark.run._Round", RoundOfAMinute)
-    monkeypatch.setattr("benchmark.run._import_ms", lambda _: (0, 0))
-    clock = SimpleNamespace(monotonic=lambda: 60 * len(rounds))
-    monkeypatch.setattr("benchmark.run.time", clock)
-    plan = [
-        Group(10, (Side("floor"), Side("naive", rounds=1)), rounds=3),
-        Group(20, (Side("set"),), rounds=2),
-    ]
-    server: Any = None
-    run_plan(plan, server, Results({}), repeat_seconds=200)
-    assert rounds == [(10, ["floor", "naive"]), (20, ["set"]), (10, ["floor"]), (10, ["floor"])]
+
+def test_a_set_is_compared_with_its_own_floor_where_there_is_one(measured: Results) -> None:
+    measured.case(0, 300, "set").add("up", 1.3, calls=302)
+    assert " | 1.30 | " in row(measured, "set")
+    measured.case(0, 300, "floor_set").add("up", 0.5, calls=0)
+    assert " | 1.30 1.30x | " in row(measured, "set")
 
 
 # What is published
@@ -86,30 +104,29 @@ def published() -> Results:
     return Results.from_json((PUBLISHED / "results.json").read_text("utf-8"))
 
 
-@pytest.fixture
-def guide() -> str:
-    return (ROOT / "docs" / "performance.md").read_text("utf-8")
+def test_the_published_table_and_plots_are_what_was_measured(
+    published: Results, tmp_path: Path
+) -> None:
+    assert (PUBLISHED / "results.md").read_text("utf-8") == published.to_markdown()
+    write_plots(published, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    for plot in tmp_path.iterdir():
+        assert (PUBLISHED / plot.name).read_text("utf-8") == plot.read_text("utf-8")
 
 
-def test_the_report_is_of_what_was_measured(published: Results) -> None:
-    assert (PUBLISHED / "results.md").read_text("utf-8") == report(published)
+def test_the_published_results_are_small() -> None:
+    assert sum(file.stat().st_size for file in PUBLISHED.iterdir()) < 60_000
 
 
-def test_the_table_of_the_guide_is_what_was_measured(published: Results, guide: str) -> None:
+def test_the_table_of_the_guide_is_what_was_measured(published: Results) -> None:
+    guide = (ROOT / "docs" / "performance.md").read_text("utf-8")
     rows = re.findall(r"^\| ([\d,]+) \| (.+) \|$", guide, re.MULTILINE)
     assert [row[0] for row in rows] == ["10", "100", "300", "1,000", "10,000"]
     for count, cells in rows:
         sides = ("floor", "naive", "dynamic", "plugin", "set")
         for side, cell in zip(sides, cells.split(" | "), strict=True):
-            seconds = published.seconds(side, int(count.replace(",", "")), "up")
+            seconds = published.seconds(0, int(count.replace(",", "")), side, "up")
             if seconds is None:
                 assert cell == "not measured"
             else:
                 assert cell == (f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}")
-
-
-def test_each_missed_target_is_explained(published: Results, guide: str) -> None:
-    text = " ".join(guide.split())
-    missed = [each for each in targets(published) if not each.is_met]
-    assert [each for each in missed if f"**{each.work}** ({each.figure}" not in text] == []
-    assert text.count(", to reach ") == len(missed)

@@ -98,13 +98,13 @@ def test_a_stack_that_cannot_be_read_is_one_sentence_with_pulumis_words(
     run: Run, stack: Stack, tmp_path: Path, simulator: Simulator
 ) -> None:
     assert run("vms", "--stack", "program/none", fails=1)[1] == (
-        "vmbackup: The configuration of the stack program/none cannot be read: pulumi says “no "
-        "stack named 'none' found”. Check the folder and the stack, and that you are logged in to "
+        'vmbackup: The configuration of the stack program/none cannot be read: pulumi says "no '
+        "stack named 'none' found\". Check the folder and the stack, and that you are logged in to "
         "its backend.\n"
     )
     (tmp_path / "elsewhere").mkdir()
     _, said = run("vms", "--stack", "elsewhere/test", fails=1)
-    assert "pulumi says “no Pulumi.yaml project file found" in said
+    assert 'pulumi says "no Pulumi.yaml project file found' in said
     del stack.environment["PULUMI_CONFIG_PASSPHRASE"]
     printed, _ = run("doctor", "--stack", "program/test", fails=1)
     assert printed.startswith("failed settings     they cannot be used\n")

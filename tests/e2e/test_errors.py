@@ -72,11 +72,11 @@ def test_each_error_is_a_sentence_and_holds_up_nothing_else(
         return sorted(found)
 
     assert could_not_assign(NOWHERE, NAS01) == [
-        "the server says “InvalidParameter / The virtual machine was not found”. VM Backup "
-        "manages no VM of this ref: check it, and add the VM to VM Backup."
+        'the server says "InvalidParameter / The virtual machine was not found". VM Backup '
+        "manages no VM with this ref: check the ref, or add the VM to VM Backup."
     ]
     assert could_not_assign(SQL01, NOWHERE) == [
-        "the server says “InvalidParameter / The backup location was not found”. The VM has no "
+        'the server says "InvalidParameter / The backup location was not found". The VM has no '
         "backup location at present. This server has no such backup location; it has "
         r"\\NAS01\VMBackups (e52edf12-a762-4602-a6d7-bc2386321b84), "
         r"E:\VMBackups (76b67451-80b6-4386-969c-803601a5ba50), "
@@ -85,16 +85,16 @@ def test_each_error_is_a_sentence_and_holds_up_nothing_else(
     ]
     stopped, unset, refused = could_not_assign(SQL01, NAS01)
     assert stopped.startswith(
-        f"No VM Backup API answers at {nobody}: start the Windows service “VM Backup "
-        "API Service” there (before V9.1 it is off by default), and check vmbackup:"
+        f'No VM Backup API answers at {nobody}: start the Windows service "VM Backup '
+        'API Service" there (before V9.1 it is off by default). The API '
     )
     assert unset == (
-        "No username for VM Backup at connection 'unset' is known: set VMBACKUP_UNSET_USERNAME or "
+        "No username for VM Backup at connection 'unset' is known. Set VMBACKUP_UNSET_USERNAME or "
         "run `pulumi config set --path vmbackup:connections.unset.username`."
     )
     assert refused.startswith(
         "VM Backup refused the login of CONTOSO\\Administrator to LOCALHOST:36014: the server "
-        "says “LoginFailed / The user name or password is incorrect”. Check vmbackup:"
+        'says "LoginFailed / The user name or password is incorrect". Check vmbackup:'
     )
     assert len(errors(output)) == 5
     assert "wrong-one" not in output
@@ -112,7 +112,7 @@ def test_a_typo_in_an_id_and_a_password_in_plain_text_are_told_at_preview(
     assert (
         "resource 'sql01': property vm_ref value {SQL01} has a problem: 'SQL01' is not a" in error
     )
-    assert "Use get_virtual_machine(name=…), or a VM's ref as `vmbackup vms` shows it." in error
+    assert "Use get_virtual_machine(name=...), or the ref that `vmbackup vms` shows." in error
     assert "`pulumi config set --secret vmbackup:password`" in output
     assert "Traceback" not in output
     assert not simulator.calls

@@ -17,7 +17,7 @@ from e2e.stack import MakeStack, Stack
 from e2e.test_guides import run
 from sample import FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
-from pulumi_vmbackup.inventory import read_inventory
+from pulumi_vmbackup.inventory import read_snapshot
 from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
 ROOT = Path(__file__).parents[2]
@@ -184,7 +184,7 @@ def test_the_workflow_comments_the_plan_without_the_server_and_also_when_it_fail
     assert sorted(json.loads(path) for path in paths) == PLAN
     assert re.search(
         r"warning: This preview takes VMs and backup locations from the inventory file "
-        r"inventory\.json, which is \d+ days old, since no credentials are configured\.\n",
+        r"inventory\.json, which is \d+ days old, because no credentials are configured\.\n",
         without,
     )
     program = stack.folder / "__main__.py"
@@ -195,7 +195,7 @@ def test_the_workflow_comments_the_plan_without_the_server_and_also_when_it_fail
 
 def test_the_snapshot_of_the_example_is_one_of_the_simulator() -> None:
     file = ROOT / "examples" / "pull-request-preview" / "inventory.json"
-    snapshot = read_inventory(file)
+    snapshot = read_snapshot(file)
     assert snapshot.dump() == file.read_text("utf-8")
     sample = Inventory.sample()
     assert {vm.ref for vm in snapshot.virtual_machines} == set(sample.virtual_machines)
@@ -241,10 +241,14 @@ def test_the_quickstart_works_from_a_path_with_spaces_and_cleans_up(copy: Path) 
     assert [step[:6] for step in steps] == [f"=== {number}." for number in range(1, len(steps) + 1)]
     held = [part.splitlines()[1:] for part in done.stdout.split("=== ") if "server" in part[:60]]
     before_up, after_up = ([line.split() for line in lines] for lines in held[:2])
-    assert ["SQL01", "-"] in before_up
-    assert ["SQL01", r"\\OFFSITE01\VMBackups"] in after_up
+    assert ["SQL01", "HV-01", "none", "none", "Success"] in before_up
+    assert ["SQL01", "HV-01", "-", r"\\OFFSITE01\VMBackups", "Success"] in after_up
     assert "+-3 to replace" in done.stdout  # the preview of the changed program
     assert "- 1 deleted" in done.stdout  # the refresh
+    assert "warning" not in done.stdout
+    assert "@ " not in done.stdout  # which begins Pulumi's dots of progress
+    *_, what_next = done.stdout.partition("\nDone. What to do next, ")
+    assert "vmbackup doctor --username Administrator\n" in what_next
 
 
 def test_a_failing_quickstart_says_which_step_failed_and_cleans_up(copy: Path) -> None:

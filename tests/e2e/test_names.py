@@ -12,7 +12,7 @@ from e2e.stack import MakeStack, Stack
 from sample import DC01, DISK_E, EXCH01, FILE01, OFFSITE01, PASSWORD, SQL01
 
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.inventory import Inventory
+from pulumi_vmbackup.inventory import Snapshot
 from pulumi_vmbackup.models import KINDS, Assignment
 from pulumi_vmbackup.simulator import Simulator, serve
 
@@ -55,7 +55,7 @@ def inventory_file(client: Client, tmp_path: Path) -> Path:
     """A snapshot that was taken three days ago."""
     vms = client.virtual_machines()
     file = tmp_path / "inventory.json"
-    inventory = Inventory(
+    inventory = Snapshot(
         virtual_machines=tuple(vms),
         backup_locations=tuple(each for kind in KINDS for each in client.backup_locations(kind)),
         assignments=(Assignment(DC01, DISK_E),),
@@ -116,7 +116,7 @@ def test_a_preview_without_credentials_reads_the_inventory_file_and_says_so(
     assert planned(output) == sorted(PLAN)
     assert (
         f"warning: This preview takes VMs and backup locations from the inventory file "
-        f"{inventory_file}, which is 3 days old, since no credentials are configured.\n" in output
+        f"{inventory_file}, which is 3 days old, because no credentials are configured.\n" in output
     )
     assert simulator.calls == []
 
@@ -130,7 +130,7 @@ def test_a_preview_of_a_stopped_server_reads_the_file_and_an_update_never_does(
     stack.program(PROGRAM)
     output = stack.pulumi("preview", "--diff")
     assert planned(output) == sorted(PLAN)
-    assert f"since the server cannot be asked: No VM Backup API answers at {stopped}" in output
+    assert f"because the server cannot be asked: No VM Backup API answers at {stopped}" in output
     assert "error: Could not list the backup locations: No VM Backup API answers" in stack.up(
         fails=True
     )

@@ -158,8 +158,8 @@ def test_what_failed_of_a_large_set_is_all_that_the_next_run_sends(
     output = stack.up(fails=True)
     assert re.search(r"\d+ of 50 assigned", output)  # its progress
     assert (
-        f"Could not assign 1 of 50: {NOWHERE} to {OFFSITE01}: the server says “InvalidParameter / "
-        "The virtual machine was not found”." in output
+        f'Could not assign 1 of 50: {NOWHERE} to {OFFSITE01}: the server says "InvalidParameter / '
+        'The virtual machine was not found".' in output
     )
     assert "Traceback" not in output
     assert len(assigned(simulator)) == 49
@@ -274,8 +274,8 @@ def test_an_error_is_a_sentence_without_a_traceback(stack: Stack, simulator: Sim
     output = stack.up(fails=True)
     assert errors(output) == [
         f"Could not assign VM {NOWHERE} to backup location {NAS01}: the server says "
-        "“InvalidParameter / The virtual machine was not found”. VM Backup manages no VM of this "
-        "ref: check it, and add the VM to VM Backup."
+        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM with '
+        "this ref: check the ref, or add the VM to VM Backup."
     ]
     assert "Traceback" not in output
     assert not simulator.sessions

@@ -15,7 +15,6 @@ import requests
 from e2e.stack import MakeStack
 
 import pulumi_vmbackup
-from pulumi_vmbackup.settings import SECRET_SETTINGS, SETTINGS, environment_variable
 from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -123,13 +122,6 @@ def test_the_simulator_is_changed_by_the_requests_that_the_readme_shows() -> Non
     assert changed.status_code == 200, changed.text
     assert simulator.console_connected
     assert not simulator.faults
-
-
-def test_each_setting_stands_in_the_table_with_its_variable() -> None:
-    for key in SETTINGS:
-        secret = " (secret)" if key in SECRET_SETTINGS else ""
-        row = f"| `vmbackup:{key}`{secret} | `{environment_variable(key)}` | "
-        assert README.count(row) == 1, row
 
 
 @pytest.mark.parametrize("word", ["quickstart", "test", "check", "bench", "bench-quick"])

@@ -16,12 +16,11 @@ from sample import DC01, DISK_E, NAS01, SQL01
 from pulumi_vmbackup import BackupLocation, VirtualMachine
 from pulumi_vmbackup.catalog import Catalog
 from pulumi_vmbackup.plugin import functions, resources
-from pulumi_vmbackup.plugin.assignment import AssignmentHandler
-from pulumi_vmbackup.plugin.assignment_set import AssignmentSetHandler
 from pulumi_vmbackup.plugin.context import Context
-from pulumi_vmbackup.plugin.names import camel_case
 from pulumi_vmbackup.plugin.schema import schema
-from pulumi_vmbackup.settings import SECRET_SETTINGS, SETTINGS, Settings
+from pulumi_vmbackup.plugin.set_handler import SetHandler
+from pulumi_vmbackup.plugin.single_handler import SingleHandler
+from pulumi_vmbackup.settings import SECRET_SETTINGS, SETTINGS, Settings, camel_case
 from pulumi_vmbackup.simulator import Simulator
 
 SCHEMA: dict[str, Any] = json.loads(schema())
@@ -32,7 +31,7 @@ def context(settings: Settings) -> Iterator[Context]:
     context = Context([])
     context.configure(lambda: settings)
     yield context
-    context.server.client.close()
+    context.end()
 
 
 def assert_fits(value: object, of: dict[str, Any], where: str = "it") -> None:
@@ -119,7 +118,7 @@ def test_an_assignment_answers_what_the_schema_says(context: Context) -> None:
     resource = SCHEMA["resources"][ASSIGNMENT]
     inputs = {"vmRef": SQL01, "backupLocationId": NAS01}
     assert {*resource["inputProperties"]} == {*resource["requiredInputs"]} == inputs.keys()
-    _, outputs = AssignmentHandler(context).create("urn", inputs)
+    _, outputs = SingleHandler(context).create("urn", inputs)
     assert outputs.keys() == resource["properties"].keys()
     assert_fits(outputs, {"type": "object", **resource})
 
@@ -130,12 +129,12 @@ def test_a_set_answers_what_the_schema_says(
     resource = SCHEMA["resources"][SET]
     inputs = a_set(True, SQL01=entry(SQL01, NAS=NAS01))
     assert_fits(inputs, {"type": "object", "properties": resource["inputProperties"]})
-    _, outputs = AssignmentSetHandler(context).create("a::b::it", inputs)
+    _, outputs = SetHandler(context).create("a::b::it", inputs)
     simulator.inventory.assignments[SQL01, DISK_E] = None
     other = Context([])  # each lists the locations of a VM once
     other.configure(lambda: settings)
-    found = AssignmentSetHandler(other).read("it", inputs, outputs)
-    other.server.client.close()
+    found = SetHandler(other).read("it", inputs, outputs)
+    other.end()
     assert found
     assert found.outputs.keys() == resource["properties"].keys()
     assert_fits(found.outputs, {"type": "object", **resource})
@@ -156,9 +155,9 @@ def test_a_function_takes_and_answers_what_the_schema_says(
     function = SCHEMA["functions"][f"vmbackup:index:{name}"]
     assert function["inputs"]["properties"].keys() == arguments.keys()
     assert_fits(arguments, function["inputs"])
-    catalog = Catalog(settings, may_read_snapshot=False, warn=print)
+    catalog = Catalog(settings)
     assert_fits(functions.call(name, arguments, catalog), function["outputs"])
 
 
 def test_there_is_no_other_function() -> None:
-    assert {*SCHEMA["functions"]} == {f"vmbackup:index:{name}" for name in functions._ARGUMENTS}
+    assert {*SCHEMA["functions"]} == {f"vmbackup:index:{name}" for name in functions.ARGUMENTS}

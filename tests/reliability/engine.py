@@ -15,7 +15,7 @@ import pytest
 import requests
 from pulumi.dynamic import Config, ConfigureRequest
 
-from pulumi_vmbackup import assignment, at_exit, redaction
+from pulumi_vmbackup import assignment, transport
 from pulumi_vmbackup.assignment import VmBackupLocationAssignmentProvider
 
 
@@ -178,32 +178,17 @@ class Engine:
         config = {f"vmbackup:{key}": text for key, text in self.config.items()}
         provider.configure(ConfigureRequest(Config(config, "backup")))
         try:
-            try:
-                yield provider
-            finally:
-                for lifecycle in assignment._lifecycles.values():
-                    lifecycle._client.close()
+            yield provider
         finally:
-            _forget_process()
+            try:
+                assignment.process.end()  # of one that is killed, nothing is sent any more
+            finally:
+                transport.forget_secrets()
 
 
 def _sent(properties: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Properties as they arrive at the other side, where None is the same as nothing."""
     return {key: value for key, value in (properties or {}).items() if value is not None}
-
-
-def _forget_process() -> None:
-    """Leave nothing of a process behind in this one; what it told the server stays."""
-    for lifecycle in assignment._lifecycles.values():
-        client = lifecycle._client
-        with client._condition:
-            client._token = None
-            client._condition.notify_all()  # for the thread that ends idle sessions
-        at_exit.unregister(client.close)
-        client._http.close()
-    assignment._lifecycles.clear()
-    assignment._declared.clear()
-    redaction._redactor.__init__()  # type: ignore[misc]
 
 
 class Killed(BaseException):  # nothing of the package may take it for an error
@@ -245,3 +230,37 @@ class Kill:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(requests.adapters.HTTPAdapter, "send", send_or_die)
             yield self
+
+
+@dataclass
+class NotSent:
+    """HTTP exchanges for which no connection can be made.
+
+    Attributes:
+        skip: how many exchanges go well before.
+        times: how many fail then; None for all.
+        hits: how many have failed so far.
+    """
+
+    skip: int
+    times: int | None
+    hits: int = field(default=0, init=False)
+
+    @contextmanager
+    def armed(self) -> Iterator[None]:
+        """Fail within this block; below the package, in what sends its requests."""
+        send = requests.adapters.HTTPAdapter.send
+
+        def send_or_fail(
+            adapter: requests.adapters.HTTPAdapter, *args: Any, **kwargs: Any
+        ) -> requests.Response:
+            if self.skip:
+                self.skip -= 1
+            elif self.times is None or self.hits < self.times:
+                self.hits += 1
+                raise requests.ConnectTimeout
+            return send(adapter, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(requests.adapters.HTTPAdapter, "send", send_or_fail)
+            yield

@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 import pytest
 from reliability.engine import Killed, Pair
 
-from pulumi_vmbackup import at_exit, redaction
-from pulumi_vmbackup.plugin.assignment import AssignmentHandler
-from pulumi_vmbackup.plugin.assignment_set import AssignmentSetHandler
+from pulumi_vmbackup import transport
 from pulumi_vmbackup.plugin.context import Context
 from pulumi_vmbackup.plugin.handler import Handler, PartlyDoneError, Properties
-from pulumi_vmbackup.plugin.names import ASSIGNMENT, ASSIGNMENT_SET
+from pulumi_vmbackup.plugin.schema import ASSIGNMENT, ASSIGNMENT_SET
+from pulumi_vmbackup.plugin.set_handler import SetHandler
+from pulumi_vmbackup.plugin.single_handler import SingleHandler
 from pulumi_vmbackup.settings import read_settings
 
 _Answer = TypeVar("_Answer")
@@ -206,15 +206,8 @@ class PluginEngine:
             patch.setattr(threading, "excepthook", process.thread_died)
             try:
                 yield process
-            except Killed:
-                raise
-            except BaseException:
-                process.end()
-                raise
-            else:
-                process.end()
             finally:
-                process.forget()
+                process.end()
 
 
 def _declared_inputs(declared: Pair | Set) -> Properties:
@@ -240,8 +233,8 @@ class _Process:
         self._context = Context(arguments=[])
         self._context.configure(lambda: read_settings(config.get, {}))
         self._handlers: dict[str, Handler] = {
-            ASSIGNMENT: AssignmentHandler(self._context),
-            ASSIGNMENT_SET: AssignmentSetHandler(self._context),
+            ASSIGNMENT: SingleHandler(self._context),
+            ASSIGNMENT_SET: SetHandler(self._context),
         }
         self._ends: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
 
@@ -276,16 +269,8 @@ class _Process:
         self._ends.put((None, error))
 
     def end(self) -> None:
-        if self._context._server:
-            self._context._server.client.close()
-
-    def forget(self) -> None:
-        """Leave nothing of it behind in this process; what it told the server stays."""
-        if self._context._server:
-            client = self._context._server.client
-            with client._condition:
-                client._token = None
-                client._condition.notify_all()  # for the thread that ends idle sessions
-            at_exit.unregister(client.close)
-            client._http.close()
-        redaction._redactor.__init__()  # type: ignore[misc]
+        """End it; of one that is killed, nothing is sent any more."""
+        try:
+            self._context.end()
+        finally:
+            transport.forget_secrets()

@@ -1,14 +1,29 @@
-"""A simulated server that tells what was assigned at each moment."""
+"""A simulated server that tells what was assigned at each moment, and refuses calls on demand."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import json
+import time
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass, fields
 from typing import Any
 
 from reliability.engine import Pair
 from sample import PASSWORD
+from werkzeug.wrappers import Response
 
-from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator
+from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator
+
+
+@dataclass(eq=False)
+class Refusal(Fault):
+    """Calls of a ``WatchedSimulator`` that are answered with the API's refusal.
+
+    Attributes:
+        status: the answer's HTTP status: 500 is an error inside the server, which may pass.
+    """
+
+    status: int = 200
 
 
 class WatchedInventory(Inventory):
@@ -30,7 +45,7 @@ class WatchedSimulator(Simulator):
     def __init__(
         self,
         *,
-        assigned: set[Pair],
+        assigned: Set[Pair],
         behavior: Behavior | None = None,
         session_seconds: float = 300,
     ) -> None:
@@ -49,3 +64,22 @@ class WatchedSimulator(Simulator):
     def history(self) -> list[frozenset[Pair]]:
         """What was assigned after each change so far, oldest first."""
         return self.watched.history
+
+    def assign(self, assigned: Set[Pair]) -> None:
+        """Have other pairs assigned, as if people had done it long ago."""
+        self.inventory.assignments = dict.fromkeys(assigned)
+        time.sleep(self.behavior.lag_seconds)
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        refusals = [each for each in self.faults if isinstance(each, Refusal)]
+        hits = sum(each.hits for each in refusals)
+        started: list[Any] = []
+        answer = super().__call__(environ, lambda *arguments: started.extend(arguments))
+        if hits == sum(each.hits for each in refusals):
+            start_response(*started)
+            return answer
+        envelope = {"Success": False, "ErrorCode": "Refused", "ErrorMessage": "Not now"}
+        response = Response(json.dumps(envelope), refusals[0].status, mimetype="application/json")
+        return response(environ, start_response)

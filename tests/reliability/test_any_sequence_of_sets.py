@@ -13,6 +13,7 @@ from contextlib import ExitStack, nullcontext
 from itertools import pairwise
 from typing import ClassVar
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,12 +21,13 @@ from hypothesis.stateful import (
     invariant,
     rule,
 )
+from marks import only_full
 from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
 from reliability.sequences import run_sequences
 from reliability.server import WatchedSimulator
+from reliability.sweep import assert_are_sentences
 from reliability.test_any_sequence import RememberingFault, kills, pairs
-from reliability.test_plugin_sweep import assert_are_sentences
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -304,14 +306,15 @@ class AnySequenceOfSets(RuleBasedStateMachine):
             self.simulator.faults.clear()
 
 
+@pytest.mark.parametrize("sequences", [24, *only_full(SEQUENCES)])
 def test_any_sequence_of_sets_leaves_server_state_and_program_in_agreement(
-    record_property: Callable[[str, object], None],
+    sequences: int, record_property: Callable[[str, object], None]
 ) -> None:
     run_sequences(
         AnySequenceOfSets,
         AnySequenceOfSets.counts,
         record_property,
-        sequences=SEQUENCES,
+        sequences=sequences,
         steps=STEPS,
     )
     assert AnySequenceOfSets.counts["partly done runs"]

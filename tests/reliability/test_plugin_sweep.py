@@ -6,25 +6,26 @@ grows, moves, shrinks, becomes exclusive, drifts and gets another name.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, NamedTuple
 
 import pytest
+from marks import only_full
 from reliability.engine import Kill, Killed, Pair
-from reliability.plugin_engine import PluginEngine, Program, Resource, Set, declared_pairs, urn
+from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
 from reliability.server import WatchedSimulator
-from reliability.test_sweep import (
-    FAULTS,
-    MOST_CALLS_OF_A_FAULT,
-    MOST_LISTINGS,
+from reliability.sweep import (
+    ALSO_LOST,
+    LOST,
     ODD_SERVERS,
     ONE_SESSION,
-    name,
+    PASSES,
+    SESSION_OVER,
+    Failure,
+    Stack,
+    assert_are_sentences,
     settings_for,
     told,
 )
@@ -32,8 +33,8 @@ from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROT
 
 from pulumi_vmbackup import VmBackupError
 from pulumi_vmbackup.plugin.handler import PartlyDoneError
-from pulumi_vmbackup.plugin.names import ASSIGNMENT_SET
-from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Fault, serve
+from pulumi_vmbackup.plugin.schema import ASSIGNMENT_SET
+from pulumi_vmbackup.simulator import Behavior, serve
 
 # What people assigned by hand: to a VM of no set, to one of a single, and to one that becomes a
 # VM of an exclusive set.
@@ -128,34 +129,12 @@ RUNS = [
 CALLS = {"start": 7, "POST": 16, "GET": 23, "DELETE": 11, "end": 7}
 
 
-@dataclass(frozen=True)
-class Moment:
-    """What the state and the server hold between two runs."""
+class LifeStack(Stack):
+    """A stack of the plugin."""
 
-    state: list[Resource]
-    assigned: frozenset[Pair]
-
-
-@dataclass
-class Stack:
-    """A server, and a stack that is deployed to it."""
-
-    simulator: WatchedSimulator
     engine: PluginEngine
-
-    def moment(self) -> Moment:
-        return Moment(list(self.engine.state), self.simulator.assigned)
-
-    def go_back_to(self, moment: Moment) -> None:
-        """Have everything as it was, and none of the traces that faults leave."""
-        self.simulator.faults.clear()
-        self.simulator.sessions.clear()
-        self.engine.state = list(moment.state)
-        self.set_assigned(moment.assigned)
-
-    def set_assigned(self, assigned: frozenset[Pair]) -> None:
-        self.simulator.inventory.assignments = dict.fromkeys(assigned)
-        time.sleep(self.simulator.behavior.lag_seconds)
+    runs = RUNS
+    expected = CALLS
 
     def begin(self, run: Run) -> None:
         """Change what people change before a run, long after the one before."""
@@ -164,7 +143,7 @@ class Stack:
                 replace(each, outputs={**each.outputs, "assignedAt": LONG_AGO})
                 for each in self.engine.state
             ]
-            self.set_assigned(self.simulator.assigned ^ run.drift)
+            self.simulator.assign(self.simulator.assigned ^ run.drift)
 
     def run(self, run: Run) -> None:
         """Run a command, and see that it leaves what it must leave, also when it fails."""
@@ -200,7 +179,7 @@ class Stack:
 
 
 @contextmanager
-def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator[Stack]:
+def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator[LifeStack]:
     simulator = WatchedSimulator(assigned={*FOREIGN, STANDING, STRANGER}, behavior=behavior)
     lags = simulator.behavior.lag_seconds
     with serve(simulator) as base_url:
@@ -213,159 +192,72 @@ def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator
             "parallelRequests": "1",  # so that each exchange is the same one each time
             **settings,
         }
-        yield Stack(simulator, PluginEngine(config))
+        yield LifeStack(simulator, PluginEngine(config))
         simulator.faults.clear()
 
 
-class Case(NamedTuple):
-    """One exchange of the scenario, at which something is to go wrong.
-
-    Attributes:
-        run: the run that it belongs to.
-        before: what there is when that run begins.
-        exchange: how many exchanges of the run are before it.
-        same_before: how many of these are the same call.
-        call: ``"start"``, ``"end"`` or its method.
-        calls: how many exchanges the run has.
-        outcome: what the run leaves in the state when nothing goes wrong.
-    """
-
-    run: Run
-    before: Moment
-    exchange: int
-    same_before: int
-    call: str
-    calls: int
-    outcome: list[tuple[object, ...]]
-
-    def __str__(self) -> str:
-        return f"{self.run.name}, exchange {self.exchange}, {self.call}"
+# One failure
 
 
-def cases(stack: Stack) -> list[Case]:
-    """All exchanges, after the scenario went well once.
-
-    A run that ends with the same state and the same server as this one does is gone on from alike,
-    so what goes wrong in a run is followed to its end only.
-    """
-    found = []
-    simulator = stack.simulator
-    for run in RUNS:
-        before, calls_before = stack.moment(), len(simulator.calls)
-        with told(run.name):
-            stack.begin(run)
-            stack.run(run)
-            stack.assert_settled(run)
-        assert not simulator.sessions
-        calls = [
-            call.path.split("/")[4] if "/sessions/" in call.path else call.method
-            for call in simulator.calls[calls_before:]
-        ]
-        outcome = stack.outcome()
-        found += [
-            Case(run, before, exchange, calls[:exchange].count(call), call, len(calls), outcome)
-            for exchange, call in enumerate(calls)
-        ]
-    if simulator.behavior == Behavior():
-        assert Counter(case.call for case in found) == CALLS
-    return found
-
-
-# One fault
-
-
-def assert_one_fault_is_survived(
-    stack: Stack, case: Case, fault: Fault, *, in_order: bool = True
-) -> None:
-    simulator = stack.simulator
-    with told(str(case)):
-        stack.go_back_to(case.before)
-        stack.begin(case.run)
-        calls_before = len(simulator.calls)
-        simulator.faults.append(fault)
-        stack.run(case.run)
-        stack.assert_settled(case.run)
-        assert stack.outcome() == case.outcome
-        lags = bool(simulator.behavior.lag_seconds)
-        assert fault.hits == 1 or lags  # which listings are waited for is a matter of time
-        cost = len(simulator.calls) - calls_before - case.calls
-        if in_order:
-            # Nobody can end a session whose token was lost; the server does when it is idle.
-            is_lost = case.call == "start" and fault.acted and fault.kind != "session over"
-            assert len(simulator.sessions) == (is_lost and fault.hits)
-            assert cost <= MOST_CALLS_OF_A_FAULT + MOST_LISTINGS * lags
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=name)
-def test_one_fault_is_survived_by_singles_and_sets_wherever_it_hits(
-    fault: tuple[Any, bool],
-) -> None:
-    kind, acted = fault
-    with make_stack(**settings_for(kind)) as stack:
-        met = set()
-        for case in cases(stack):
-            if kind == "stall" and (case.call, case.run.after == {}) in met:
-                continue  # each takes a while
-            met.add((case.call, case.run.after == {}))
-            a_fault = Fault(kind, skip=case.exchange, acted=acted)
-            assert_one_fault_is_survived(stack, case, a_fault)
+@pytest.mark.parametrize("failure", [*PASSES, *only_full(*ALSO_LOST)], ids=str)
+def test_one_failure_is_survived_by_singles_and_sets_wherever_it_hits(failure: Failure) -> None:
+    with make_stack(**settings_for(failure)) as stack:
+        for case in stack.cases():
+            stack.survive(case, failure)
 
 
 @pytest.mark.parametrize(
     "server", [each for each in ODD_SERVERS if ODD_SERVERS[each] != ONE_SESSION]
 )
-@pytest.mark.parametrize("acted", [True, False], ids=["acted", "not acted"])
-def test_one_fault_is_survived_by_singles_and_sets_also_on(server: str, acted: bool) -> None:
+@pytest.mark.parametrize("failure", LOST, ids=str)
+def test_one_lost_answer_is_survived_by_singles_and_sets_also_on(
+    server: str, failure: Failure
+) -> None:
     behavior = ODD_SERVERS[server]
     with make_stack(replace(behavior, lag_seconds=behavior.lag_seconds / 2)) as stack:
-        for case in cases(stack):
-            fault = Fault("reset", skip=case.exchange, acted=acted)
-            assert_one_fault_is_survived(stack, case, fault)
+        for case in stack.cases():
+            stack.survive(case, failure)
 
 
-@pytest.mark.parametrize("acted", [True, False], ids=["acted", "not acted"])
-def test_one_fault_is_survived_by_sets_that_send_several_requests_at_a_time(acted: bool) -> None:
-    with make_stack(parallelRequests="4") as stack:
-        for case in cases(stack):
-            fault = Fault("reset", skip=case.exchange, acted=acted)
-            assert_one_fault_is_survived(stack, case, fault, in_order=False)
-
-
-# Faults that last
-
-
-def assert_are_sentences(error: Exception) -> None:
-    text = str(error)
-    assert text.startswith("Could not ")
-    assert text.endswith(".")
-    assert text.isprintable()
-    assert PASSWORD not in text
-    assert TOKEN_PREFIX not in text
-
-
-@pytest.mark.parametrize("fault", [("reset", True), ("error", False)], ids=name)
-def test_a_fault_that_lasts_fails_a_run_with_sentences_and_the_next_run_makes_up_for_it(
-    fault: tuple[Any, bool],
+@pytest.mark.parametrize("failure", LOST, ids=str)
+def test_one_lost_answer_is_survived_by_sets_that_send_several_requests_at_a_time(
+    failure: Failure,
 ) -> None:
-    kind, acted = fault
+    with make_stack(parallelRequests="4") as stack:
+        for case in stack.cases():
+            stack.survive(case, failure, in_order=False)
+
+
+# Failures that last
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [*LOST, Failure("refused"), *only_full(Failure("error"), SESSION_OVER)],
+    ids=str,
+)
+def test_a_failure_that_lasts_fails_a_run_with_sentences_and_the_next_run_makes_up_for_it(
+    failure: Failure,
+) -> None:
     partly_done = 0
     with make_stack() as stack:
-        for case, call in product(cases(stack), ("", "POST /vms", "DELETE")):
+        for case, call in product(stack.cases(), ("", "POST /vms", "DELETE")):
             if not call.startswith(case.call) and call:
                 continue
-            with told(f"{case}, {call or 'all calls'} from there on"):
-                stack.go_back_to(case.before)
-                stack.begin(case.run)
+            with told(f"{failure} of {call or 'all calls'} from {case} on"):
+                stack.begin_case(case)
                 skip = case.same_before if call else case.exchange
-                lasting = Fault(kind, call, skip=skip, times=None, acted=acted)
-                stack.simulator.faults.append(lasting)
+                lasting = failure.mishap(call, skip=skip, times=None)
+                is_failed = False
                 try:
-                    stack.run(case.run)
+                    with stack.meeting(lasting):
+                        stack.run(case.run)
                 except (VmBackupError, PartlyDoneError) as error:
                     assert_are_sentences(error)
-                    assert lasting.hits
                     partly_done += isinstance(error, PartlyDoneError)
-                    stack.simulator.faults.clear()
+                    is_failed = True
+                assert lasting.hits
+                if is_failed:
                     stack.run(case.run)
                 else:
                     # What is done all the same is found out where listings are answered.
@@ -386,22 +278,8 @@ def of_sets(outcome: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("acted", [True, False], ids=["acted", "not acted"])
 def test_after_a_kill_wherever_it_hits_the_next_run_goes_on(acted: bool) -> None:
     with make_stack() as stack:
-        for case in cases(stack):
-            with told(f"killed at {case}"):
-                stack.go_back_to(case.before)
-                stack.begin(case.run)
-                kill = Kill(skip=case.exchange, acted=acted)
-                with kill.armed(), suppress(Killed):
-                    stack.run(case.run)
-                assert kill.hits == 1
-                # The one of the dead process.
-                ended = case.call == "end" and acted
-                sessions = int((case.call != "start" or acted) and not ended)
-                assert len(stack.simulator.sessions) == sessions
-                stack.run(case.run)
-                stack.assert_settled(case.run)
-                assert stack.outcome() == case.outcome
-                assert len(stack.simulator.sessions) == sessions
+        for case in stack.cases():
+            stack.survive_a_kill(case, Kill(skip=case.exchange, acted=acted))
 
 
 def of_sql01(**locations: str) -> Set:

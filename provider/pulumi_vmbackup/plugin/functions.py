@@ -1,4 +1,4 @@
-"""The functions of the package: what the look-ups of Python programs do, for all languages."""
+"""The functions of the package: the lookups, for all languages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from ..catalog import Catalog
 from ..errors import ArgumentError
 from ..models import BackupLocation, VirtualMachine
+from ..settings import camel_case
 from .handler import Properties, camel_case_keys
 
-_ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
+ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
     "getVirtualMachines": {"configured": ("configured", bool)},
     "getVirtualMachine": {"name": ("name", str), "host": ("host", str), "ref": ("ref", str)},
     "getBackupLocations": {
@@ -23,28 +24,30 @@ _ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
     "getBackupLocation": {"path": ("path", str), "id": ("id", str), "kind": ("kind", str)},
 }
 
+_TYPES = {str: "string", bool: "boolean"}
+
 
 def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Properties:
-    """Answer a function of the package.
+    """Run a function of the package.
 
     Args:
         name: the last part of its token, such as ``getVirtualMachine``.
         arguments: as in the schema.
-        catalog: what to look things up in.
+        catalog: the catalog to search.
 
     Raises:
-        ArgumentError: there is no such function, or the arguments ask for nothing that there is.
-        VmBackupError: a setting is wrong, or the server refused or did not answer.
+        ArgumentError: there is no such function, or nothing matches the arguments.
+        VmBackupError: a setting is wrong, or the server refuses or does not answer.
     """
-    if name not in _ARGUMENTS:
-        raise ArgumentError(f"There is no function {name!r}: use {', '.join(_ARGUMENTS)}.")
-    known = _ARGUMENTS[name]
+    if name not in ARGUMENTS:
+        raise ArgumentError(f"There is no function {name!r}: use {', '.join(ARGUMENTS)}.")
+    known = ARGUMENTS[name]
     given: dict[str, Any] = {}
     for key, value in arguments.items():
         if value is None:
             continue
         if key not in known or not isinstance(value, known[key][1]):
-            names = ", ".join(f"{each} ({kind.__name__})" for each, (_, kind) in known.items())
+            names = ", ".join(f"{each} ({_TYPES[kind]})" for each, (_, kind) in known.items())
             raise ArgumentError(f"{key} of {name} is {value!r}: it takes {names}.")
         given[known[key][0]] = value
     answers: dict[str, Callable[[], Properties]] = {
@@ -57,7 +60,12 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
         },
         "getBackupLocation": lambda: _location(catalog.get_backup_location(**given)),
     }
-    return answers[name]()
+    try:
+        return answers[name]()
+    except ArgumentError as error:
+        if error.argument:
+            raise error.reworded(f"{camel_case(error.argument)} of {name}: {error}") from None
+        raise
 
 
 def _vm(vm: VirtualMachine) -> Properties:

@@ -3,83 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from inspect import isawaitable
+from functools import partial
+from inspect import Parameter, Signature, isawaitable, signature
 from typing import Any, TypeGuard
 
 import pulumi
 
 from ..errors import ArgumentError
-from ..labels import location_labels, vm_labels
-from ..models import BackupLocation, VirtualMachine, assignable, normalize_guid
-from ..outputs import AssignmentOutputs
-from ..program import shown_without_traceback
-from .names import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, camel_case
+from ..models import ID_HINTS, BackupLocation, VirtualMachine, assignable, normalize_guid
+from ..names import location_labels, vm_labels
+from ..program import (
+    AssignmentOutputs,
+    refuse_other_connection,
+    refuse_swapped,
+    shown_without_traceback,
+)
+from ..settings import SETTINGS, camel_case, did_you_mean
+from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
 
 Assignments = Mapping[
     VirtualMachine | str, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]
 ]
-"""VMs, as get_virtual_machine() gives them or as refs, each with its backup locations, as
-get_backup_location() gives them or as ids."""
+"""VMs with their backup locations. A VM is a VirtualMachine or its ref; a location is a
+BackupLocation or its id."""
 
 
 class Provider(pulumi.ProviderResource):
-    """The way to one VM Backup server, for programs that have several.
-
-    Each argument is a setting, as in the README's table; what is left out is taken from the stack's
-    configuration (``vmbackup:…``), then from the environment (``VMBACKUP_…``). The password and the
-    session token are kept as secrets. Another value replaces no resource.
+    """The settings of one VM Backup server, for programs that use several servers.
 
     Args:
         name: the resource's name in the program.
         opts: the options of any Pulumi resource.
+        settings: the settings of the README's table by their names in Python, such as
+            ``base_url=``; they may be outputs. A setting that is left out comes from the stack
+            configuration (``vmbackup:...``), else from the environment (``VMBACKUP_...``). The
+            password and the session token are kept as secrets. A changed value replaces no
+            resource.
+
+    Raises:
+        TypeError: there is no such setting.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        api_version: pulumi.Input[str] | None = None,
-        base_url: pulumi.Input[str] | None = None,
-        username: pulumi.Input[str] | None = None,
-        password: pulumi.Input[str] | None = None,
-        domain: pulumi.Input[str] | None = None,
-        session_token: pulumi.Input[str] | None = None,
-        server_address: pulumi.Input[str] | None = None,
-        server_port: pulumi.Input[int] | None = None,
-        ca_file: pulumi.Input[str] | None = None,
-        host_header: pulumi.Input[str] | None = None,
-        timeout_seconds: pulumi.Input[float] | None = None,
-        session_wait_seconds: pulumi.Input[float] | None = None,
-        settle_seconds: pulumi.Input[float] | None = None,
-        parallel_requests: pulumi.Input[int] | None = None,
-        inventory_file: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
+        **settings: pulumi.Input[str] | pulumi.Input[int] | pulumi.Input[float] | None,
     ) -> None:
-        inputs = {
-            "apiVersion": api_version,
-            "baseUrl": base_url,
-            "username": username,
-            "password": None if password is None else pulumi.Output.secret(password),
-            "domain": domain,
-            "sessionToken": None if session_token is None else pulumi.Output.secret(session_token),
-            "serverAddress": server_address,
-            "serverPort": server_port,
-            "caFile": ca_file,
-            "hostHeader": host_header,
-            "timeoutSeconds": timeout_seconds,
-            "sessionWaitSeconds": session_wait_seconds,
-            "settleSeconds": settle_seconds,
-            "parallelRequests": parallel_requests,
-            "inventoryFile": inventory_file,
-        }
+        by_name = {setting.name: setting for setting in SETTINGS.values()}
+        for given in settings:
+            if given not in by_name:
+                raise TypeError(
+                    f"{given!r} is not a setting of vmbackup: use {did_you_mean(given, by_name)}."
+                )
+        inputs: dict[str, Any] = {}
+        for setting in SETTINGS.values():
+            value = settings.get(setting.name)
+            is_given_secret = setting.is_secret and value is not None
+            inputs[setting.key] = pulumi.Output.secret(value) if is_given_secret else value
         super().__init__(PACKAGE, name, inputs, _of_this_version(opts))
+
+
+# For help() and editors that run the module: one argument per setting.
+_ARGUMENTS = [
+    Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in SETTINGS.values()
+]
+_name, _opts = (signature(Provider).parameters[each] for each in ("name", "opts"))
+Provider.__signature__ = Signature([_name, *_ARGUMENTS, _opts])  # type: ignore[attr-defined]
 
 
 class _Resource(pulumi.CustomResource):
     def _output(self, name: str) -> pulumi.Output[Any]:
-        """An output by the name that it has in Python.
+        """An output by its Python name.
 
-        Pulumi's own getters would translate all keys of a map too, and so the names of VMs.
+        Pulumi's own getters would also translate the keys of maps, and so the names of VMs.
         """
         output: pulumi.Output[Any] = self.__dict__[camel_case(name)]
         return output
@@ -92,14 +90,15 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
 
     Args:
         name: the resource's name in the program.
-        vm_ref: the VM, as get_virtual_machine() gives it, or its AltaroVirtualMachineRef, a GUID in
+        vm_ref: the VM that get_virtual_machine() returns, or its AltaroVirtualMachineRef, a GUID in
             any case, with or without braces.
-        backup_location_id: the location, as get_backup_location() gives it, or its
-            BackupLocationId, a GUID likewise.
+        backup_location_id: the location that get_backup_location() returns, or its
+            BackupLocationId, a GUID in the same forms.
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: the VM is not configured in VM Backup.
+        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, or one was
+            looked up over another connection.
     """
 
     def __init__(
@@ -110,9 +109,12 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
         backup_location_id: pulumi.Input[str | BackupLocation],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        has_provider = _has_provider(opts)
         inputs = {
-            "vmRef": _apply(vm_ref, _vm_ref),
-            "backupLocationId": _apply(backup_location_id, _location_id),
+            "vmRef": _apply(vm_ref, partial(_vm_ref, has_provider=has_provider)),
+            "backupLocationId": _apply(
+                backup_location_id, partial(_location_id, has_provider=has_provider)
+            ),
             **dict.fromkeys(("vmName", "locationPath", "kind", "assignedAt")),
         }
         super().__init__(ASSIGNMENT, name, inputs, _of_this_version(opts))
@@ -121,19 +123,19 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
 class VmBackupLocationAssignmentSet(_Resource):
     """Assigns many virtual machines to backup locations, as one resource.
 
-    What is new is assigned before anything is taken back. Deleting it takes back its own
-    assignments only. Its VMs and locations are named in previews by what they are called at the
-    time; the ids decide.
+    An update first assigns what is new, and then un-assigns the rest. Delete un-assigns only its
+    own assignments. Previews show the present names of VMs and locations; the ids decide.
 
     Args:
         name: the resource's name in the program.
-        assignments: the VMs, each with its backup locations, any of which may be outputs.
-        exclusive: whether the listed VMs have no other backup locations: others are un-assigned.
-            A preview warns of those that it finds.
+        assignments: the VMs with their backup locations; the locations may be outputs.
+        exclusive: whether to un-assign all other backup locations of the listed VMs. A preview
+            warns of those that it finds.
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: a VM is given twice, or is not configured in VM Backup.
+        ArgumentError: a VM is given twice or is not configured in VM Backup, or a VM or location
+            was looked up over another connection.
     """
 
     @property
@@ -143,20 +145,20 @@ class VmBackupLocationAssignmentSet(_Resource):
 
     @property
     def exclusive(self) -> pulumi.Output[bool]:
-        """Whether the listed VMs have no other backup locations."""
+        """Whether all other backup locations of the listed VMs are un-assigned."""
         return self._output("exclusive")
 
     @property
     def other_assignments(self) -> pulumi.Output[dict[str, Any] | None]:
-        """What the VMs of an exclusive set have besides, as the last refresh found it.
+        """Other assignments of the VMs of an exclusive set, found by the last refresh.
 
-        In the form of ``assignments``; None when there is nothing. The next update un-assigns it.
+        In the form of ``assignments``; None if there are none. The next update un-assigns them.
         """
         return self._output("other_assignments")
 
     @property
     def assigned_at(self) -> pulumi.Output[str | None]:
-        """When Pulumi last assigned something of it, as ISO 8601 in UTC; None when it never did."""
+        """When Pulumi last assigned a part of it, as ISO 8601 in UTC; None if it never did."""
         return self._output("assigned_at")
 
     def __init__(
@@ -168,7 +170,10 @@ class VmBackupLocationAssignmentSet(_Resource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         inputs = {
-            "assignments": _apply(_with_outputs_known(assignments), _labelled),
+            "assignments": _apply(
+                _with_outputs_known(assignments),
+                partial(_labelled, has_provider=_has_provider(opts)),
+            ),
             "exclusive": exclusive,
             **dict.fromkeys(("otherAssignments", "assignedAt")),
         }
@@ -183,7 +188,7 @@ def _of_this_version(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOpti
 
 
 def _apply(value: Any, function: Callable[[Any], Any]) -> Any:
-    """What a function makes of an argument, which may be an output."""
+    """The result of a function for an argument, which may be an output."""
     if isinstance(value, pulumi.Output):
         return value.apply(function)
     if isawaitable(value):
@@ -193,7 +198,7 @@ def _apply(value: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def _with_outputs_known(assignments: Any) -> Any:
-    """The assignments, as an output where locations are outputs."""
+    """The assignments; as one output if locations are outputs."""
     if not isinstance(assignments, Mapping):
         return assignments
     lists = [list(each) if _is_list(each) else each for each in assignments.values()]
@@ -212,26 +217,35 @@ def _is_list(value: object) -> TypeGuard[Iterable[Any]]:
     return isinstance(value, Iterable) and not isinstance(value, (str, Mapping, pulumi.Output))
 
 
-def _vm_ref(vm: str | VirtualMachine) -> str | None:
-    if isinstance(vm, BackupLocation):
-        raise ArgumentError("vm_ref is a BackupLocation: are two arguments swapped?")
+def _vm_ref(vm: str | VirtualMachine, has_provider: bool) -> str | None:
+    _refuse_unfit("vm_ref", vm, VirtualMachine, has_provider)
     return assignable(vm).ref if isinstance(vm, VirtualMachine) else vm
 
 
-def _location_id(location: str | BackupLocation) -> str:
-    if isinstance(location, VirtualMachine):
-        raise ArgumentError("backup_location_id is a VirtualMachine: are two arguments swapped?")
+def _location_id(location: str | BackupLocation, has_provider: bool) -> str:
+    _refuse_unfit("backup_location_id", location, BackupLocation, has_provider)
     return location.id if isinstance(location, BackupLocation) else location
 
 
-def _labelled(assignments: Assignments) -> dict[str, Any]:
-    """The set's input: labels that people read, for the ids that decide."""
+def _refuse_unfit(key: str, value: object, expected: type, has_provider: bool) -> None:
+    refuse_swapped(key, value, expected)
+    if not has_provider:  # the server of an explicit provider is unknown here
+        refuse_other_connection(key, value, None, "give the resource the provider of that server")
+
+
+def _has_provider(opts: pulumi.ResourceOptions | None) -> bool:
+    """Whether a resource may have another provider than the default one."""
+    return opts is not None and any((opts.provider, opts.providers, opts.parent))
+
+
+def _labelled(assignments: Assignments, has_provider: bool) -> dict[str, Any]:
+    """The set's input: the ids by readable labels."""
     if not isinstance(assignments, Mapping):
         raise ArgumentError(f"assignments is {assignments!r}: give a dict of VMs.")
     names = vm_labels(vm for vm in assignments if isinstance(vm, VirtualMachine))
     labelled: dict[str, Any] = {}
     for vm, locations in assignments.items():
-        ref = normalize_guid(_vm_ref(vm))
+        ref = normalize_guid(_vm_ref(vm, has_provider), ID_HINTS["vm_ref"])
         label = names.get(ref, ref)
         if label in labelled:
             raise ArgumentError(f"The VM {label} is given twice: give all its locations at once.")
@@ -239,7 +253,7 @@ def _labelled(assignments: Assignments) -> dict[str, Any]:
             raise ArgumentError(f"The VM {label} is given {locations!r}: give a list of locations.")
         each = list(locations)
         paths = location_labels(one for one in each if isinstance(one, BackupLocation))
-        ids = map(_location_id, each)
+        ids = [_location_id(one, has_provider) for one in each]
         labelled[label] = {
             "vmRef": ref,
             "backupLocationIds": {paths.get(id_, id_): id_ for id_ in ids},

@@ -6,5 +6,4 @@ from pathlib import Path
 from benchmark.programs.nothing import Nothing
 
 for vm_ref, location_id in json.loads(Path("pairs.json").read_text("utf-8")):
-    name = f"{vm_ref}-{location_id[:8]}"
-    Nothing(name, {"vm_ref": vm_ref, "backup_location_id": location_id})
+    Nothing(vm_ref, {"vm_ref": vm_ref, "backup_location_id": location_id})

@@ -1,6 +1,6 @@
 """What a user writes from Pulumi's documentation of dynamic providers.
 
-Each handler logs in, makes its one call and logs out, over connections of its own.
+A handler logs in, makes its one call and logs out, over connections of its own.
 """
 
 import json
@@ -18,24 +18,22 @@ sys.setrecursionlimit(100_000)
 
 
 class AssignmentProvider(dynamic.ResourceProvider):
-    def call(self, method: str, path: str) -> dict[str, Any]:
-        base = os.environ["VMBACKUP_BASE_URL"]
-        headers = {"Host": "localhost"}
-        login = {
-            "ServerAddress": "LOCALHOST",
-            "ServerPort": "36014",
-            "Username": os.environ["VMBACKUP_USERNAME"],
-            "Password": os.environ["VMBACKUP_PASSWORD"],
-            "Domain": "",
-        }
-        started = requests.post(f"{base}/sessions/start", json=login, headers=headers, timeout=30)
-        token = started.json()["Data"]
-        url = f"{base}/vms/backuplocations/{token}/{path}"
-        answer = requests.request(method, url, headers=headers, timeout=30).json()
-        requests.post(f"{base}/sessions/end/{token}", headers=headers, timeout=30)
+    def call(self, method: str, pair: str) -> dict[str, Any]:
+        base, user = os.environ["VMBACKUP_BASE_URL"], os.environ["VMBACKUP_USERNAME"]
+        login = {"ServerAddress": "LOCALHOST", "ServerPort": "36014", "Domain": ""}
+        login.update(Username=user, Password=os.environ["VMBACKUP_PASSWORD"])
+
+        def send(verb: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+            headers = {"Host": "localhost"}
+            answer = requests.request(verb, base + path, json=body, headers=headers, timeout=30)
+            return dict(answer.json())
+
+        token = send("POST", "/sessions/start", login)["Data"]
+        answer = send(method, f"/vms/backuplocations/{token}/{pair}")
+        send("POST", f"/sessions/end/{token}")
         if not answer["Success"]:
             raise RuntimeError(answer["ErrorMessage"])
-        return dict(answer)
+        return answer
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         id_ = f"{props['vm_ref']}/{props['backup_location_id']}"
@@ -53,10 +51,9 @@ class AssignmentProvider(dynamic.ResourceProvider):
 
 
 class Assignment(dynamic.Resource):
-    def __init__(self, name: str, vm_ref: str, backup_location_id: str) -> None:
-        props = {"vm_ref": vm_ref, "backup_location_id": backup_location_id}
+    def __init__(self, name: str, props: dict[str, Any]) -> None:
         super().__init__(AssignmentProvider(), name, props)
 
 
 for vm_ref, location_id in json.loads(Path("pairs.json").read_text("utf-8")):
-    Assignment(f"{vm_ref}-{location_id[:8]}", vm_ref, location_id)
+    Assignment(vm_ref, {"vm_ref": vm_ref, "backup_location_id": location_id})

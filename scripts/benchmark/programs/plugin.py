@@ -6,5 +6,4 @@ from pathlib import Path
 from pulumi_vmbackup.plugin import VmBackupLocationAssignment
 
 for vm_ref, location_id in json.loads(Path("pairs.json").read_text("utf-8")):
-    name = f"{vm_ref}-{location_id[:8]}"
-    VmBackupLocationAssignment(name, vm_ref=vm_ref, backup_location_id=location_id)
+    VmBackupLocationAssignment(vm_ref, vm_ref=vm_ref, backup_location_id=location_id)

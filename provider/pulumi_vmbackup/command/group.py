@@ -1,0 +1,92 @@
+"""The command group: its subcommands and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ..errors import VmBackupError
+from .wording import one_line, worded
+
+# The module of each subcommand, loaded on use, so that no command waits for the imports of another.
+_MODULES = {
+    "vms": "listings",
+    "locations": "listings",
+    "assignments": "listings",
+    "snapshot": "snapshot",
+    "export": "export",
+    "doctor": "doctor",
+}
+
+
+class _Group(click.Group):
+    """Loads a subcommand when it is used.
+
+    An error ends it with a sentence and exit code 1, and Ctrl-C with exit code 130.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's own name
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _MODULES:
+            return None
+        module = import_module(f".{_MODULES[cmd_name]}", __package__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VmBackupError as error:
+            click.echo(f"vmbackup: {one_line(worded(error))}", err=True)
+            ctx.exit(1)
+        except (KeyboardInterrupt, click.Abort):
+            ctx.exit(130)
+        except OSError as error:  # from printing: other modules translate theirs
+            # EINVAL is a closed pipe on Windows.
+            if error.errno not in (errno.EPIPE, errno.EINVAL):
+                reason = error.strerror or error
+                click.echo(f"vmbackup: The output cannot be written: {reason}.", err=True)
+            _discard_output()
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pulumi-vmbackup", prog_name="vmbackup")
+def vmbackup() -> None:
+    """Show what a Hornetsecurity (Altaro) VM Backup server holds.
+
+    The server and the account come from options, from the configuration of a Pulumi stack
+    (--stack), or from VMBACKUP_... variables. The password and the session token have no option:
+    set VMBACKUP_PASSWORD, or type the password when you are asked for it on a terminal.
+    """
+
+
+def run() -> None:
+    """Run the command as the main program of the process."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names may not fit the code page
+    signal.signal(signal.SIGTERM, _terminate)
+    # On Windows, click would expand the patterns for VM names as file names.
+    vmbackup(prog_name="vmbackup", windows_expand_args=False)
+
+
+def _discard_output() -> None:
+    """Drop the output that is still buffered, so that Python does not fail on it at exit."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _terminate(*_: object) -> None:
+    raise SystemExit(143)  # an exception, so that the session is ended

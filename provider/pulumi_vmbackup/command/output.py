@@ -1,0 +1,129 @@
+"""The output of commands: tables, JSON, progress and files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import ArgumentError
+from ..models import BackupLocation, VirtualMachine
+from .wording import printable
+
+# Wide enough that no line is cut or wrapped for programs that read it.
+_NO_TERMINAL_COLUMNS = 100_000
+_PIECE = 2**15
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    bar = Progress(
+        TextColumn("Asking for the locations of each VM"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def new_table(*headers: str) -> Table:
+    """A table without lines; rows are added with ``add_row``."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def print_output(output: Table | Text) -> None:
+    if sys.stdout.isatty():
+        Console(highlight=False).print(output, soft_wrap=isinstance(output, Text))
+        return
+    text = io.StringIO()
+    plain = Console(
+        file=text,
+        width=_NO_TERMINAL_COLUMNS,
+        height=25,
+        force_terminal=False,
+        color_system=None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    plain.print(output, soft_wrap=isinstance(output, Text))
+    echo("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
+
+
+def print_json(items: Iterable[dict[str, Any]]) -> None:
+    echo(json.dumps(list(items), indent=2, default=_to_json) + "\n")
+
+
+def fields(found: VirtualMachine | BackupLocation) -> dict[str, Any]:
+    fields = asdict(found)
+    del fields["connection"]  # only for Pulumi programs
+    return fields
+
+
+def echo(output: str | bytes) -> None:
+    # In pieces: not all systems report a reader that closes during a large write.
+    for start in range(0, len(output), _PIECE):
+        click.echo(output[start : start + _PIECE], nl=False)
+
+
+def _to_json(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{value!r} has no JSON form")
+
+
+def text(value: str | None, style: str = "") -> Text:
+    return Text(printable(value or ""), style)
+
+
+def time_text(value: datetime | None) -> Text:
+    return text(value.isoformat(" ", "minutes") if value else None)
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+# Files
+
+
+def check_file(file: Path, option: str) -> None:
+    """Check the output file before the server is asked, which may take long."""
+    if not file.parent.is_dir():
+        raise ArgumentError(f"There is no folder {file.parent} for {option}: create it first.")
+    if file.exists() and not file.is_file():
+        raise ArgumentError(f"{file} of {option} is not a file: give the name of one, or -.")
+
+
+def write_file(file: Path, text: str, option: str) -> None:
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, "utf-8", newline="\n")
+        partial.replace(file)
+    except OSError as error:
+        raise ArgumentError(f"{file} of {option} cannot be written: {error.strerror}.") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,38 @@
+"""``vmbackup snapshot``: the inventory, for previews that cannot reach the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .connection import Connection, connecting
+from .output import check_file, counted, echo, write_file
+
+
+@click.command(short_help="Write the inventory for previews without the server.")
+@click.option(
+    "--output",
+    required=True,
+    metavar="FILE",
+    help="the file to write; - for standard output",
+)
+@connecting
+def snapshot(connection: Connection, output: str) -> None:
+    """Write the inventory for previews that cannot reach the server (vmbackup:inventoryFile)."""
+    file = None if output == "-" else Path(output).resolve()
+    if file:
+        check_file(file, "--output")
+    inventory = connection.gather()
+    text = inventory.dump()
+    if file:
+        write_file(file, text, "--output")
+    else:
+        echo(text.encode())  # UTF-8, as in a file
+    click.echo(
+        f"Wrote {'standard output' if output == '-' else output}: "
+        f"{counted(len(inventory.virtual_machines), 'virtual machine')}, "
+        f"{counted(len(inventory.backup_locations), 'backup location')}, "
+        f"{counted(len(inventory.assignments), 'assignment')}.",
+        err=True,
+    )

@@ -1,0 +1,262 @@
+"""The handlers behind ``vmbackup:index:VmBackupLocationAssignmentSet``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..bulk import Outcome, ensure_all, map_in_parallel
+from ..errors import ArgumentError, VmBackupError, explained
+from ..lifecycle import age_seconds, now
+from ..models import BackupLocation, Pair, normalize_guid
+from ..names import location_labels, vm_labels
+from . import set_values
+from .handler import (
+    NAMED_PAIRS,
+    Difference,
+    Failure,
+    Found,
+    Handler,
+    PartlyDoneError,
+    Properties,
+    unknown_outputs,
+)
+from .set_difference import set_difference
+from .set_values import (
+    NOTHING,
+    DeclaredVm,
+    LabelledVm,
+    SetValues,
+    Vms,
+    chosen,
+    merged,
+    of_state,
+    pairs_of,
+)
+from .wording import HINTS_OF_SETS, worded
+
+
+class SetHandler(Handler):
+    """Many VMs with their backup locations; ids decide, labels are for people."""
+
+    def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
+        values, failures = set_values.check(news)
+        if not failures:
+            failures = self._declare(urn, pairs_of(values.vms))
+        return values.inputs, failures
+
+    def diff(self, olds: Properties, news: Properties) -> Difference:
+        return set_difference(of_state(olds), of_state(news), self._context.was_unassigned)
+
+    def preview(self, olds: Properties | None, news: Properties) -> Properties:
+        new = of_state(news)
+        if new.exclusive:
+            self._warn_of_strangers(_newly_exclusive(_before(olds), new.known_vms))
+        return {**news, **unknown_outputs(["assignedAt"])}
+
+    def _warn_of_strangers(self, vms: Vms) -> None:
+        try:
+            strangers = self._strangers(vms)
+        except VmBackupError as error:
+            self._context.engine.warn(
+                "The other backup locations of the VMs of an exclusive set could not be found out. "
+                f"`pulumi up` will un-assign them: {worded(error)}"
+            )
+            return
+        if strangers:
+            named = "; ".join(
+                f"{vms[ref].label} from {location.path or location.id}"
+                for (ref, _), location in list(strangers.items())[:NAMED_PAIRS]
+            )
+            more = len(strangers) - NAMED_PAIRS
+            self._context.engine.warn(
+                f"The set is exclusive, so `pulumi up` will un-assign {named}"
+                + (f"; and {more:,} more." if more > 0 else ".")
+            )
+
+    def create(self, urn: str, news: Properties) -> tuple[str, Properties]:
+        name = urn.rpartition("::")[2]
+        return name, self._write(urn, name, None, news)
+
+    def update(self, urn: str, id_: str, olds: Properties, news: Properties) -> Properties:
+        return self._write(urn, id_, olds, news)
+
+    def _write(self, urn: str, id_: str, olds: Properties | None, news: Properties) -> Properties:
+        """Assign what is new, then un-assign what the program no longer declares."""
+        old, new = _before(olds), of_state(news)
+        named = merged(old.vms, old.others, new.vms)
+        wanted = dict.fromkeys(pairs_of(new.vms))
+        others = pairs_of(old.others)
+        held = dict.fromkeys([*pairs_of(old.vms), *(pair for pair in others if pair in wanted)])
+        held = {pair: None for pair in held if not self._context.was_unassigned(pair)}
+
+        assigned = self._each(urn, [pair for pair in wanted if pair not in held], assigned=True)
+        held |= dict.fromkeys(assigned.done)
+        problems = [_problem("assign", "to", assigned, named)]
+        # A VM whose new location could not be assigned keeps all its locations.
+        kept = {vm_ref for vm_ref, _ in (*assigned.failures, *assigned.untried)}
+
+        # If the state says exclusive, later updates do not look for other locations of its VMs.
+        is_exclusive = bool(new.exclusive) and not kept
+        strangers = [
+            pair for pair in others if new.exclusive and pair not in wanted and pair[0] in new.vms
+        ]
+        unassigned = Outcome()
+        if not assigned.untried:
+            if new.exclusive:
+                vms = _newly_exclusive(old, new.vms)
+                try:
+                    found = self._strangers({ref: vms[ref] for ref in vms if ref not in kept})
+                except VmBackupError as error:
+                    is_exclusive = False
+                    problems.append(worded(error))
+                else:
+                    strangers += found
+                    for (vm_ref, location_id), location in found.items():
+                        named[vm_ref].locations[location_id] = location.path or location_id
+            unwanted = [
+                pair
+                for pair in dict.fromkeys((*held, *strangers))
+                if pair not in wanted and pair[0] not in kept
+            ]
+            age = age_seconds(old.assigned_at)
+            unassigned = self._each(urn, unwanted, assigned=False, age=age)
+            problems.append(_problem("un-assign", "from", unassigned, named))
+        reached = replace(
+            new,
+            exclusive=is_exclusive,
+            others=chosen(named, {*strangers} - unassigned.done),
+            assigned_at=now() if assigned.done else old.assigned_at,
+        )
+        outputs = reached.outputs_of(held.keys() - unassigned.done, named=named)
+        if not any(problems):
+            return outputs
+        message = " ".join(filter(None, problems))
+        if olds is None and not held:
+            raise VmBackupError(message)
+        raise PartlyDoneError(message, id_, outputs)
+
+    def read(self, id_: str, inputs: Properties, olds: Properties) -> Found | None:
+        if not olds:
+            return self._import(id_)
+        old = of_state(olds)
+        listings = self._listings(old.vms)
+        may_be_missing = self._context.lifecycle.may_be_missing(age_seconds(old.assigned_at))
+        held: set[Pair] = set()
+        others: Vms = {}
+        for vm_ref, vm in old.vms.items():
+            listing = listings[vm_ref]
+            if listing is not None:
+                there = {location.id for location in listing}
+                held |= {(vm_ref, each) for each in vm.locations if each in there or may_be_missing}
+                strange = [each for each in listing if each.id not in vm.locations]
+                if old.exclusive and strange:
+                    others[vm_ref] = LabelledVm(vm.label, location_labels(strange))
+        outputs = replace(old, others=others).outputs_of(held)
+        return Found(id_, of_state(inputs).only(held).inputs, outputs)
+
+    def _import(self, id_: str) -> Found:
+        """The present assignments of the VMs with the given refs."""
+        try:
+            refs = list(dict.fromkeys(normalize_guid(ref.strip()) for ref in id_.split(",")))
+        except ArgumentError:
+            raise ArgumentError(
+                f"{id_!r} is not the id of a set to import: use the refs of its VMs (GUIDs) that "
+                "`vmbackup vms` shows, with commas between them."
+            ) from None
+        with explained("list the virtual machines"):
+            catalog = self._context.catalog(may_read_snapshot=False)
+            labels = vm_labels(catalog.virtual_machines())
+        listings = self._listings({ref: LabelledVm(labels.get(ref, ref), {}) for ref in refs})
+        declared: dict[str, DeclaredVm] = {}
+        for ref, listing in listings.items():
+            if listing is None:
+                raise ArgumentError(f"VM Backup manages no VM {ref}: leave it out of the import.")
+            locations = {label: id_ for id_, label in location_labels(listing).items()}
+            declared[labels.get(ref, ref)] = DeclaredVm(ref, locations)
+        values = SetValues(declared, exclusive=False)
+        return Found(id_, values.inputs, values.inputs)
+
+    def delete(self, urn: str, _id: str, olds: Properties) -> None:
+        old = of_state(olds)
+        age = age_seconds(old.assigned_at)
+        unassigned = self._each(urn, pairs_of(old.vms), assigned=False, age=age)
+        problem = _problem("un-assign", "from", unassigned, old.vms)
+        if problem and unassigned.done:
+            # After a failed delete, Pulumi keeps the old state.
+            problem += (
+                " The others are un-assigned, but the state does not show it. Run the same again. "
+                "To keep the set, run `pulumi refresh` and then `pulumi up`."
+            )
+        if problem:
+            raise VmBackupError(problem)
+
+    def _each(
+        self, urn: str, pairs: Iterable[Pair], *, assigned: bool, age: float | None = None
+    ) -> Outcome:
+        """Assign or un-assign pairs; pairs that the program declares are not un-assigned."""
+        verb = "assigned" if assigned else "un-assigned"
+
+        def show(count: int, of: int) -> None:
+            if count:
+                text = f"{count:,} of {of:,} {verb}"
+                self._context.engine.show_status(urn, text, is_last=count == of)
+
+        return ensure_all(
+            self._context.lifecycle,
+            pairs,
+            assigned=assigned,
+            age_seconds=age,
+            threads=self._context.client.parallel_requests,
+            progress=show,
+            is_cancelled=self._context.is_cancelled.is_set,
+        )
+
+    def _listings(self, vms: Vms) -> dict[str, list[BackupLocation] | None]:
+        lifecycle = self._context.lifecycle
+
+        def list_one(vm_ref: str) -> list[BackupLocation] | None:
+            if self._context.is_cancelled.is_set():
+                raise VmBackupError("Pulumi was interrupted.")
+            with explained(f"list the backup locations of VM {vms[vm_ref].label} ({vm_ref})"):
+                return lifecycle.locations_of(vm_ref)
+
+        threads = self._context.client.parallel_requests
+        return dict(zip(vms, map_in_parallel(list_one, vms, threads=threads), strict=True))
+
+    def _strangers(self, vms: Vms) -> dict[Pair, BackupLocation]:
+        """The locations that VMs have but the set does not give them."""
+        return {
+            (vm_ref, location.id): location
+            for vm_ref, listing in self._listings(vms).items()
+            for location in listing or ()
+            if location.id not in vms[vm_ref].locations
+        }
+
+
+def _before(olds: Properties | None) -> SetValues:
+    return of_state(olds) if olds else NOTHING
+
+
+def _newly_exclusive(old: SetValues, new: Vms) -> Vms:
+    """The VMs for which no refresh or update has looked for other locations yet."""
+    seen = old.vms if old.exclusive else {}
+    return {vm_ref: vm for vm_ref, vm in new.items() if vm_ref not in seen}
+
+
+def _problem(verb: str, preposition: str, outcome: Outcome, vms: Vms) -> str:
+    """The sentences about what could not be done; empty if all was done."""
+    failures, untried = outcome.failures, len(outcome.untried)
+    if not failures and not untried:
+        return ""
+    total = len(outcome.done) + len(failures) + untried
+    text = f"Could not {verb} {len(failures) + untried:,} of {total:,}:"
+    for (vm_ref, location_id), error in list(failures.items())[:NAMED_PAIRS]:
+        vm = vms[vm_ref]
+        reason = worded(error, HINTS_OF_SETS)
+        text += f" {vm.label} {preposition} {vm.locations[location_id]}: {reason}"
+    if len(failures) > NAMED_PAIRS:
+        text += f" And {len(failures) - NAMED_PAIRS:,} more failed."
+    if untried:
+        text += f" {untried:,} {'was' if untried == 1 else 'were'} not tried."
+    return text

@@ -1,0 +1,96 @@
+"""The handlers behind ``vmbackup:index:VmBackupLocationAssignment``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from ..errors import ArgumentError
+from ..lifecycle import age_seconds, now
+from ..models import ID_HINTS, Assignment, Pair, normalize_guid
+from ..settings import camel_case
+from .handler import (
+    Difference,
+    Failure,
+    Found,
+    Handler,
+    Properties,
+    camel_case_keys,
+    is_unknown,
+    unknown_outputs,
+)
+from .wording import worded
+
+_IDS = {camel_case(name): hint for name, hint in ID_HINTS.items()}
+
+
+class SingleHandler(Handler):
+    """One VM and one backup location; any change is a replacement."""
+
+    def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
+        inputs: Properties = {}
+        failures = []
+        for key, hint in _IDS.items():
+            inputs[key] = news.get(key)
+            if not is_unknown(inputs[key]):
+                try:
+                    inputs[key] = normalize_guid(inputs[key], hint)
+                except ArgumentError as error:
+                    failures.append(Failure(key, worded(error)))
+        if not failures and not any(map(is_unknown, inputs.values())):
+            failures = self._declare(urn, [(inputs["vmRef"], inputs["backupLocationId"])])
+        return inputs, failures
+
+    def diff(self, olds: Properties, news: Properties) -> Difference:
+        # An id that is not known yet may change, so a preview shows a replacement.
+        changed = [key for key in _IDS if news[key] != olds.get(key)]
+        if not changed and self._context.was_unassigned((news["vmRef"], news["backupLocationId"])):
+            return Difference(paths={"backupLocationId": "update"})
+        return Difference(paths=dict.fromkeys(changed, "update"), replaces=changed)
+
+    def preview(self, _olds: Properties | None, news: Properties) -> Properties:
+        return {**news, **unknown_outputs(("vmName", "locationPath", "kind", "assignedAt"))}
+
+    def create(self, _urn: str, news: Properties) -> tuple[str, Properties]:
+        wanted = Assignment(news["vmRef"], news["backupLocationId"])
+        made = self._context.lifecycle.assign(wanted)
+        return f"{made.vm_ref}/{made.backup_location_id}", _outputs(made, now())
+
+    def read(self, id_: str, _inputs: Properties, olds: Properties) -> Found | None:
+        vm_ref, location_id = _pair(id_)
+        known = Assignment(
+            vm_ref, location_id, olds.get("vmName"), olds.get("locationPath"), olds.get("kind")
+        )
+        assigned_at = olds.get("assignedAt")
+        age = age_seconds(assigned_at)
+        found = self._context.lifecycle.find(known, age_seconds=age)
+        if found is None:
+            return None
+        inputs = {"vmRef": vm_ref, "backupLocationId": location_id}
+        return Found(f"{vm_ref}/{location_id}", inputs, _outputs(found, assigned_at))
+
+    def update(self, urn: str, _id: str, _olds: Properties, news: Properties) -> Properties:
+        # Called only for a pair that this run has un-assigned: a changed id is a replacement.
+        return self.create(urn, news)[1]
+
+    def delete(self, _urn: str, id_: str, olds: Properties) -> None:
+        pair = _pair(id_)
+        # Pulumi turns a renamed resource into a create and a delete of the same pair. A declared
+        # pair stays assigned. That needs no settings: the old provider's may be gone.
+        if not self._context.is_declared(pair):
+            age = age_seconds(olds.get("assignedAt"))
+            self._context.lifecycle.unassign(*pair, age_seconds=age)
+
+
+def _pair(id_: str) -> Pair:
+    vm_ref, _, location_id = id_.partition("/")
+    try:
+        return normalize_guid(vm_ref), normalize_guid(location_id)
+    except ArgumentError:
+        raise ArgumentError(
+            f"{id_!r} is not the id of an assignment: use <vmRef>/<backupLocationId>, two GUIDs "
+            "as `vmbackup assignments --json` shows them."
+        ) from None
+
+
+def _outputs(assignment: Assignment, assigned_at: str | None) -> Properties:
+    return camel_case_keys({**asdict(assignment), "assigned_at": assigned_at})

@@ -1,0 +1,30 @@
+"""How the plugin words advice: for readers of YAML, TypeScript and Python alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import Advice, Hint, VmBackupError
+from ..settings import for_programs
+
+HINTS = {
+    Hint.RUN_PROGRAM: "",  # the plugin reads the present configuration
+    Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
+    "first with the resource option deleteBeforeReplace, and aliases if the resource was renamed.",
+    Hint.FIND_VM_REF: "Use the ref that getVirtualMachine finds or `vmbackup vms` shows.",
+    Hint.FIND_LOCATION_ID: "Use the id that getBackupLocation finds or `vmbackup locations` shows.",
+}
+HINTS_OF_SETS = {
+    **HINTS,
+    Hint.DELETE_FIRST: "If the server allows one primary location only, remove the old one in one "
+    "`pulumi up`, and add the new one in the next.",
+}
+
+
+def worded(error: VmBackupError, hints: Mapping[Hint, str] = HINTS) -> str:
+    """An error's message with its advice."""
+    return " ".join(filter(None, (str(error), *(_words(each, hints) for each in error.advice))))
+
+
+def _words(advice: Advice, hints: Mapping[Hint, str]) -> str:
+    return hints[advice] if isinstance(advice, Hint) else for_programs(advice)

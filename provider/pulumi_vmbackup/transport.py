@@ -1,0 +1,357 @@
+"""One HTTP exchange with the API: TLS, limits, the envelope, redaction, and what an error means.
+
+The only module that imports requests, which takes some 30 ms. :class:`.client.Client` imports it
+late, so that a preview that sends nothing does not load it. Grades of API facts: see client.py.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import math
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+from .errors import (
+    InvalidTokenError,
+    LostAnswerError,
+    NoAnswerError,
+    RefusedError,
+    StoppedError,
+    UnreachableError,
+)
+from .settings import Settings
+
+LONGEST_ANSWER_BYTES = 64 * 2**20
+_LONGEST_QUOTE = 500
+_BUSY = "AnotherConsoleIsRegistered"  # seen
+_SESSION_IS_OVER = "Invalid Token"  # seen
+_HOST_IS_REFUSED = b"hostname is invalid"  # seen
+
+
+class Transport:
+    """Sends requests to one API and reads the envelope of its answers; for any number of threads.
+
+    Args:
+        settings: how to reach the server.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._http = _http_session(settings)
+        self._is_closed = False
+        if settings.password:
+            add_secret(settings.password)
+        if settings.session_token:
+            self.hide_token(settings.session_token)
+
+    def close(self) -> None:
+        """Close the connections. Nothing is sent afterwards."""
+        self._is_closed = True
+        self._http.close()
+
+    def hide_token(self, token: str) -> None:
+        """Redact a session token, with and without its dashes."""
+        add_secret(token)
+        add_secret(token.replace("-", ""))
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        timeout: float = math.inf,
+    ) -> Mapping[str, Any]:
+        """Send a request and return the envelope of its answer.
+
+        Args:
+            method: the HTTP method.
+            path: the path below the base URL.
+            body: what to send as JSON.
+            timeout: seconds to wait at most, if fewer than ``timeoutSeconds``.
+
+        Raises:
+            RefusedError: the server says no; InvalidTokenError if the session is over.
+            UnreachableError: nothing was sent.
+            LostAnswerError: no answer came, or it is not one of the API.
+            StoppedError: the transport is closed.
+        """
+        status, content = self.send(method, path, body, timeout=timeout)
+        answer = read_json(content)
+        if not isinstance(answer, dict) or not isinstance(answer.get("Success"), bool):
+            raise self._foreign_answer(status, content)
+        if answer["Success"] and status < 300:
+            return answer
+        words = [
+            str(answer[key])
+            for key in ("ErrorCode", "ErrorMessage", "ErrorAdditionalDetails")
+            if answer.get(key)
+        ]
+        shown = " / ".join(on_one_line(redact(word)) for word in words)
+        says = (
+            f'the server says "{shown}".'
+            if words
+            else f"the server gives no reason (HTTP {status})."
+        )
+        if any(_SESSION_IS_OVER in word for word in words):
+            raise InvalidTokenError(says)
+        raise RefusedError(says, is_busy=_BUSY in words, is_server_error=status >= 500)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        timeout: float = math.inf,
+    ) -> tuple[int, bytes]:
+        """Send a request; return the status and the content of any answer.
+
+        Raises:
+            NoAnswerError: see :meth:`exchange`.
+            StoppedError: the transport is closed.
+        """
+        if self._is_closed:
+            raise StoppedError("The connection to VM Backup is closed: the run is over.")
+        try:
+            return self._send(method, path, body, min(timeout, self._settings.timeout_seconds))
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            failure = self._explain(error)
+        # Outside the except block: the error that requests raised holds the URL, and so the token.
+        raise failure
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, object] | None, timeout: float
+    ) -> tuple[int, bytes]:
+        answer_until = time.monotonic() + timeout
+        with self._http.request(
+            method,
+            f"{self._settings.base_url}/{path}",
+            json=body,
+            timeout=timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            content = bytearray()
+            # Reads what has come so far, so that an answer that trickles in is given up too.
+            while chunk := response.raw.read1(65536, decode_content=True):
+                content += chunk
+                if len(content) > LONGEST_ANSWER_BYTES:
+                    raise LostAnswerError(
+                        f"The answer of {self._settings.base_url} is longer than "
+                        f"{LONGEST_ANSWER_BYTES // 2**20} MiB, so it was not read."
+                    )
+                if time.monotonic() > answer_until:
+                    raise requests.ReadTimeout
+            return response.status_code, bytes(content)
+
+    def _foreign_answer(self, status: int, content: bytes) -> LostAnswerError:
+        settings = self._settings
+        base_url = settings.base_url
+        if refuses_host(content):
+            return LostAnswerError(
+                f"{base_url} refuses the Host header (HTTP {status}): the API must be addressed as "
+                "localhost.",
+                settings.to_set("hostHeader", "localhost:<port>"),
+            )
+        if 300 <= status < 400:
+            return LostAnswerError(
+                f"{base_url} answers with a redirect (HTTP {status}), which is not followed "
+                "because the address holds the session token.",
+                settings.to_check("baseUrl"),
+            )
+        where = settings.to_check("apiVersion", "baseUrl")
+        if status == 404:
+            return LostAnswerError(f"No VM Backup API is at {base_url} (HTTP 404).", where)
+        return LostAnswerError(
+            f"{base_url} gave an answer that is not the VM Backup API's (HTTP {status}, "
+            f'{len(content)} bytes). If it happened once, check the "VM Backup API Service".',
+            where,
+        )
+
+    def _explain(self, error: Exception) -> NoAnswerError:
+        settings = self._settings
+        base_url = settings.base_url
+        reason = getattr(error.args[0], "reason", None) if error.args else None
+        if isinstance(error, requests.exceptions.SSLError):
+            # Only a refused certificate proves that nothing was sent.
+            is_refused = isinstance(_tls_cause(reason), ssl.SSLCertVerificationError)
+            kind = UnreachableError if is_refused else LostAnswerError
+            return kind(
+                f"The certificate or TLS of {base_url} is not accepted ({_tls_reason(reason)}). "
+                "Check whether the address should begin with http://.",
+                settings.to_set(
+                    "caFile", "its PEM file", purpose="For a private or self-signed certificate"
+                ),
+            )
+        if isinstance(reason, NameResolutionError):
+            return UnreachableError(
+                f"The host name of {base_url} cannot be resolved.", settings.to_check("baseUrl")
+            )
+        if isinstance(error, requests.exceptions.ProxyError):
+            return UnreachableError(
+                f"The proxy on the way to {base_url} refuses or does not answer: check HTTPS_PROXY "
+                "and NO_PROXY."
+            )
+        if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
+            return UnreachableError(
+                f'No VM Backup API answers at {base_url}: start the Windows service "VM Backup API '
+                'Service" there (before V9.1 it is off by default). The API answers on the VM '
+                "Backup machine only, so from another machine it needs a tunnel.",
+                settings.to_check("apiVersion", "baseUrl"),
+            )
+        if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+            return LostAnswerError(
+                f"{base_url} did not answer within {settings.timeout_seconds:g} seconds: check the "
+                '"VM Backup API Service".',
+                settings.to_set("timeoutSeconds", purpose="To wait longer"),
+            )
+        return LostAnswerError(
+            f'The connection to {base_url} broke before the answer was complete: check the "VM '
+            'Backup API Service", and whether the address should begin with https://.'
+        )
+
+
+def refuses_host(content: bytes) -> bool:
+    """Whether an answer says that the server wants another Host header."""
+    return _HOST_IS_REFUSED in content
+
+
+def trust(ca_file: str | None) -> ssl.SSLContext:
+    """The TLS context that checks the server's certificate."""
+    context = ssl.create_default_context(cafile=ca_file)
+    # Since 3.13, Python refuses certificates without some formal extensions. Windows products make
+    # such certificates for themselves. Trust and host name are still checked.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+class _TrustAdapter(HTTPAdapter):
+    """Trusts what the system trusts, or one PEM file, instead of the list in requests.
+
+    Companies put their own authorities into the Windows store.
+    """
+
+    def __init__(self, ca_file: str | None, connections: int) -> None:
+        self._ssl_context = trust(ca_file)
+        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._ssl_context, **kwargs)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._ssl_context, **kwargs)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+def _http_session(settings: Settings) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # no .netrc; a proxy only for other machines
+    if not settings.is_local:
+        session.proxies.update(requests.utils.get_environ_proxies(settings.base_url))
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers["Accept"] = "application/json"
+    session.headers["Accept-Encoding"] = "identity"  # or an answer could exceed the limit
+    if settings.host_header:
+        session.headers["Host"] = settings.host_header
+    # A thread waits while all connections are in use, so that the server is not flooded.
+    connections = settings.parallel_requests
+    session.mount("https://", _TrustAdapter(settings.ca_file, connections))
+    session.mount(
+        "http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections, pool_block=True)
+    )
+    return session
+
+
+def read_json(content: bytes) -> Any:
+    """The JSON value of an answer; None if it is not JSON."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def on_one_line(text: str) -> str:
+    """A server's text, shortened, on one line, without characters that control a terminal."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:_LONGEST_QUOTE]
+
+
+def _tls_cause(reason: BaseException | None) -> object:
+    return reason.args[0] if reason and reason.args else reason
+
+
+def _tls_reason(reason: BaseException | None) -> str:
+    cause = _tls_cause(reason)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    return getattr(cause, "reason", None) or "TLS failed"
+
+
+# Redaction: the session token is in the URL path (documented). urllib3 prints URLs in its debug and
+# retry messages and in some warnings.
+
+_LOGGERS_THAT_PRINT_URLS = (
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.poolmanager",
+    "urllib3.response",
+    "urllib3.util.retry",
+)
+
+
+class _Redactor(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._secrets: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, secret: str) -> None:
+        """Replace this text from now on, in any case and in escaped forms too."""
+        self._secrets |= {
+            secret,
+            quote(secret, safe=""),
+            quote_plus(secret),
+            html.escape(secret),
+            html.escape(secret).replace("&#x27;", "&#39;"),  # as .NET writes it
+            json.dumps(secret)[1:-1],
+        }
+        longest_first = sorted(self._secrets, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+
+    def redact(self, text: str) -> str:
+        """The text with each known secret replaced by ``[secret]``."""
+        return self._pattern.sub("[secret]", text) if self._pattern else text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = self.redact(record.getMessage())
+        record.args = None
+        return True
+
+    def forget(self) -> None:
+        """Forget all secrets, as a new process does."""
+        self._secrets.clear()
+        self._pattern = None
+
+
+_redactor = _Redactor()
+add_secret = _redactor.add
+redact = _redactor.redact
+forget_secrets = _redactor.forget
+
+for _name in _LOGGERS_THAT_PRINT_URLS:
+    logging.getLogger(_name).addFilter(_redactor)

@@ -1,0 +1,752 @@
+"""The ``vmbackup`` command: within this process, and as a process on pipes and terminals."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, TEST01
+from simulator.caller import Caller
+
+from pulumi_vmbackup.command.group import vmbackup
+from pulumi_vmbackup.inventory import read_snapshot
+from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
+
+log = logging.getLogger(__name__)
+
+COMMAND = [sys.executable, "-m", "pulumi_vmbackup.command"]
+LISTINGS = (
+    ["vms"],
+    ["locations"],
+    ["assignments"],
+    ["snapshot", "--output", "-"],
+    ["export", "--program", "-"],
+    ["export", "--import-file", "-"],
+)
+ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty and other signals")
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def login(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
+    monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
+    monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
+
+
+@pytest.fixture
+def run(login: None, simulator: Simulator) -> Run:  # noqa: ARG001  # for its variables
+    """Runs a command in this process, and sees that it ended its session."""
+
+    def run(*arguments: str, fails: int = 0) -> Result:
+        result = CliRunner().invoke(vmbackup, arguments)
+        log.debug("%s", result.output)
+        assert result.exit_code == fails, result.output
+        assert isinstance(result.exception, SystemExit | None)
+        assert not simulator.sessions
+        return result
+
+    return run
+
+
+def sentence(result: Result) -> str:
+    """The one sentence that a failed command says, and nothing else."""
+    (line,) = result.stderr.splitlines()
+    assert result.stdout == ""
+    return line.removeprefix("vmbackup: ")
+
+
+def rows(result: Result) -> list[list[str]]:
+    return [line.split() for line in result.stdout.splitlines()]
+
+
+def vm(number: int) -> dict[str, Any]:
+    return {
+        "AltaroVirtualMachineRef": str(uuid.UUID(int=number + 1)),
+        "VirtualMachineName": f"VM{number:04}",
+        "HostName": "HV-01",
+        "Configured": True,
+    }
+
+
+def many(count: int) -> Inventory:
+    inventory = Inventory.sample()
+    inventory.virtual_machines = {vm(n)["AltaroVirtualMachineRef"]: vm(n) for n in range(count)}
+    inventory.assignments = {(ref, NAS01): None for ref in inventory.virtual_machines}
+    return inventory
+
+
+class SlowSimulator(Simulator):
+    """Takes its time for the locations of a VM, and counts how many it is asked for at once."""
+
+    seconds = 0.02
+    at_once = most_at_once = 0
+    counting = threading.Lock()
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        if "/vms/backuplocations/" not in environ["PATH_INFO"]:
+            return super().__call__(environ, start_response)
+        with self.counting:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        time.sleep(self.seconds)
+        with self.counting:
+            self.at_once -= 1
+        return super().__call__(environ, start_response)
+
+
+# Listings
+
+
+def test_vms_shows_a_line_for_each_vm(run: Run) -> None:
+    head, first, *others = rows(run("vms"))
+    assert " ".join(head) == ("VM Host Configured Last backup Result Last offsite copy Result Ref")
+    assert first == ["DC01", "HV-01", "yes", "2026-03-01", "22:00", "Success", DC01]
+    assert ["TEST01", "HV-01", "no", TEST01] in others
+    assert len(others) == 7
+
+
+def test_vms_as_json_hold_every_field_and_times_as_iso_text(run: Run) -> None:
+    first, *others = json.loads(run("vms", "--json").stdout)
+    assert len(others) == 7
+    assert first == {
+        "ref": DC01,
+        "name": "DC01",
+        "host": "HV-01",
+        "configured": True,
+        "hypervisor_uuid": "f3868254-73b7-4490-b23b-2cc4b4174a67",
+        "next_backup_time": "2026-03-02T22:00:00",
+        "next_offsite_copy_time": None,
+        "last_backup_time": "2026-03-01T22:00:00",
+        "last_backup_result": "Success",
+        "last_backup_duration": 600,
+        "last_backup_transfer_size_compressed": 1500000000,
+        "last_backup_transfer_size_uncompressed": 3200000000,
+        "last_offsite_copy_time": None,
+        "last_offsite_copy_result": None,
+        "last_offsite_copy_duration": None,
+        "last_offsite_copy_transfer_size_compressed": None,
+        "last_offsite_copy_transfer_size_uncompressed": None,
+    }
+
+
+def test_locations_have_a_path_a_kind_and_an_id(run: Run) -> None:
+    head, *others = rows(run("locations"))
+    assert head == ["Path", "Kind", "Id"]
+    assert others[0] == [r"\\NAS01\VMBackups", "primary", NAS01]
+    assert others[2] == [r"\\OFFSITE01\VMBackups", "offsite", OFFSITE01]
+    as_json = json.loads(run("locations", "--json").stdout)
+    assert as_json[1] == {"id": DISK_E, "path": r"E:\VMBackups", "kind": "primary"}
+
+
+def test_a_vm_without_an_offsite_location_has_the_word_none(run: Run, simulator: Simulator) -> None:
+    simulator.inventory.assignments = {
+        (DC01, DISK_E): None,
+        (SQL01, NAS01): None,
+        (SQL01, OFFSITE01): None,
+    }
+    result = run("assignments")
+    by_vm = {line[0]: line[1:] for line in rows(result)}
+    assert by_vm["DC01"] == ["HV-01", r"E:\VMBackups", "none", "Success"]
+    assert by_vm["SQL01"] == ["HV-01", r"\\NAS01\VMBackups", r"\\OFFSITE01\VMBackups", "Success"]
+    assert by_vm["EXCH01"] == ["HV-01", "none", "none", "Success"]
+    assert "TEST01" not in by_vm  # it is not configured
+    assert result.stderr == (
+        "Without an offsite location: 6 of 7 configured VMs; without any location: 5.\n"
+    )
+
+
+def test_assignments_as_json_are_sorted(run: Run, simulator: Simulator) -> None:
+    simulator.inventory.assignments = {
+        (SQL01, NAS01): None,
+        (SQL01, OFFSITE01): None,
+        (DC01, DISK_E): None,
+    }
+    result = run("assignments", "--json")
+    sql01 = {"vm_ref": SQL01, "vm_name": "SQL01"}
+    assert json.loads(result.stdout) == [
+        {
+            "vm_ref": DC01,
+            "vm_name": "DC01",
+            "backup_location_id": DISK_E,
+            "location_path": r"E:\VMBackups",
+            "kind": "primary",
+        },
+        {
+            **sql01,
+            "backup_location_id": OFFSITE01,
+            "location_path": r"\\OFFSITE01\VMBackups",
+            "kind": "offsite",
+        },
+        {
+            **sql01,
+            "backup_location_id": NAS01,
+            "location_path": r"\\NAS01\VMBackups",
+            "kind": "primary",
+        },
+    ]
+    assert result.stderr == ""
+
+
+class ForgetfulSimulator(Simulator):
+    """Lists a VM's location in neither of the two lists of locations."""
+
+    def _list_locations(self, token: str, *_: int, **__: int) -> Any:
+        self._use_session(token)
+        return {"BackupLocations": []}
+
+
+def test_a_location_that_neither_list_has_is_of_no_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(ForgetfulSimulator()) as base_url:
+        login = ["--base-url", base_url, "--username", "Administrator"]
+        monkeypatch.setenv("VMBACKUP_PASSWORD", "simulator")
+        result = CliRunner().invoke(vmbackup, ["assignments", "--json", *login])
+        table = CliRunner().invoke(vmbackup, ["assignments", *login])
+    assert json.loads(result.stdout) == [
+        {
+            "vm_ref": DC01,
+            "vm_name": "DC01",
+            "backup_location_id": DISK_E,
+            "location_path": r"E:\VMBackups",
+            "kind": None,
+        }
+    ]
+    assert rows(table)[0][-3:] == ["Primary", "or", "offsite"]
+    assert rows(table)[1] == ["DC01", "HV-01", "Success", r"E:\VMBackups"]
+
+
+@pytest.mark.parametrize("command", ["assignments", "snapshot"])
+def test_a_thousand_vms_cost_a_call_each_and_one_session(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = SlowSimulator(many(1000))
+    simulator.seconds = 0.001
+    with serve(simulator) as base_url:
+        monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
+        monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
+        monkeypatch.setenv("VMBACKUP_PASSWORD", "simulator")
+        option = ["--json"] if command == "assignments" else ["--output", "-"]
+        result = CliRunner().invoke(vmbackup, [command, *option])
+    printed = json.loads(result.stdout)
+    assert len(printed if command == "assignments" else printed["assignments"]) == 1000
+    paths = [call.path.removeprefix(simulator.base_path) for call in simulator.calls]
+    assert len({path for path in paths if path.startswith("/vms/backuplocations/")}) == 1000
+    assert len(paths) == 1000 + 3 + 2
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
+    assert 1 < simulator.most_at_once <= 4
+    assert simulator.connections <= 4
+
+
+def test_a_refusal_for_one_vm_stops_the_others_and_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulator = SlowSimulator(many(100))
+    # Listed with a ref that the server does not know when it is asked for its locations.
+    listed = simulator.inventory.virtual_machines[vm(7)["AltaroVirtualMachineRef"]]
+    listed["AltaroVirtualMachineRef"] = NOWHERE
+    with serve(simulator) as base_url:
+        monkeypatch.setenv("VMBACKUP_PASSWORD", "simulator")
+        login = ["--base-url", base_url, "--username", "Administrator"]
+        result = CliRunner().invoke(vmbackup, ["assignments", *login])
+    assert result.exit_code == 1
+    assert sentence(result) == (
+        f"Could not list the backup locations of VM VM0007 ({NOWHERE}): the server says "
+        '"InvalidParameter / The virtual machine was not found".'
+    )
+    assert len(simulator.calls) < 30
+    assert not simulator.sessions
+
+
+def test_what_a_server_calls_its_vms_cannot_steer_a_terminal(
+    run: Run, simulator: Simulator
+) -> None:
+    name = "\x1b[2J[red]DC\n01[/red]"
+    simulator.inventory.virtual_machines[DC01]["VirtualMachineName"] = name
+    shown = run("vms").stdout
+    assert "\x1b" not in shown
+    assert " [2J[red]DC 01[/red] " in shown
+    assert len(shown.splitlines()) == 9
+    assert name in [each["name"] for each in json.loads(run("vms", "--json").stdout)]
+
+
+# Snapshot
+
+
+def test_a_snapshot_is_what_previews_read(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "inventory.json"
+    result = run("snapshot", "--output", str(file))
+    assert (result.stdout, result.stderr) == (
+        "",
+        f"Wrote {file}: 8 virtual machines, 4 backup locations, 1 assignment.\n",
+    )
+    inventory = read_snapshot(file)
+    assert len(inventory.virtual_machines) == 8
+    assert [each.kind for each in inventory.backup_locations].count("offsite") == 2
+    assert [(each.vm_ref, each.backup_location_id) for each in inventory.assignments] == [
+        (DC01, DISK_E)
+    ]
+    assert (
+        run("snapshot", "--output", "-").stdout.splitlines()[4:]
+        == (file.read_text("utf-8").splitlines()[4:])
+    )
+
+
+def test_a_snapshot_that_fails_leaves_the_old_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text("old")
+    monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong")
+    run("snapshot", "--output", str(file), fails=1)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_snapshot_replaces_the_old_one_and_leaves_no_other_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text("old")
+    (same := tmp_path / "same").hardlink_to(file)
+    run("snapshot", "--output", str(file))
+    assert len(read_snapshot(file).virtual_machines) == 8
+    assert same.read_text() == "old"  # so that no reader sees half of a file
+    assert sorted(tmp_path.iterdir()) == [file, same]
+
+
+@ON_POSIX
+def test_a_snapshot_that_cannot_replace_the_old_one_is_one_sentence(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "inventory.json"
+    partial = tmp_path / f".inventory.json.{os.getpid()}.partial"
+    partial.mkdir()  # as a folder that may not be written, for root
+    assert sentence(run("snapshot", "--output", str(file), fails=1)) == (
+        f"{file} of --output cannot be written: Is a directory."
+    )
+    assert not file.exists()
+
+
+def test_a_place_that_takes_no_snapshot_is_found_before_the_server_is_asked(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    missing = tmp_path / "no" / "inventory.json"
+    assert sentence(run("snapshot", "--output", str(missing), fails=1)) == (
+        f"There is no folder {missing.parent} for --output: create it first."
+    )
+    assert sentence(run("snapshot", "--output", str(tmp_path), fails=1)) == (
+        f"{tmp_path} of --output is not a file: give the name of one, or -."
+    )
+    assert not simulator.calls
+
+
+# Export
+
+
+def test_an_export_writes_both_files_from_one_reading(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.inventory.assignments[SQL01, OFFSITE01] = None
+    imports, program = tmp_path / "import.json", tmp_path / "__main__.py"
+    result = run("export", "--import-file", str(imports), "--program", str(program))
+    assert (result.stdout, result.stderr) == (
+        "",
+        f"Wrote {imports}: 2 assignments of 2 virtual machines.\n"
+        f"Wrote {program}: 2 assignments of 2 virtual machines.\n",
+    )
+    assert sorted(tmp_path.iterdir()) == [program, imports]
+    assert (len(simulator.tokens), len(simulator.calls)) == (1, 2 + 3 + 7)
+    resources = json.loads(imports.read_text("utf-8"))["resources"]
+    assert {each["name"]: each["id"] for each in resources} == {
+        "DC01-E-VMBackups": f"{DC01}/{DISK_E}",
+        "SQL01-OFFSITE01": f"{SQL01}/{OFFSITE01}",
+    }
+    assert program.read_text("utf-8") == run("export", "--program", "-").stdout
+    assert imports.read_text("utf-8") == run("export", "--import-file", "-").stdout
+    assert '"SQL01-OFFSITE01",' in program.read_text("utf-8")
+
+
+def test_an_export_takes_filters(run: Run, simulator: Simulator) -> None:
+    simulator.inventory.assignments = {
+        (vm_ref, location): None
+        for vm_ref in (DC01, SQL01, FILE01)
+        for location in (NAS01, OFFSITE01)
+    }
+
+    def names(*filters: str) -> list[str]:
+        exported = json.loads(run("export", "--import-file", "-", *filters).stdout)
+        return [each["name"] for each in exported["resources"]]
+
+    assert names("--vm", "sql*", "--vm", "DC01", "--kind", "primary") == [
+        "DC01-NAS01",
+        "SQL01-NAS01",
+    ]
+    assert names("--host", "hv-02", "--location", r"\\OFFSITE01\VMBackups") == ["FILE01-OFFSITE01"]
+    assert names("--host", "HV-02", "--location", NAS01) == ["FILE01-NAS01"]
+    assert len(names("--kind", "offsite")) == 3
+    result = run("export", "--program", "-", "--vm", "SQL1", fails=1)
+    assert sentence(result).startswith(
+        "There is no VM whose name matches 'SQL1': did you mean 'SQL0"
+    )
+
+
+def test_an_export_of_nothing_writes_nothing(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "__main__.py"
+    options = ["--kind", "offsite", "--vm", "DC01"]
+    assert sentence(run("export", "--program", str(file), *options, fails=1)) == (
+        "No assignment matches all of the filters, so nothing was written: `vmbackup assignments` "
+        "shows what there is."
+    )
+    simulator.inventory.assignments.clear()
+    assert sentence(run("export", "--program", "-", fails=1)) == (
+        "No assignment is on the server, so nothing was written: `vmbackup assignments` shows what "
+        "there is."
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_replaces_no_file_unless_it_is_told_to(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    program = tmp_path / "__main__.py"
+    program.write_text("old")
+    options = ["--import-file", str(tmp_path / "import.json"), "--program", str(program)]
+    assert sentence(run("export", *options, fails=1)) == (
+        f"{program} of --program exists already: give another name, or --overwrite to replace it."
+    )
+    assert not simulator.calls
+    assert list(tmp_path.iterdir()) == [program]
+    assert program.read_text() == "old"
+    run("export", *options, "--overwrite")
+    assert "DC01" in program.read_text()
+
+
+def test_an_export_says_what_is_wrong_with_its_options_before_it_asks_the_server(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    assert (
+        "Error: There is nothing to write: give --import-file FILE, --program FILE, or both."
+        in run("export", fails=2).stderr
+    )
+    for place in ("-", str(tmp_path / "x")):
+        result = run("export", "--import-file", place, "--program", place, fails=2)
+        assert "--import-file and --program are the same place" in result.stderr
+    missing = tmp_path / "no" / "import.json"
+    assert sentence(run("export", "--import-file", str(missing), fails=1)) == (
+        f"There is no folder {missing.parent} for --import-file: create it first."
+    )
+    assert sentence(run("export", "--program", str(tmp_path), "--overwrite", fails=1)) == (
+        f"{tmp_path} of --program is not a file: give the name of one, or -."
+    )
+    assert not simulator.calls
+
+
+def test_an_export_that_fails_writes_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong")
+    assert "refused the login" in sentence(
+        run("export", "--program", str(tmp_path / "__main__.py"), fails=1)
+    )
+    assert not list(tmp_path.iterdir())
+
+
+# Settings
+
+
+def test_an_option_wins_over_the_environment_and_an_error_names_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_SERVER_PORT", "1")
+    assert "Unable to connect" in sentence(run("vms", fails=1))
+    run("vms", "--server-port", "36014")
+    assert sentence(run("vms", "--server-port", "99999", fails=1)) == (
+        "The value '99999' of the option --server-port is not a port: use a number from 1 to 65535."
+    )
+
+
+def test_a_named_connection_has_its_own_variables(
+    run: Run, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "There is no connection 'site-b'" in sentence(
+        run("vms", "--connection", "site-b", fails=1)
+    )
+    for key, value in (("BASE_URL", base_url), ("USERNAME", "Administrator")):
+        monkeypatch.setenv(f"VMBACKUP_SITE_B_{key}", value)
+    assert sentence(run("vms", "--connection", "site-b", fails=1)).startswith(
+        "No password for VM Backup at connection 'site-b' is known. Set VMBACKUP_SITE_B_PASSWORD"
+    )
+    monkeypatch.setenv("VMBACKUP_SITE_B_PASSWORD", PASSWORD)
+    assert "DC01" in run("vms", "--connection", "site-b").stdout
+
+
+def test_a_stack_needs_the_pulumi_cli(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "there is no `pulumi` on PATH" in sentence(
+        run("vms", "--stack", f"{tmp_path}/dev", fails=1)
+    )
+    assert "There is no folder" in sentence(run("vms", "--stack", f"{tmp_path}/no/dev", fails=1))
+
+
+def test_a_refused_login_is_one_sentence_about_this_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong-one")
+    assert sentence(run("assignments", fails=1)) == (
+        "Could not list the virtual machines: VM Backup refused the login of Administrator to "
+        'LOCALHOST:36014: the server says "LoginFailed / The user name or password is incorrect". '
+        "Check --username, VMBACKUP_PASSWORD, --domain, --server-address and --server-port."
+    )
+
+
+def test_wrong_usage_is_clicks_own(run: Run) -> None:
+    assert "No such option" in run("vms", "--password", "x", fails=2).stderr
+    assert "Missing option '--output'" in run("snapshot", fails=2).stderr
+
+
+@pytest.mark.usefixtures("login")
+def test_no_output_holds_the_password_or_a_token(
+    simulator: Simulator, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def everything() -> str:
+        shown = ""
+        for command in (*LISTINGS, ["doctor"]):
+            for options in ([], ["--json"]):
+                for wrong in ([], ["--server-port", "1"], ["--host-header", "x"]):
+                    result = CliRunner().invoke(vmbackup, [*command, *options, *wrong])
+                    shown += result.output + str(result.exception)
+        return shown
+
+    shown = everything()
+    monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong-one")
+    shown += everything()
+    simulator.behavior = Behavior(second_session="refuse")
+    with Caller(base_url) as other_tool:
+        other_tool.log_in()
+        given = other_tool.token
+    monkeypatch.setenv("VMBACKUP_SESSION_TOKEN", given)
+    shown += everything()
+    monkeypatch.setenv("VMBACKUP_SESSION_TOKEN", f"{given}x")
+    shown += everything()
+    assert "DC01" in shown
+    for secret in (PASSWORD, "wrong-one", *simulator.tokens):
+        assert secret not in shown
+    assert given in simulator.sessions  # which is not ours to end
+
+
+# As a process
+
+
+@contextmanager
+def started(*arguments: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **streams}
+    streams.setdefault("stderr", subprocess.PIPE)
+    with subprocess.Popen([*COMMAND, *arguments], **streams) as popen:
+        too_long = threading.Timer(30, popen.kill)
+        too_long.start()
+        try:
+            yield popen
+        finally:
+            too_long.cancel()
+            popen.kill()
+
+
+@pytest.mark.usefixtures("login")
+def test_without_a_terminal_it_asks_nothing_and_prints_no_colours_and_cuts_nothing(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "\\\\NAS01\\" + "x" * 300
+    simulator.inventory.backup_locations[DISK_E]["LocationPath"] = path
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with started("assignments") as popen:
+        printed, said = popen.communicate()
+    assert popen.returncode == 0, said
+    assert path in printed.decode()
+    assert b"\x1b" not in printed + said
+    assert b"Asking" not in said
+    monkeypatch.delenv("VMBACKUP_PASSWORD")
+    with started("vms") as popen:
+        printed, said = popen.communicate()
+    assert (popen.returncode, printed) == (1, b"")
+    assert said.startswith(b"vmbackup: No password for VM Backup is known. Set VMBACKUP_PASSWORD")
+
+
+@ON_POSIX
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("seconds", [0.02, 2])
+def test_ctrl_c_ends_the_session_without_a_traceback(
+    how: signal.Signals,
+    code: int,
+    seconds: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulator = SlowSimulator(many(1000))
+    simulator.seconds = seconds
+    with serve(simulator) as base_url:
+        monkeypatch.setenv("VMBACKUP_PASSWORD", "simulator")
+        login = ["--base-url", base_url, "--username", "Administrator"]
+        with started("assignments", *login) as popen:
+            give_up_at = time.monotonic() + 20
+            while not simulator.at_once and time.monotonic() < give_up_at:
+                time.sleep(0.01)
+            popen.send_signal(how)
+            printed, said = popen.communicate()
+        assert (popen.returncode, printed, said) == (code, b"", b"")
+        assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
+        assert len(simulator.calls) < 100
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_closed_pipe_ends_it_without_a_traceback(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = Simulator(many(5000))
+    with serve(simulator) as base_url:
+        monkeypatch.setenv("VMBACKUP_PASSWORD", "simulator")
+        login = ["--base-url", base_url, "--username", "Administrator"]
+        with started("vms", *options, *login) as popen:
+            assert popen.stdout
+            assert popen.stderr
+            assert popen.stdout.readline()
+            popen.stdout.close()
+            said = popen.stderr.read()
+            assert popen.wait() == 1
+    assert said == b""
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
+
+
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_without_the_extra_it_says_what_to_install(package: str) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from pulumi_vmbackup.command import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"The vmbackup command needs packages that are not installed ({package}): run "
+        "`pip install 'pulumi-vmbackup[cli]'`.\n"
+    )
+
+
+# On a terminal
+
+
+class Terminal:
+    """A pseudo-terminal, and what has been printed on it."""
+
+    slave: int
+    _master: int
+    printed = ""
+
+    def __init__(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
+        self._master, self.slave = os.openpty()
+
+    def read_until(self, text: str, popen: subprocess.Popen[bytes]) -> None:
+        while text not in self.printed:
+            assert popen.poll() is None, self.printed
+            self.printed += os.read(self._master, 65536).decode()
+
+    def read_rest(self) -> str:
+        """What the ended process printed."""
+        os.close(self.slave)
+        try:
+            while received := os.read(self._master, 65536):
+                self.printed += received.decode()
+        except OSError:  # EIO: nobody holds the other end any more
+            pass
+        return self.printed
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def close(self) -> None:
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = Terminal()
+    yield terminal
+    terminal.close()
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login")
+def test_on_a_terminal_it_asks_for_the_password_and_does_not_show_it(
+    terminal: Terminal, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VMBACKUP_PASSWORD")
+    monkeypatch.setenv("VMBACKUP_DOMAIN", "CONTOSO")
+    streams = {"stdin": terminal.slave, "stderr": terminal.slave, "start_new_session": True}
+    with started("locations", **streams) as popen:
+        terminal.read_until("Password of CONTOSO\\Administrator: ", popen)
+        terminal.type(f"{PASSWORD}\n")
+        printed, _ = popen.communicate()
+    assert popen.returncode == 0
+    assert NAS01.encode() in printed
+    assert PASSWORD not in terminal.read_rest() + printed.decode()
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login")
+def test_ctrl_c_at_the_prompt_ends_it(
+    terminal: Terminal, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VMBACKUP_PASSWORD")
+    streams = {"stdin": terminal.slave, "stderr": terminal.slave, "start_new_session": True}
+    with started("vms", **streams) as popen:
+        terminal.read_until("Password of Administrator: ", popen)
+        popen.send_signal(signal.SIGINT)
+        printed, _ = popen.communicate()
+    assert (popen.returncode, printed) == (130, b"")
+    assert "Traceback" not in terminal.read_rest()
+    assert not simulator.calls
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login")
+def test_a_terminal_gets_a_progress_bar_on_stderr_alone(terminal: Terminal) -> None:
+    with started("assignments", "--json", stderr=terminal.slave) as popen:
+        printed, _ = popen.communicate()
+    assert popen.returncode == 0
+    assert [each["vm_ref"] for each in json.loads(printed)] == [DC01]
+    assert "Asking for the locations of each VM" in terminal.read_rest()
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login")
+def test_a_terminal_gets_colours_for_what_stands_out(terminal: Terminal) -> None:
+    with started("assignments", stdout=terminal.slave) as popen:
+        popen.communicate()
+    assert popen.returncode == 0
+    shown = {line.split()[0]: line for line in terminal.read_rest().splitlines() if line.split()}
+    assert "\x1b[1;31mEXCH01" in "".join(shown.values())
+    assert "\x1b[1;33mDC01" in "".join(shown.values())
+    assert EXCH01 not in "".join(shown.values())

@@ -1,0 +1,456 @@
+"""``vmbackup doctor``: which cause it names, for each thing that can be wrong on the way."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trustme
+from click.testing import CliRunner
+from sample import PASSWORD
+from simulator.caller import Caller
+
+from pulumi_vmbackup.command.group import vmbackup
+from pulumi_vmbackup.settings import VERSIONS
+from pulumi_vmbackup.simulator import Behavior, Simulator, serve
+
+log = logging.getLogger(__name__)
+
+STEPS = ["settings", "name", "port", "protocol", "Host header", "API", "login", "listing"]
+TLS_STEPS = [*STEPS[:4], "certificate", *STEPS[4:]]
+
+
+class Doctor:
+    """Runs the command and reads its lines."""
+
+    def __init__(self) -> None:
+        self.output = ""
+
+    def __call__(self, *options: str) -> tuple[list[str], str]:
+        """The steps that went well, and the text of the one that failed with its advice."""
+        result = CliRunner().invoke(vmbackup, ["doctor", *options])
+        assert result.stderr == ""
+        assert isinstance(result.exception, SystemExit | None)
+        log.debug("%s", result.output)
+        self.output = result.stdout
+        good: list[str] = []
+        failed: list[str] = []
+        for line in result.stdout.splitlines():
+            if line.startswith("ok     "):
+                assert not failed
+                good.append(line[7:20].strip())
+            else:
+                failed.append(line.removeprefix("failed").strip())
+        assert len(failed) in (0, 2)
+        assert result.exit_code == (1 if failed else 0)
+        return good, " | ".join(" ".join(text.split()) for text in failed)
+
+
+@pytest.fixture
+def doctor() -> Doctor:
+    return Doctor()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[Callable[[], int]]:
+    """Makes ports at which nothing listens, and which nothing else can take."""
+    taken: list[socket.socket] = []
+
+    def closed_port() -> int:
+        taken.append(socket.socket())
+        taken[-1].bind(("127.0.0.1", 0))
+        return int(taken[-1].getsockname()[1])
+
+    yield closed_port
+    for each in taken:
+        each.close()
+
+
+@pytest.fixture(autouse=True)
+def documented(closed_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moves the documented addresses away from what may run on the machine of the tests."""
+    for version in VERSIONS:
+        is_at(version, closed_port(), monkeypatch)
+
+
+def is_at(version: str, port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    path = {"8": "/api", "9.0": "/api", "9.1": "/api/rest"}[version]
+    moved = VERSIONS[version]._replace(base_url=f"http://localhost:{port}{path}")
+    monkeypatch.setitem(VERSIONS, version, moved)
+    return moved.base_url
+
+
+@pytest.fixture(autouse=True)
+def login(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
+    monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
+    monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def https_url(simulator: Simulator, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
+    certificate = tmp_path / "certificate.pem"
+    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(
+        str(certificate)
+    )
+    with serve(simulator, certificate=certificate) as url:
+        yield url
+
+
+def path_of(authority: trustme.CA, folder: Path) -> str:
+    file = folder / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return str(file)
+
+
+# Success
+
+
+def test_each_step_is_shown_up_to_the_listing(
+    doctor: Doctor, base_url: str, simulator: Simulator
+) -> None:
+    assert doctor() == (STEPS, "")
+    port = base_url.split(":")[2].partition("/")[0]
+    assert [line[7:].rstrip() for line in doctor.output.splitlines()] == [
+        f"settings     {base_url} (from VMBACKUP_BASE_URL in the environment), account "
+        "Administrator (from VMBACKUP_USERNAME in the environment), password set (from "
+        "VMBACKUP_PASSWORD in the environment)",
+        "name         127.0.0.1 is 127.0.0.1",
+        f"port         port {port} of 127.0.0.1 accepts connections",
+        f"protocol     port {port} speaks http",
+        f'Host header  "localhost:{port}" is accepted',
+        f"API          a VM Backup API with protocol version 1.0 answers at {base_url}",
+        "login        VM Backup at LOCALHOST:36014 accepts the account",
+        "listing      8 virtual machines, 7 of them configured, 2 primary and 2 offsite backup "
+        "locations",
+    ]
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
+
+
+def test_https_with_a_trusted_certificate_is_fine(
+    doctor: Doctor, https_url: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    ca_file = path_of(authority, tmp_path)
+    assert doctor("--base-url", https_url, "--ca-file", ca_file) == (TLS_STEPS, "")
+    assert f"caFile {ca_file} (from the option --ca-file)" in doctor.output
+    assert f"it is for 127.0.0.1 and trusted by {ca_file}" in doctor.output
+
+
+def test_a_given_session_is_used_and_left_open(
+    doctor: Doctor, simulator: Simulator, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Caller(base_url) as other:
+        monkeypatch.setenv("VMBACKUP_SESSION_TOKEN", other.log_in().token)
+        assert doctor() == (STEPS, "")
+        assert list(simulator.sessions) == [other.token]
+        assert other.token not in doctor.output
+
+
+# Settings and account
+
+
+def test_a_setting_that_cannot_be_used_is_the_first_step(doctor: Doctor) -> None:
+    good, failed = doctor("--api-version", "7")
+    assert good == []
+    assert failed.startswith(
+        "settings they cannot be used | The value '7' of the option --api-version is not a known "
+        "API version: use 8, 9.0, 9.1"
+    )
+
+
+def test_a_wrong_password_is_in_the_servers_words(
+    doctor: Doctor, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong-one")
+    good, failed = doctor()
+    assert good == STEPS[:-2]
+    assert failed == (
+        "login VM Backup refuses the account | VM Backup refused the login of Administrator to "
+        'LOCALHOST:36014: the server says "LoginFailed / The user name or password is incorrect". '
+        "Check --username, VMBACKUP_PASSWORD, --domain, --server-address and --server-port."
+    )
+    # Sent once: Windows locks accounts after a few.
+    assert [call.path for call in simulator.calls].count("/api/rest/sessions/start") == 1
+    assert "wrong-one" not in doctor.output
+
+
+def test_missing_credentials_are_found_after_the_way_to_the_server(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VMBACKUP_PASSWORD")
+    good, failed = doctor()
+    assert good == STEPS[:-2]
+    assert failed.startswith(
+        "login there are no credentials | No password for VM Backup is known. Set VMBACKUP_PASSWORD"
+    )
+
+
+def test_a_connected_management_console_is_not_waited_for(
+    doctor: Doctor, simulator: Simulator, base_url: str
+) -> None:
+    simulator.behavior = Behavior(second_session="refuse")
+    with Caller(base_url) as console:
+        console.log_in()
+        good, failed = doctor()
+        assert list(simulator.sessions) == [console.token]
+    assert good == STEPS[:-2]
+    assert failed.startswith(
+        'login VM Backup accepts no session now: the server says "SessionRefused / Another session '
+        'is open / AnotherConsoleIsRegistered". | A VM Backup Management Console is connected'
+        " to this server: close it"
+    )
+    assert [call.path for call in simulator.calls].count("/api/rest/sessions/start") == 2
+
+
+class UnlistedSimulator(Simulator):
+    def _list_vms(self, token: str, configured: int = 0) -> dict[str, object]:  # noqa: ARG002
+        return {}
+
+
+def test_a_login_without_a_listing_is_no_success(doctor: Doctor) -> None:
+    simulator = UnlistedSimulator(password=PASSWORD)
+    with serve(simulator) as base_url:
+        good, failed = doctor("--base-url", base_url)
+    assert good == STEPS[:-1]
+    assert failed == (
+        "listing no listing came back | The server's answer has no list of VirtualMachines."
+    )
+    assert not simulator.sessions
+
+
+# Name and port
+
+
+def test_a_proxy_is_named_without_its_password(
+    doctor: Doctor, closed_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = f"127.0.0.1:{closed_port()}"
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:pa55@{proxy}")
+    good, failed = doctor("--base-url", "https://vmb01.invalid:36013/api/rest")
+    assert good == ["settings", "proxy"]
+    assert f"vmb01.invalid is reached through the proxy {proxy}" in doctor.output
+    assert "The proxy on the way to https://vmb01.invalid:36013/api/rest refuses or does" in failed
+    assert "pa55" not in doctor.output
+
+
+def test_a_name_that_cannot_be_resolved(doctor: Doctor) -> None:
+    good, failed = doctor("--base-url", "https://vmb01.invalid:36013/api/rest")
+    assert good == STEPS[:1]
+    assert failed.startswith("name vmb01.invalid cannot be resolved (")
+    assert failed.endswith("| Correct the host name in vmbackup:baseUrl.")
+
+
+def test_a_stopped_service(doctor: Doctor, closed_port: Callable[[], int]) -> None:
+    port = closed_port()
+    good, failed = doctor("--base-url", f"http://127.0.0.1:{port}/api/rest")
+    assert good == STEPS[:2]
+    assert failed.startswith(
+        f"port port {port} of 127.0.0.1 refuses connections: nothing listens there | Start the "
+        'Windows service "VM Backup API Service" on the VM Backup machine: before V9.1 it is off '
+        "by default."
+    )
+
+
+def test_a_stopped_service_and_an_api_of_another_version_at_its_documented_address(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VMBACKUP_BASE_URL")
+    with serve(Simulator(api_version="9.0")) as url:
+        found = is_at("9.0", int(url.split(":")[2].partition("/")[0]), monkeypatch)
+        good, failed = doctor("--api-version", "8")
+    assert good == STEPS[:2]
+    assert failed.endswith(
+        f"| An API of version 9.0 answers at {found}: set the option --api-version to 9.0."
+    )
+
+
+# http, https and the certificate
+
+
+def test_plain_http_to_an_https_port(doctor: Doctor, https_url: str) -> None:
+    good, failed = doctor("--base-url", https_url.replace("https", "http"))
+    assert good == STEPS[:3]
+    port = https_url.split(":")[2].partition("/")[0]
+    assert failed == (
+        f"protocol port {port} speaks https, not http | The address is {https_url}: set the option "
+        f"--base-url to {https_url}."
+    )
+
+
+def test_https_to_a_plain_port(
+    doctor: Doctor, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url.replace("http", "https"))
+    good, failed = doctor()
+    assert good == STEPS[:3]
+    assert "speaks http, not https | " in failed
+    assert failed.endswith(f"set VMBACKUP_BASE_URL in the environment to {base_url}.")
+
+
+@contextmanager
+def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Answers on a thread until the block ends, and gives the port."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port whose listener closes each connection without a word."""
+
+    def hang_up(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                server.accept()[0].close()
+
+    with listening(hang_up) as port:
+        yield port
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_port_of_something_else(doctor: Doctor, scheme: str, silent_port: int) -> None:
+    good, failed = doctor("--base-url", f"{scheme}://127.0.0.1:{silent_port}/api/rest")
+    assert good == STEPS[:3]
+    assert failed.startswith(
+        f"protocol port {silent_port} speaks neither http nor https | Something else listens there"
+    )
+
+
+@pytest.fixture
+def polite_port(authority: trustme.CA) -> Iterator[int]:
+    """An https port that answers HTTP 400 to plain http, as those of nginx do."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def answer(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                with server.accept()[0] as connected:
+                    if connected.recv(1, socket.MSG_PEEK) == b"\x16":  # a TLS handshake
+                        context.wrap_socket(connected, server_side=True).close()
+                    else:
+                        connected.recv(65536)
+                        connected.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with listening(answer) as port:
+        yield port
+
+
+def test_plain_http_to_an_https_port_that_answers_it(doctor: Doctor, polite_port: int) -> None:
+    good, failed = doctor("--base-url", f"http://127.0.0.1:{polite_port}/api/rest")
+    assert good == STEPS[:3]
+    assert failed.startswith(f"protocol port {polite_port} speaks https, not http | ")
+
+
+def test_an_untrusted_certificate(doctor: Doctor, https_url: str, simulator: Simulator) -> None:
+    good, failed = doctor("--base-url", https_url)
+    assert good == STEPS[:4]
+    assert failed.startswith("certificate the certificate of port ")
+    assert " is not accepted: unable to get local issuer certificate | " in failed
+    assert 'certlm.msc as "Base-64 encoded X.509 (.CER)", and set VMBACKUP_CA_FILE or' in failed
+    assert "Its SHA-256 fingerprint is " in failed
+    assert not simulator.calls
+
+
+def test_a_certificate_that_the_ca_file_does_not_hold(
+    doctor: Doctor, https_url: str, tmp_path: Path
+) -> None:
+    ca_file = path_of(trustme.CA(), tmp_path)
+    good, failed = doctor("--base-url", https_url, "--ca-file", ca_file)
+    assert good == STEPS[:4]
+    assert f"| {ca_file} does not hold it or its issuer: on the VM Backup machine" in failed
+
+
+def test_a_certificate_for_another_name(
+    doctor: Doctor, simulator: Simulator, authority: trustme.CA, tmp_path: Path
+) -> None:
+    certificate = tmp_path / "certificate.pem"
+    authority.issue_cert("vmb01.contoso.example").private_key_and_cert_chain_pem.write_to_path(
+        str(certificate)
+    )
+    with serve(simulator, certificate=certificate) as url:
+        good, failed = doctor("--base-url", url, "--ca-file", path_of(authority, tmp_path))
+    assert good == STEPS[:4]
+    assert "| It is for vmb01.contoso.example: use a name that the certificate holds" in failed
+
+
+# Host header and API
+
+
+def test_a_wrong_host_header(doctor: Doctor, base_url: str, simulator: Simulator) -> None:
+    good, failed = doctor("--host-header", "vmb01.contoso.example")
+    assert good == STEPS[:4]
+    port = base_url.split(":")[2].partition("/")[0]
+    assert failed == (
+        'Host header "vmb01.contoso.example" is refused (HTTP 400, "hostname is invalid") | The '
+        "API must be addressed as localhost: remove the option --host-header, or set it to "
+        f"localhost:{port}."
+    )
+    assert not simulator.tokens
+
+
+def test_the_address_of_another_version_on_the_same_port(doctor: Doctor, base_url: str) -> None:
+    wrong = base_url.removesuffix("/rest")
+    good, failed = doctor("--base-url", wrong, "--api-version", "9.0")
+    assert good == STEPS[:5]
+    assert failed == (
+        f"API no VM Backup API is at {wrong} (HTTP 404) | An API of version 9.1 answers at "
+        f"{base_url}: set the option --base-url to {base_url}, and set the option --api-version "
+        "to 9.1."
+    )
+
+
+def test_the_path_of_two_versions_names_both(doctor: Doctor) -> None:
+    with serve(Simulator(api_version="9.0")) as url:
+        _, failed = doctor("--base-url", f"{url}/rest")
+    assert f"| An API of version 8 or 9.0 answers at {url}: set the option --base-url" in failed
+
+
+def test_an_https_api_at_another_documented_address(
+    doctor: Doctor, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VMBACKUP_BASE_URL")
+    certificate = tmp_path / "certificate.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    with serve(Simulator(api_version="8"), certificate=certificate) as url:
+        port = int(url.split(":")[2].partition("/")[0])
+        is_at("8", port, monkeypatch)
+        good, failed = doctor()
+    assert good == STEPS[:2]
+    assert (
+        f"| An API of version 8 answers at https://localhost:{port}/api: set VMBACKUP_BASE_URL or "
+        f"run `pulumi config set vmbackup:baseUrl` to https://localhost:{port}/api, and set "
+        "VMBACKUP_API_VERSION or run `pulumi config set vmbackup:apiVersion` to 8."
+    ) in failed
+
+
+def test_the_documented_address_of_the_default_version_needs_no_setting(
+    doctor: Doctor, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = is_at("9.1", int(base_url.split(":")[2].partition("/")[0]), monkeypatch)
+    _, failed = doctor("--base-url", found.removesuffix("/rest"))
+    assert failed.endswith(
+        f"| An API of version 9.1 answers at {found}: remove the option --base-url."
+    )
+
+
+def test_an_address_of_something_else(doctor: Doctor, base_url: str) -> None:
+    wrong = base_url.replace("/api/rest", "/elsewhere")
+    good, failed = doctor("--base-url", wrong, "--host-header", "localhost")
+    assert good == STEPS[:5]
+    assert f"An API of version 9.1 answers at {base_url}" in failed
