@@ -338,7 +338,6 @@ def test_taking_over(make_stack: MakeStack, simulator: Simulator) -> None:
             10: file01_is_assigned,
         },
     )
-    stack.name = "prod"
     stack.program(f"{programs[0]}\n{of_one}")
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
     held = {"/".join(pair) for pair in simulator.inventory.assignments}
