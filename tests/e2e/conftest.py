@@ -8,10 +8,6 @@ from e2e.stack import MakeStack, Prepared, Stack
 from sample import PASSWORD
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "full: runs in `make test-all` only")
-
-
 @pytest.fixture(autouse=True)
 def cli_is_there() -> None:
     if not shutil.which("pulumi"):

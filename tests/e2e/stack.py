@@ -118,7 +118,7 @@ class Stack:
         folder = folder or self.folder
         project = _project(folder)
         file = self.state_file(project)
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self._prepared.state.replace("/backup/test", f"/{project}/{name}"))
         settings_file = folder / f"Pulumi.{name}.yaml"
         settings_file.write_text(yaml.safe_dump(self._prepared.settings))

@@ -37,5 +37,5 @@ def test_an_earlier_state_is_previewed_refreshed_and_destroyed(
     for each in stack.state()["resources"]:
         if "VmBackup" in each["urn"]:
             assert each["outputs"] == outputs[each["urn"]]
-    stack.pulumi("destroy", "--yes", "--skip-preview")
+    stack.destroy()
     assert simulator.inventory.assignments == Inventory.sample().assignments

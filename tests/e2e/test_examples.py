@@ -66,7 +66,6 @@ def test_what_a_server_holds_is_taken_over_with_the_commands_of_the_example(
         assert simulator == "python -m pulumi_vmbackup.simulator --inventory server.json"
         assert account == ("export VMBACKUP_USERNAME=Administrator VMBACKUP_PASSWORD=simulator")
         assert len(four) == 4
-        stack.name = "dev"
         for line in four:
             run(stack, line, [])
         program = (stack.folder / "__main__.py").read_text("utf-8")

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from e2e.stack import MakeStack, Stack, met
-from sample import EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
+import yaml  # type: ignore[import-untyped]  # of pulumi, which depends on it
+from e2e.stack import ENCRYPTED, MakeStack, Stack, met
+from sample import EXCH01, FILE01, NAS01, OFFSITE01, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
@@ -58,7 +59,7 @@ def vmbackup(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=600,
     )
 
 
@@ -107,7 +108,7 @@ def run_guide(
 
 
 def test_connecting(stack: Stack) -> None:
-    stack.pulumi("config", "set", "vmbackup:baseUrl", stack.environment["VMBACKUP_BASE_URL"])
+    stack.config({"vmbackup:baseUrl": stack.environment["VMBACKUP_BASE_URL"]})
     left = run_guide("connecting.md", stack)
     assert left == [
         "ssh -N -L 36013:localhost:36013 backup-server",
@@ -125,9 +126,7 @@ def test_pull_requests(stack: Stack, simulator: Simulator) -> None:
     assert "Traceback" not in stack.output
 
 
-def test_drift(make_stack: MakeStack, simulator: Simulator) -> None:
-    stack = make_stack(init=False)
-    stack.pulumi("stack", "init", "test")
+def test_drift(stack: Stack, simulator: Simulator) -> None:
     stack.program(assigning("SQL01"))
     stack.up()
 
@@ -151,11 +150,12 @@ def exit_code(stack: Stack, command: str) -> int:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     return done.returncode
 
 
+@pytest.mark.full
 def test_each_command_for_drift_sees_what_the_guide_says(
     stack: Stack, simulator: Simulator
 ) -> None:
@@ -196,7 +196,7 @@ def test_adopting(stack: Stack, simulator: Simulator) -> None:
         capture_output=True,
         encoding="utf-8",
         check=True,
-        timeout=60,
+        timeout=600,
     )
     stack.program(generated.stdout)
     stack.up()
@@ -204,20 +204,19 @@ def test_adopting(stack: Stack, simulator: Simulator) -> None:
     assert "DC01-primary" in names  # the one that was adopted before, by its name
     assert len(names) == 3
     assert len(simulator.inventory.assignments) == 3
-    stack.pulumi("preview", "--refresh", "--expect-no-changes")
     assert not [call for call in simulator.calls if call.method == "DELETE"]
 
 
 def test_handing_over(make_stack: MakeStack, simulator: Simulator, tmp_path: Path) -> None:
     stack = make_stack(init=False)
-    stack.pulumi("stack", "init", "prod")
+    stack.init("prod")
     stack.program(assigning("SQL01", "EXCH01"))
     stack.up()
     other = tmp_path / "databases"
     other.mkdir()
     (other / "Pulumi.yaml").write_text("name: databases\nruntime: python\n")
     (other / "__main__.py").write_text(assigning("SQL01"), "utf-8")
-    stack.pulumi("--cwd", str(other), "stack", "init", "prod")
+    stack.init("prod", other)
 
     def takes_it_out() -> None:
         stack.program(assigning("EXCH01"))
@@ -244,6 +243,7 @@ def test_handing_over(make_stack: MakeStack, simulator: Simulator, tmp_path: Pat
     assert not simulator.inventory.locations_of(SQL01)
 
 
+@pytest.mark.full
 def test_a_replacement_retains_as_well(stack: Stack, simulator: Simulator) -> None:
     for location in (NAS01, ROTATING):
         stack.program(
@@ -255,16 +255,19 @@ def test_a_replacement_retains_as_well(stack: Stack, simulator: Simulator) -> No
     assert simulator.inventory.locations_of(SQL01) == [NAS01, ROTATING]
 
 
-def test_several_servers(stack: Stack, simulator: Simulator, base_url: str) -> None:
-    stack.pulumi("stack", "init", "prod")
+def test_several_servers(make_stack: MakeStack, simulator: Simulator, base_url: str) -> None:
+    stack = make_stack(init=False)
+    stack.init("prod")
     site_b = Simulator(Inventory.sample(), password="of site-b")
     with serve(site_b) as url_of_b:
         stack.environment["VMBACKUP_SITE_A_PASSWORD"] = stack.environment.pop("VMBACKUP_PASSWORD")
         stack.environment["VMBACKUP_SITE_B_PASSWORD"] = "of site-b"
 
         def point_to_the_simulators() -> None:
-            for site, url in (("site-a", base_url), ("site-b", url_of_b)):
-                stack.pulumi("config", "set", "--path", f"vmbackup:connections.{site}.baseUrl", url)
+            account = {"username": "Administrator"}
+            urls = {"site-a": base_url, "site-b": url_of_b}
+            connections = {site: {"baseUrl": url, **account} for site, url in urls.items()}
+            stack.config({"vmbackup:connections": connections})
 
         run_guide("several-servers.md", stack, before={5: point_to_the_simulators})
     assert simulator.inventory.locations_of(SQL01) == [OFFSITE01]
@@ -274,10 +277,9 @@ def test_several_servers(stack: Stack, simulator: Simulator, base_url: str) -> N
 
 
 def test_plugin(stack: Stack, simulator: Simulator, base_url: str) -> None:
-    stack.pulumi("stack", "init", "other")
-    stack.pulumi("stack", "select", "test")
-    stack.pulumi("config", "set", "siteB", base_url)
-    stack.pulumi("config", "set", "--secret", "siteBPassword", PASSWORD)
+    stack.init("other")
+    stack.init("test")
+    stack.config({"backup:siteB": base_url, "backup:siteBPassword": ENCRYPTED})
 
     def several_servers() -> None:
         programs = [block for language, block in blocks("plugin.md") if language == "python"]
@@ -295,24 +297,23 @@ def test_plugin(stack: Stack, simulator: Simulator, base_url: str) -> None:
 
 
 def test_the_plugin_is_found_in_the_folder_that_pulumi_yaml_names(stack: Stack) -> None:
-    (yaml,) = (block for language, block in blocks("plugin.md") if language == "yaml")
+    (project,) = (block for language, block in blocks("plugin.md") if language == "yaml")
     on_path = shutil.which("pulumi-resource-vmbackup", path=stack.environment["PATH"])
     assert on_path
     folder = stack.folder / "venv" / "bin"
     folder.mkdir(parents=True)
     shutil.copy(on_path, folder)
     stack.program(next(block for language, block in blocks("plugin.md") if language == "python"))
-    assert "from $PATH" in stack.pulumi("preview")
-    (stack.folder / "Pulumi.yaml").write_text(yaml)
-    assert "from $PATH" not in stack.up()
+    (stack.folder / "Pulumi.yaml").write_text(project)
+    assert "from $PATH" not in stack.pulumi("preview")
 
 
 def test_taking_over(make_stack: MakeStack, simulator: Simulator) -> None:
     stack = make_stack(init=False)
     program = stack.folder / "__main__.py"
     program.unlink()
-    (yaml,) = (block for language, block in blocks("taking-over.md") if language == "yaml")
-    (stack.folder / "Pulumi.yaml").write_text(yaml)
+    (project,) = (block for language, block in blocks("taking-over.md") if language == "yaml")
+    (stack.folder / "Pulumi.yaml").write_text(project)
     shown, of_one = (block for language, block in blocks("taking-over.md") if language == "python")
     simulator.inventory.assignments[SQL01, OFFSITE01] = None
     simulator.inventory.assignments[SQL01, NAS01] = None
@@ -361,7 +362,8 @@ def test_reliability(stack: Stack, simulator: Simulator) -> None:
 
 def test_performance(stack: Stack) -> None:
     run_guide("performance.md", stack)
-    assert stack.pulumi("config", "get", "vmbackup:parallelRequests").strip() == "8"
+    settings = yaml.safe_load(stack.settings_file().read_text("utf-8"))["config"]
+    assert str(settings["vmbackup:parallelRequests"]) == "8"
 
 
 def test_the_commands_of_the_example_several_servers_are_in_its_guide() -> None:

@@ -199,12 +199,10 @@ def test_no_refactor_unassigns(stack: Stack, simulator: Simulator, base_url: str
     account = {"base_url": base_url, "username": "Administrator"}
     providers = {"one": account, "two": account}  # for the same server
     refactors: list[dict[str, Any]] = [
-        {"singles": {"a": A, "b": B}},
-        {"singles": {"b": A, "c": B}},
-        {"singles": {"b": A, "c": B}, "providers": providers, "provider_of": {"b": "one"}},
-        {"singles": {"b": A, "c": B}, "providers": providers, "provider_of": {"b": "two"}},
-        {"dynamic": {"a": A, "b": B}},
-        {"singles": {"a": A, "b": B}},
+        {"singles": {"a": A, "b": B}, "providers": providers, "provider_of": {"a": "one"}},
+        {"singles": {"a": A, "c": B}, "providers": providers, "provider_of": {"a": "two"}},
+        {"dynamic": {"a": A, "c": B}},
+        {"singles": {"a": A, "c": B}},
         {"sets": {"all": AS_SET}},
         {"sets": {"renamed": AS_SET}},
     ]

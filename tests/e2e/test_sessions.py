@@ -23,7 +23,7 @@ THREE = {"a": (SQL01, NAS01), "b": (FILE01, OFFSITE01), "c": (EXCH01, OFFSITE01)
 def session_of_somebody_else(simulator: Simulator, base_url: str) -> Iterator[str]:
     login = {"ServerPort": "36014", "Username": "Administrator", "Password": PASSWORD}
     answer = requests.post(
-        f"{base_url}/sessions/start", json=login, headers={"Host": "localhost"}, timeout=10
+        f"{base_url}/sessions/start", json=login, headers={"Host": "localhost"}, timeout=600
     )
     token = str(answer.json()["Data"])
     simulator.calls.clear()
@@ -72,7 +72,8 @@ def test_a_session_that_dies_in_the_middle_is_renewed(stack: Stack, simulator: S
     simulator.faults.append(over)
     stack.up()
     assert over.hits == 1
-    assert session_calls(simulator)[:2] == ["start", "start"]
+    calls = session_calls(simulator)
+    assert calls.count("start") == calls.count("end") + 1
     assert assigned(simulator) == set(stack.ids().values())
     assert len(stack.ids()) == len(THREE)
     assert not simulator.sessions
