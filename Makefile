@@ -8,6 +8,10 @@ endif
 
 quickstart: .venv/ready ; $(BIN)/python scripts/quickstart.py
 test: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python -m pytest -n auto $(ARGS)
+test-fast: .venv/ready ; $(BIN)/python -m pytest -n auto --ignore=tests/e2e --ignore=tests/reliability $(ARGS)
+test-all: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python -m pytest -n auto -m "" $(ARGS)
+coverage: ; $(MAKE) test-fast ARGS="--cov --cov-report=term:skip-covered $(ARGS)"
+.PHONY: test-fast test-all coverage
 check: check-format check-lint check-types check-workflows
 check-format: .venv/ready ; $(BIN)/ruff format --check .
 check-lint: .venv/ready ; $(BIN)/ruff check .

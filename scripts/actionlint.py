@@ -1,7 +1,8 @@
-"""Checks GitHub workflows with actionlint, which it gets where there is none.
+"""Checks GitHub workflows with actionlint, and gets actionlint if there is none.
 
-Those of this repository and of its examples, each with its own .github/actionlint.yaml if it has
-one. In this order: `actionlint` on PATH, the copy in .tools/bin, and a build from its Go module.
+The workflows are those of this repository and of its examples; an example may have its own
+.github/actionlint.yaml. actionlint comes from PATH, else from the copy in .tools/bin, else from a
+build from its Go module.
 """
 
 import os
@@ -17,7 +18,7 @@ MODULE = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 
 
 def main() -> None:
-    # shellcheck and pyflakes are off: whether a machine has them is not to decide the result.
+    # shellcheck and pyflakes are off: not all machines have them, and results must not differ.
     command = [actionlint(), "-shellcheck=", "-pyflakes="]
     failed = False
     for folder in (ROOT, *sorted((ROOT / "examples").iterdir())):
@@ -31,7 +32,7 @@ def main() -> None:
 
 
 def actionlint() -> str:
-    """The path of an actionlint, built first if need be."""
+    """The path of actionlint; builds it if there is none."""
     on_path = shutil.which("actionlint")
     if on_path:
         return on_path
@@ -40,17 +41,17 @@ def actionlint() -> str:
         if not go:
             sys.exit(
                 "actionlint is missing: put it on PATH (https://github.com/rhysd/actionlint), or "
-                "install Go 1.25 or later, with which it can be built here."
+                "install Go 1.25 or later to build it here."
             )
         print("Building actionlint into .tools/bin, which takes a minute.", flush=True)
         TOOLS.mkdir(parents=True, exist_ok=True)
-        # Resolved, since .tools may be a link, and go takes absolute paths only.
+        # Resolved, because .tools may be a link and go takes only absolute paths.
         environment = {**os.environ, "GOBIN": str(TOOLS.resolve())}
         done = subprocess.run([go, "install", MODULE], env=environment, check=False)
         if done.returncode != 0:
             sys.exit(
-                f"actionlint could not be built from {MODULE}, and go's messages above say why: "
-                "put it on PATH (https://github.com/rhysd/actionlint)."
+                f"actionlint could not be built from {MODULE}; go's messages above say why. "
+                "Or put it on PATH (https://github.com/rhysd/actionlint)."
             )
     return str(COPY)
 

@@ -1,6 +1,6 @@
 """Makes the virtual environment .venv with the package and its development tools.
 
-Runs on the Python of the machine, with the standard library alone.
+Runs on the Python of the machine, with only the standard library.
 """
 
 import os
@@ -18,9 +18,9 @@ def main() -> None:
         version = ".".join(map(str, sys.version_info[:3]))
         sys.exit(
             f"Python 3.10 or later is needed, and {sys.executable} is {version}: "
-            "name a later one with make PYTHON=python3.12, for example."
+            "choose a later one, for example with make PYTHON=python3.12."
         )
-    print("Making the Python environment .venv, which takes a minute or two.", flush=True)
+    print("Making the Python environment .venv. This takes a minute or two.", flush=True)
     step(
         [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)],
         "The virtual environment could not be made; on Debian and Ubuntu, install python3-venv.",
@@ -44,4 +44,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("Stopped. Run the same command again: it begins anew.")
+        sys.exit("Stopped. Run the same command again: it starts from the beginning.")

@@ -1,11 +1,11 @@
 """Gets the Pulumi CLI on a machine that has none.
 
-    python scripts/pulumi_cli.py                 say which CLI is used, getting one if need be
+    python scripts/pulumi_cli.py                 get a CLI if there is none, and show its path
     python scripts/pulumi_cli.py COMMAND ...     run a command with that CLI and .venv on PATH
 
 In this order: `pulumi` on PATH, the copy in .tools/bin, the vendor's installer, and a build from
 the Go modules that the vendor publishes. The first and the third come with all of Pulumi's language
-hosts; of the others, programs that are not in Python need theirs only, so the tests get them.
+hosts. A build makes the host for Python, and for the tests those for Node.js and YAML.
 """
 
 import json
@@ -26,8 +26,7 @@ ENVIRONMENT = ROOT / ".venv" / ("Scripts" if os.name == "nt" else "bin")
 SUFFIX = ".exe" if os.name == "nt" else ""
 
 VERSION = "3.259.0"
-# Newer modules have no language hosts for Python and Node.js any more; those of this one work with
-# the CLI above.
+# Newer modules have no language hosts for Python and Node.js. These work with the CLI above.
 LANGUAGE_HOST_VERSION = "3.68.0"
 YAML_HOST_VERSION = "1.25.0"
 INSTALLER = "https://get.pulumi.com/" + ("install.ps1" if os.name == "nt" else "install.sh")
@@ -39,7 +38,7 @@ CLI = f"pulumi{SUFFIX}"
 PYTHON_HOST = f"pulumi-language-python{SUFFIX}"
 NODE_HOST = f"pulumi-language-nodejs{SUFFIX}"
 YAML_HOST = f"pulumi-language-yaml{SUFFIX}"
-# The CLI goes last: without it, nothing takes what is there for a whole set.
+# The CLI goes last: without it, an incomplete set is not used.
 FOR_PYTHON = (PYTHON_HOST, CLI)
 FOR_ALL_LANGUAGES = (NODE_HOST, YAML_HOST, *FOR_PYTHON)
 
@@ -62,14 +61,14 @@ def main() -> None:
 
 
 def path_with_cli(tools: Sequence[str] = FOR_PYTHON) -> str:
-    """The PATH on which `pulumi` and this project's Python are found; gets the CLI if need be."""
+    """The PATH with `pulumi` and this project's Python; gets the CLI if there is none."""
     path = os.environ.get("PATH", "")
     if not shutil.which("pulumi"):
         missing = [tool for tool in tools if not (TOOLS / tool).exists()]
         if missing:
             get_cli(missing)
         path = os.pathsep.join((str(TOOLS), path))
-    # Pulumi takes python3 from PATH, and that has to be the one of .venv.
+    # Pulumi takes python3 from PATH; it must be the one of .venv.
     return os.pathsep.join((str(ENVIRONMENT), path))
 
 
@@ -82,7 +81,7 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         for key, value in os.environ.items()
         if not key.startswith(("PULUMI_", "VMBACKUP_"))
     }
-    # Pulumi talks to its own processes by gRPC, which obeys proxy variables for 127.0.0.1 too.
+    # Pulumi talks to its processes over gRPC, which uses proxy variables for 127.0.0.1 too.
     no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
     return {
         **mine,
@@ -90,7 +89,7 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         "PATH": path_with_cli(),
         "PULUMI_BACKEND_URL": state.as_uri(),
         "PULUMI_CONFIG_PASSPHRASE": "not a secret",
-        # All plugins come with the CLI; without a network, each look for others takes seconds.
+        # All plugins come with the CLI. Without a network, a search for others takes seconds.
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -98,22 +97,22 @@ def isolated_environment(folder: Path) -> dict[str, str]:
 
 
 def get_cli(missing: Sequence[str]) -> None:
-    """Get tools into .tools/bin, where each one lands whole, and after what it needs."""
+    """Get tools into .tools/bin; a tool appears there complete, and after those that it needs."""
     if CLI in missing:
         say(f"There is no Pulumi CLI on PATH. Getting version {VERSION} into .tools/bin:")
     else:
-        say(f"The Pulumi CLI in .tools/bin has no {stems(missing)} yet. Getting that:")
+        say(f"The Pulumi CLI in .tools/bin lacks {stems(missing)}. Getting what is missing:")
     TOOLS.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=TOOLS.parent) as folder:
             if CLI not in missing or not install(Path(folder)):
                 Build(Path(folder), missing).run()
     except KeyboardInterrupt:
-        sys.exit("Stopped. Run the same command again: it goes on from here.")
+        sys.exit("Stopped. Run the same command again to continue from here.")
 
 
 def install(folder: Path) -> bool:
-    """Run the vendor's installer; False where it cannot be reached."""
+    """Run the vendor's installer; False if it cannot be reached or fails."""
     say("  Trying the vendor's installer.")
     try:
         with urllib.request.urlopen(INSTALLER, timeout=INSTALLER_CONNECT_SECONDS) as answer:
@@ -145,7 +144,7 @@ def install(folder: Path) -> bool:
     if done.returncode != 0 or not tools:
         say(f"  It failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
         return False
-    # What is looked for goes last, so that the rest is there when it is found.
+    # The tools that path_with_cli() looks for go last, so that the rest is there by then.
     looked_for = [root / "bin" / tool for tool in FOR_ALL_LANGUAGES]
     others = [tool for tool in tools if tool not in looked_for]
     for tool in (*others, *filter(Path.exists, looked_for)):
@@ -155,10 +154,10 @@ def install(folder: Path) -> bool:
 
 
 class Build:
-    """A build of tools from their Go modules, which says how far it is.
+    """A build of tools from their Go modules, with lines of progress.
 
-    A tool goes to .tools/bin when it is built, and Go keeps the packages that it has compiled. So
-    a build that was stopped goes on where it was.
+    A tool goes to .tools/bin when it is built, and Go keeps compiled packages. So a build that was
+    stopped continues where it was.
     """
 
     def __init__(self, folder: Path, tools: Sequence[str]) -> None:
@@ -175,12 +174,12 @@ class Build:
             sys.exit(
                 f"There is no {missing}: install the Pulumi CLI "
                 "(https://www.pulumi.com/docs/install/) and put it on PATH, or install Go 1.25 or "
-                "later, from which it can be built here."
+                "later to build it here."
             )
         how_long = "4 to 12 minutes on 2 cores" if CLI in self._tools else "1 to 4 minutes"
         say(f"  Building {stems(self._tools)} from Go modules.")
         say(f"  This takes {how_long} the first time.")
-        say("  If you stop it, the next run goes on from there.")
+        say("  If you stop it, the next run continues from there.")
         kept = [tool for tool in FOR_ALL_LANGUAGES if (TOOLS / tool).exists()]
         if kept:
             say(f"  Built already: {stems(kept)}.")
@@ -191,7 +190,7 @@ class Build:
         say(f"  Done after {self._elapsed()}.")
 
     def _copy_python_scripts(self) -> None:
-        """The Python language host runs these; that of Node.js runs what npm packages bring."""
+        """Copy the scripts that the Python language host runs; npm packages bring Node.js's."""
         command = ["mod", "download", "-json", f"{PULUMI}/sdk/v3@v{VERSION}"]
         module = self._run(command, self._folder, "fetching the scripts of", PYTHON_HOST)
         python = Path(json.loads(module)["Dir"]) / "python"
@@ -206,7 +205,7 @@ class Build:
         folder = self._folder / f"build-{tool}"
         folder.mkdir()
         # `go install package@version` refuses modules with replace lines, so a module of our own
-        # asks for the package.
+        # requires the package.
         (folder / "go.mod").write_text(
             f"module tools\n\ngo 1.25\n\nrequire {module} v{version}\n", "utf-8"
         )
@@ -220,7 +219,7 @@ class Build:
         built.replace(TOOLS / tool)
 
     def _run(self, arguments: list[str], folder: Path, doing: str, tool: str) -> str:
-        """Run go quietly, while lines of progress count the steps and the time."""
+        """Run go without its output, and print lines of progress with the step and the time."""
         self._step += 1
         what = f"{doing} {stems([tool])}"
         finished = threading.Event()
@@ -240,7 +239,7 @@ class Build:
             reporter.join()
         if done.returncode != 0:
             say((done.stderr or done.stdout).rstrip())
-            sys.exit(f"The Pulumi CLI is incomplete: {what} failed, and go's messages say why.")
+            sys.exit(f"The Pulumi CLI is incomplete: {what} failed; go's messages say why.")
         return done.stdout
 
     def _report(self, what: str, finished: threading.Event) -> None:

@@ -15,24 +15,24 @@ COMMAND = ENVIRONMENT.relative_to(ROOT) / "vmbackup"
 WHAT_NEXT = f"""
 Done. What to do next, with your own VM Backup server:
 
-1. Check the way to the server, on its own machine or through a tunnel (docs/connecting.md):
+1. Check the connection to the server, on its machine or through a tunnel (docs/connecting.md):
      ssh -N -L 36013:localhost:36013 backup-server
      {COMMAND} doctor --username Administrator
 
 2. See which VM goes where:
      {COMMAND} assignments --username Administrator
 
-   Both commands ask for the password, and change nothing. Before VM Backup V9.1, they need
-   --api-version 8 or --api-version 9.0 too.
+   Both commands ask for the password and change nothing. Before VM Backup V9.1, add
+   --api-version 8 or --api-version 9.0.
 
-3. Install this package and a Pulumi CLI, and log in to a backend, as README.md tells. Then copy
-   the folder examples/quickstart, name your own VMs and location in it, and run there:
+3. Install this package and a Pulumi CLI, and log in to a backend, as README.md says. Then copy
+   the folder examples/quickstart, name your own VMs and location in it, and run in it:
      pulumi stack init dev
      pulumi config set vmbackup:username Administrator
      pulumi config set --secret vmbackup:password
      pulumi preview --diff
 
-Is much assigned already? docs/taking-over.md makes a program of it.
+Are many VMs assigned already? docs/taking-over.md shows how to make a program of that.
 """
 
 
@@ -50,16 +50,16 @@ class Quickstart:
         self.begin("Prepare the Pulumi CLI and a stack on a local backend")
         self._environment = {
             **isolated_environment(FOLDER),
-            # In an editable install, Pulumi asks for the plugin of this package too, and warns of
-            # the one on PATH. The program has dynamic resources only, which need no plugin.
+            # In an editable install, Pulumi looks for the plugin of this package, and warns of the
+            # one on PATH. The program has only dynamic resources, which need no plugin.
             "PULUMI_IGNORE_AMBIENT_PLUGINS": "true",
             "PULUMI_OPTION_NON_INTERACTIVE": "true",
             "PULUMI_OPTION_SUPPRESS_PROGRESS": "true",
             "VMBACKUP_BASE_URL": self._base_url,
             "VMBACKUP_USERNAME": "Administrator",
             "VMBACKUP_PASSWORD": "simulator",
-            # Assignments are removed by hand seconds after they were made here; by default, that
-            # is not taken for drift within the first 30 seconds.
+            # An assignment is removed here seconds after its creation. By default, refresh does not
+            # count that as drift within the first 30 seconds.
             "VMBACKUP_SETTLE_SECONDS": "0",
         }
         print(f"Pulumi CLI: {self.path('pulumi')}")
@@ -79,7 +79,7 @@ class Quickstart:
         self.show("pulumi", "preview", "--diff")
         self.show("pulumi", "config", "rm", "offsitePath")
 
-        self.begin("Somebody un-assigns SQL01 by hand, and Pulumi notices")
+        self.begin("Somebody un-assigns SQL01 by hand, and Pulumi shows it")
         self.unassign_by_hand("SQL01")
         print("SQL01 was un-assigned on the server, without Pulumi.")
         self.show("pulumi", "refresh", "--yes", "--skip-preview")
@@ -111,8 +111,8 @@ class Quickstart:
         )
         if done.returncode != 0:
             sys.exit(
-                f"Step {self.step} failed: `{command}` ended with exit code {done.returncode}, and "
-                "its output above says why."
+                f"Step {self.step} failed: `{command}` ended with exit code {done.returncode}; its "
+                "output above says why."
             )
 
     def path(self, tool: str) -> str:

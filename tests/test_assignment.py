@@ -127,14 +127,14 @@ def test_check_names_each_wrong_property_its_value_and_what_to_use(
         (
             "vm_ref",
             "'SQL01' is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces. Use get_virtual_machine(name=...), or a VM's "
-            "ref as `vmbackup vms` shows it.",
+            "a45c5a40819e, with or without braces. Use get_virtual_machine(name=...), or the ref "
+            "that `vmbackup vms` shows.",
         ),
         (
             "backup_location_id",
             "None is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces. Use get_backup_location(path=...), or an id as "
-            "`vmbackup locations` shows it.",
+            "a45c5a40819e, with or without braces. Use get_backup_location(path=...), or the id "
+            "that `vmbackup locations` shows.",
         ),
     ]
 
@@ -468,14 +468,14 @@ def test_a_vm_that_is_not_configured_fails_the_program(ref: str | None) -> None:
         (
             replace(VM, connection="site-a"),
             LOCATION,
-            "vm_ref was looked up over the connection 'site-a', and the resource goes over the "
+            "vm_ref was looked up over the connection 'site-a', and the resource uses the "
             "unnamed connection: give both the same connection.",
         ),
         (
             VM,
             replace(LOCATION, connection="site-b"),
-            "backup_location_id was looked up over the connection 'site-b', and the resource goes "
-            "over the unnamed connection: give both the same connection.",
+            "backup_location_id was looked up over the connection 'site-b', and the resource uses "
+            "the unnamed connection: give both the same connection.",
         ),
         (LOCATION, LOCATION, "vm_ref is a BackupLocation: are two arguments swapped?"),
         (VM, VM, "backup_location_id is a VirtualMachine: are two arguments swapped?"),
@@ -498,8 +498,8 @@ def test_a_connection_that_only_the_state_knows_is_said_to_be_needed(handler: st
         getattr(provider, handler)(f"{SQL01}/{NAS01}", {**PAIR, "connection": "site-a"})
     assert "There is no connection 'site-a'" in str(raised.value)
     assert str(raised.value).endswith(
-        "The state reaches an assignment over 'site-a': keep that connection in the configuration "
-        "until a `pulumi up` with another one has succeeded."
+        "The state holds an assignment of connection 'site-a': keep that connection in the "
+        "configuration until a `pulumi up` with another one has succeeded."
     )
 
 

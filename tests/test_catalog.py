@@ -55,6 +55,6 @@ def test_many_threads_read_a_snapshot_once(
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: catalog.get_backup_locations(vm_ref=SQL01), range(8)))
     assert len(warnings) == 1
-    assert "since the server cannot be asked: No VM Backup API answers" in warnings[0]
+    assert "because the server cannot be asked: No VM Backup API answers" in warnings[0]
     with pytest.raises(UnreachableError):
         Catalog(away, may_read_snapshot=False, warn=print).get_virtual_machines()

@@ -108,11 +108,11 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
         ("", "is not JSON: write it again with `vmbackup snapshot`."),
         (TEXT[:-20], "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("[]", "is no inventory of pulumi-vmbackup"),
-        ('{"VirtualMachines": []}', "is no inventory of pulumi-vmbackup"),
+        ("[]", "is not an inventory of pulumi-vmbackup"),
+        ('{"VirtualMachines": []}', "is not an inventory of pulumi-vmbackup"),
         (
             changed(lambda c: c.update(version=2)),
-            "has the format version 2, and 1 can be read here",
+            "has the format version 2, and this version of pulumi-vmbackup reads 1:",
         ),
         (changed(lambda c: c.pop("version")), "has the format version None"),
         (
@@ -130,7 +130,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
         ),
         (
             changed(lambda c: c["virtual_machines"][0].update(name=7)),
-            "is damaged (7 is no text)",
+            "is damaged (7 is not text)",
         ),
         (
             changed(lambda c: c["backup_locations"][0].update(kind="tape")),

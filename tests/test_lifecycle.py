@@ -271,8 +271,8 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
         (
             NOWHERE,
             NAS01,
-            '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM of '
-            "this ref: check it, and add the VM to VM Backup.",
+            '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM with '
+            "this ref: check the ref, or add the VM to VM Backup.",
         ),
         (
             TEST01,
@@ -293,8 +293,8 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
             NAS01,
             '"PrimaryLocationExists / The virtual machine has a location". The VM has '
             r"E:\VMBackups at present. If the server allows one primary location only, un-assign "
-            "the old one first with ResourceOptions(delete_before_replace=True), and aliases= when "
-            "the resource has another name now.",
+            "the old one first with ResourceOptions(delete_before_replace=True), and aliases= if "
+            "the resource was renamed.",
         ),
     ],
     ids=["unknown VM", "VM that is not configured", "unknown location", "second primary"],
@@ -552,12 +552,12 @@ def test_a_lost_post_of_what_was_just_taken_back_is_not_taken_for_done_while_lis
 def test_a_create_that_is_refused_after_lost_answers_makes_fewer_than_twenty_calls(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All a tenth of what they are, so that the session ends between the looks at the listing.
-    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 0.2)
-    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.2)
+    # All a thirtieth of what they are, so that the session ends between the looks at the listing.
+    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 2 / 30)
+    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 2 / 30)
     simulator.faults = [Fault("reset", "POST /vms/backuplocations", acted=False, times=2)]
     with pytest.raises(RefusedError):
-        make_lifecycle(client, settle_seconds=3).assign(Assignment(SQL01, NOWHERE))
+        make_lifecycle(client, settle_seconds=1).assign(Assignment(SQL01, NOWHERE))
     assert len(simulator.calls) < 20
 
 

@@ -139,8 +139,8 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
     [
         ({}, "A VM is found by its name or its ref: give one of them."),
         ({"host": "HV-01"}, "A VM is found by its name or its ref: give one of them."),
-        ({"name": ""}, "name of get_virtual_machine: '' is no text: give one, or leave it out."),
-        ({"name": 7}, "name of get_virtual_machine: 7 is no text: give one, or leave it out."),
+        ({"name": ""}, "name of get_virtual_machine: '' is not text: give text, or leave it out."),
+        ({"name": 7}, "name of get_virtual_machine: 7 is not text: give text, or leave it out."),
         (
             {"ref": "SQL01"},
             "ref of get_virtual_machine: 'SQL01' is not a GUID; expected 32 hexadecimal digits "
@@ -225,7 +225,7 @@ def test_a_backup_location_is_found_by_path_id_or_kind(wanted: dict[str, Any]) -
         ({}, "A backup location is found by its path, its id or its kind: give one of them."),
         (
             {"kind": "Offsite"},
-            "kind of get_backup_location: 'Offsite' is no kind of location: use 'primary' or "
+            "kind of get_backup_location: 'Offsite' is not a kind of location: use 'primary' or "
             "'offsite'.",
         ),
         ({"id": "x"}, "id of get_backup_location: 'x' is not a GUID;"),
@@ -318,7 +318,7 @@ def test_the_session_is_ended_when_a_call_fails(simulator: Simulator) -> None:
     assert isinstance(raised.value, ProgramError)
     assert str(raised.value) == (
         f'Could not list the backup locations of VM {NAS01}: the server says "InvalidParameter / '
-        'The virtual machine was not found". Check that the VM is one of this server.'
+        'The virtual machine was not found". Check that this server manages the VM.'
     )
     assert len(simulator.tokens) == 1
     assert not simulator.sessions

@@ -198,7 +198,7 @@ def test_a_build_that_fails_keeps_what_is_whole_and_says_what_failed(
     assert machine.run(failing=failing) == 1
     assert machine.output.splitlines()[-2:] == [
         "no such package",
-        f"The Pulumi CLI is incomplete: compiling {failing} failed, and go's messages say why.",
+        f"The Pulumi CLI is incomplete: compiling {failing} failed; go's messages say why.",
     ]
     contents = machine.contents()
     assert contents.keys() == kept
@@ -216,7 +216,7 @@ def test_a_build_that_is_stopped_goes_on_where_it_was(
     assert "half of it" not in machine.contents().values()
     if how is signal.SIGINT:
         assert machine.output.splitlines()[-1] == (
-            "Stopped. Run the same command again: it goes on from here."
+            "Stopped. Run the same command again to continue from here."
         )
         assert [each.name for each in machine.tools.parent.iterdir()] == ["bin"]
     assert machine.run() == 0, machine.output

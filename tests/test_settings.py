@@ -243,7 +243,7 @@ def test_wrong_secrets_are_not_repeated() -> None:
         read({"sessionToken": "not-a-token-but-secret"})
     assert str(raised.value) == (
         "The value of vmbackup:sessionToken in the stack configuration is not a session token: "
-        "sessions/start answers with a GUID."
+        "use the GUID that sessions/start returns."
     )
     with pytest.raises(SettingsError) as raised:
         read(VMBACKUP_BASE_URL="http://backup:s3cret@localhost:36013/api")
@@ -318,9 +318,15 @@ def test_an_unknown_connection_lists_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("connections", "says"),
     [
-        ("site-a", "is no object: give it one object for each name, as `pulumi config set --path"),
-        (["site-a"], "is no object"),
-        ({"site-a": "https://a.contoso.com"}, "'site-a' of vmbackup:connections .* is no object"),
+        (
+            "site-a",
+            "is not an object: give it one object for each name, as `pulumi config set --path",
+        ),
+        (["site-a"], "is not an object"),
+        (
+            {"site-a": "https://a.contoso.com"},
+            "'site-a' of vmbackup:connections .* is not an object",
+        ),
         (
             {"site-a": {"baseURL": "x"}},
             r"site-a\.baseURL of vmbackup:connections .* is not a setting: use 'baseUrl'\.",

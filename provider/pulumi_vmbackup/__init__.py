@@ -1,7 +1,6 @@
 """Hornetsecurity (formerly Altaro) VM Backup for Pulumi: which VM goes to which backup location.
 
-The names are loaded when they are first used (PEP 562), so that what needs no Pulumi, such as the
-command and the simulator, does not import it.
+A name is loaded on first use (PEP 562): the command and the simulator do not import Pulumi.
 """
 
 from __future__ import annotations

@@ -50,30 +50,27 @@ class VmBackupLocationAssignment(
 ):
     """Assigns a virtual machine to a backup location of VM Backup.
 
-    Creating it assigns the VM, deleting it un-assigns the VM. A change of either id assigns the new
-    pair before it un-assigns the old one. An assignment that is there already is adopted. The VM
-    must be configured in VM Backup (documented).
+    Create assigns the VM, and delete un-assigns it. A change of either id assigns the new pair
+    before it un-assigns the old one. A pair that is assigned already is adopted. The VM must be
+    configured in VM Backup (documented). The id is ``<vmRef>/<backupLocationId>``.
+
+    A program that declares a pair twice fails, in a preview too. If the arguments are a VM and a
+    location rather than ids, a preview shows their names.
 
     Args:
         name: the resource's name in the program.
-        vm_ref: the VM, as get_virtual_machine() gives it, or its AltaroVirtualMachineRef, a GUID in
+        vm_ref: the VM that get_virtual_machine() returns, or its AltaroVirtualMachineRef, a GUID in
             any case, with or without braces.
-        backup_location_id: the location, as get_backup_location() gives it, or its
-            BackupLocationId, a GUID likewise.
-        connection: the name of the connection in ``vmbackup:connections``, None for the unnamed
-            one. It is the way to the server and not a part of the resource's identity: another name
-            changes the state and leaves the server alone.
+        backup_location_id: the location that get_backup_location() returns, or its
+            BackupLocationId, a GUID in the same forms.
+        connection: the name of the connection in ``vmbackup:connections``; None for the unnamed
+            one. It is not part of the resource's identity: another name changes only the state.
         opts: the options of any Pulumi resource.
 
-    Given a VM or a location rather than an id, a preview shows its name beside the id.
-
     Raises:
-        ArgumentError: the VM is not configured in VM Backup.
-        SettingsError: a setting of ``vmbackup:...`` or ``VMBACKUP_...`` cannot be used.
-
-    A program that declares the same pair twice fails with a sentence, at preview already.
-
-    Its id is ``<vmRef>/<backupLocationId>``.
+        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, or one was
+            looked up over another connection.
+        SettingsError: a setting of ``vmbackup:...`` or ``VMBACKUP_...`` is unusable.
     """
 
     @property
@@ -91,7 +88,7 @@ class VmBackupLocationAssignment(
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         with shown_without_traceback():
-            program_settings(connection)  # so that a wrong setting fails the preview already
+            program_settings(connection)  # a wrong setting fails the preview too
             properties = {
                 **_parts(vm_ref, partial(_parts_of_vm, connection=connection)),
                 **_parts(backup_location_id, partial(_parts_of_location, connection=connection)),
@@ -107,10 +104,10 @@ class VmBackupLocationAssignment(
 
 
 def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[str, Any]:
-    """The properties that an argument stands for: an id, an object, or an output of one of them."""
+    """The properties of an argument, which is an id, an object, or an output of either."""
     if isinstance(value, pulumi.Output) or isawaitable(value):
         known = pulumi.Output.from_input(value).apply(parts)
-        return {key: known[key] for key in parts("")}  # whatever it is, the keys are the same
+        return {key: known[key] for key in parts("")}  # the keys do not depend on the value
     return dict(parts(value))
 
 
@@ -138,12 +135,12 @@ def _parts_of_location(
 
 @once_per_program
 def _urns() -> dict[Pair, str]:
-    """The resource that declares a pair, for each pair of the program."""
+    """The URN of the resource that declares a pair, by pair."""
     return {}
 
 
 def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
-    """Fail the program, so a preview as well, when two of its resources are of the same pair."""
+    """Fail the program, in a preview too, if another resource declares the same pair."""
     urns = _urns()
 
     def refuse(urn: str, vm_ref: str, backup_location_id: str) -> None:
@@ -158,17 +155,17 @@ def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
     def of_resource(urn: str) -> pulumi.Output[None]:
         return resource.vm_ref.apply(partial(of_vm, urn))
 
-    # What the resource was given may have been changed by a transformation, so its outputs decide.
-    # One after the other: pulumi.Output.all makes twice as many tasks of asyncio, which makes the
-    # preview of 300 resources 3 % slower.
-    resource.urn.apply(of_resource)  # type: ignore[arg-type]  # what nobody uses is a Never to mypy
+    # A transformation may have changed the arguments, so the outputs decide. The applies are nested
+    # because pulumi.Output.all makes twice as many asyncio tasks, which makes the preview of 300
+    # resources 3 % slower.
+    resource.urn.apply(of_resource)  # type: ignore[arg-type]  # mypy infers Never
 
 
 def _sentence_first(handler: _Handler) -> _Handler:
-    """Make Pulumi print a handler's error as a sentence, and the traceback after it.
+    """Make Pulumi print a handler's error as a sentence, before the traceback.
 
-    The provider host prints whole tracebacks, and Python prints an exception's cause first. A cause
-    that was never raised has no traceback, so it is the sentence alone.
+    The provider host prints whole tracebacks, in which Python puts the cause of an exception first.
+    A cause that was never raised has no traceback, so Python prints its message alone.
     """
 
     @functools.wraps(handler)
@@ -185,11 +182,11 @@ def _sentence_first(handler: _Handler) -> _Handler:
 class ProviderProcess:
     """What all providers and threads of one provider process share.
 
-    One for the process, since the host keeps a provider for each way in which Python versions wrote
-    it into the state.
+    There is one per process: the host makes a provider for each serialized form in the state, and
+    Python versions serialize it differently.
 
     Args:
-        arguments: those of the process, the last of which is the address of Pulumi's engine.
+        arguments: the arguments of the process; the last is the address of Pulumi's engine.
 
     Attributes:
         declared: the pairs that the program declares, as far as check has seen them.
@@ -203,7 +200,7 @@ class ProviderProcess:
         self._lifecycles: dict[Settings, AssignmentLifecycle] = {}
 
     def lifecycle(self, settings: Settings) -> AssignmentLifecycle:
-        """The one lifecycle, and so the one session, of a server."""
+        """The one lifecycle, and so the one session, for these settings."""
         with self._lock:
             if settings not in self._lifecycles:
                 self._clients[settings] = client = Client(settings)
@@ -217,7 +214,7 @@ class ProviderProcess:
             return self._lifecycles[settings]
 
     def end(self) -> None:
-        """End all sessions and forget everything, as the end of the process does."""
+        """End all sessions and forget everything, as when the process ends."""
         with self._lock:
             clients = list(self._clients.values())
             self._clients.clear()
@@ -231,7 +228,7 @@ process = ProviderProcess(sys.argv[1:])
 
 
 def _configured_lifecycle(config: dynamic.Config, connection: str | None) -> AssignmentLifecycle:
-    """The lifecycle of a connection, by the stack's configuration and the environment."""
+    """The lifecycle of a connection, from the stack configuration and the environment."""
 
     def get_config(key: str) -> object:
         return config.get(f"vmbackup:{key}")
@@ -242,14 +239,14 @@ def _configured_lifecycle(config: dynamic.Config, connection: str | None) -> Ass
 class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     """The handlers behind VmBackupLocationAssignment, called by Pulumi's dynamic provider host.
 
-    Users' state files hold this class by its module and name: neither may change, and instances
+    Users' state files hold the module and the name of this class: neither may change. Instances
     have no attributes when they are stored.
     """
 
     serialize_as_secret_always = False
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
-        # Settings are read when they are needed, and once: a preview needs none.
+        # Settings are read once, on first use: a preview needs none.
         self._lifecycle = functools.cache(partial(_configured_lifecycle, req.config))
 
     @_sentence_first
@@ -269,7 +266,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         return dynamic.CheckResult(inputs, failures)
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:
-        # An id that is not known yet may change, so a preview shows the replacement.
+        # An id that is not known yet may change, so a preview shows a replacement.
         replaces = [
             key
             for key in ID_HINTS
@@ -307,15 +304,15 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     def update(
         self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]
     ) -> dynamic.UpdateResult:
-        # The connection alone has changed, which is nothing to the server.
+        # Only the connection has changed, so nothing changes on the server.
         return dynamic.UpdateResult({**_olds, "connection": _news.get("connection")})
 
     @_sentence_first
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         vm_ref, backup_location_id = _id.split("/")
-        # Pulumi turns a renamed resource into a create and a delete of the same pair, the delete
-        # maybe in a later run. A pair that the program still declares is left alone, also where
-        # there are no settings any more for the connection that it had.
+        # Pulumi turns a renamed resource into a create and a delete of the same pair, maybe in a
+        # later run. A pair that the program declares stays assigned. That needs no settings: the
+        # old connection's may be gone.
         if (vm_ref, backup_location_id) not in process.declared:
             age = age_seconds(_props.get("assigned_at"))
             lifecycle = self._lifecycle_of_state(_props.get("connection"))
@@ -328,14 +325,14 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             if connection is None:
                 raise
             raise error.reworded(
-                f"{error} The state reaches an assignment over {connection!r}: keep that "
+                f"{error} The state holds an assignment of connection {connection!r}: keep that "
                 "connection in the configuration until a `pulumi up` with another one has "
                 "succeeded."
             ) from None
 
 
 def _known(id_: str, props: dict[str, Any]) -> Assignment:
-    """The assignment of an id, with the names that its properties tell."""
+    """The assignment of an id, with the names from its properties."""
     vm_ref, backup_location_id = id_.split("/")
     return Assignment(
         vm_ref,

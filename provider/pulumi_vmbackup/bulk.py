@@ -1,4 +1,4 @@
-"""Assign and un-assign many pairs, a few at a time: one that fails does not hold up the rest."""
+"""Assign and un-assign many pairs in parallel; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-# After so many unanswered calls in a row the server is given up; each was tried several times.
+# After this many unanswered pairs in a row, the rest is not tried. Each was tried several times.
 UNANSWERED_IN_A_ROW = 5
 
 
 @dataclass
 class Outcome:
-    """What became of many pairs.
+    """The result for many pairs.
 
     Attributes:
-        done: the pairs that are as they should be.
-        failures: the pairs that are not, in their order, each with its reason.
-        untried: the pairs that were not tried any more.
+        done: the pairs that are now as wanted.
+        failures: the pairs that are not, in the order given, with the reasons.
+        untried: the pairs that were not tried.
     """
 
     done: set[Pair] = field(default_factory=set)
@@ -57,19 +57,19 @@ def ensure_all(
     progress: Callable[[int, int], None] = lambda _done, _of: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Make all pairs be assigned, or not be, as far as that can be done.
+    """Assign or un-assign all pairs, as far as possible.
 
-    It ends early when no session can be had, when the server has not answered several times in a
-    row, or when it is cancelled.
+    It stops early if no session can be started, if the server does not answer several times in a
+    row, or if it is cancelled.
 
     Args:
-        lifecycle: does it for one pair.
-        pairs: in this order.
-        assigned: whether they should be assigned.
-        age_seconds: how long ago they were assigned, if known.
+        lifecycle: assigns or un-assigns one pair.
+        pairs: the pairs, in the order of work.
+        assigned: True to assign, False to un-assign.
+        age_seconds: how long ago they were assigned; None if unknown.
         threads: how many pairs may be under way at a time.
-        progress: is called with the number of pairs that are done, and of all.
-        is_cancelled: tells whether no other pair is to be begun.
+        progress: called with the number of pairs done, and of all.
+        is_cancelled: returns True when no other pair is to be started.
     """
     todo = list(pairs)
     outcome = Outcome()
@@ -116,19 +116,19 @@ def map_in_parallel(
     progress: Callable[[int, int], None] | None = None,
     finish_seconds: float | None = None,
 ) -> list[_Answer]:
-    """Call a function for all items, and return its answers in their order.
+    """Call a function for all items in threads; return the results in the order of the items.
 
-    Not a ThreadPoolExecutor: the process would wait for its threads after Ctrl-C, and so for a
+    Not a ThreadPoolExecutor: after Ctrl-C, the process would wait for its threads, and so for a
     server that does not answer.
 
     Args:
-        function: is called on the threads. After its first error no other call is begun, and that
+        function: called on the threads. After its first error no other call is started, and that
             error is raised.
-        items: what to call it with.
+        items: its arguments.
         threads: how many calls may be under way at a time.
-        progress: is called on this thread with the number of items that are done, and of all.
+        progress: called on this thread with the number of items done, and of all.
         finish_seconds: how long to wait, after an error or Ctrl-C, for calls that are under way;
-            None for until they end.
+            None: until they end.
     """
     todo = list(items)
     answers: dict[int, _Answer] = {}
@@ -145,8 +145,8 @@ def map_in_parallel(
                 if number < 0 or is_stopped or failure:
                     return
             try:
-                answer = function(item)  # type: ignore[arg-type]  # None comes with -1 alone
-            except Exception as error:  # noqa: BLE001  # is raised on the thread of the caller
+                answer = function(item)  # type: ignore[arg-type]  # None only with -1
+            except Exception as error:  # noqa: BLE001  # raised on the caller's thread
                 with lock:
                     failure = failure or error
                     lock.notify_all()
@@ -164,7 +164,7 @@ def map_in_parallel(
             worker.start()
         while shown < len(todo) and not failure:
             with lock:
-                # In slices: Windows delivers Ctrl-C between waits only.
+                # In slices: Windows delivers Ctrl-C only between waits.
                 if len(answers) == shown and not failure:
                     lock.wait(0.5)
                 now = len(answers)

@@ -1,7 +1,7 @@
-"""What one VM Backup server holds, and how it is found by the names that people use.
+"""The VMs and locations of one VM Backup server, and how to find them by name.
 
-The one place that asks for the server's lists and keeps them: one process sends each of the three
-once. Look-ups, lifecycle and plugin are given a catalog. It knows nothing of Pulumi.
+Only this module asks for the server's three lists and keeps them: a process sends each request
+once. Lookups, lifecycle and plugin are given a catalog. Nothing here knows of Pulumi.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _Item = TypeVar("_Item", VirtualMachine, BackupLocation)
 
 # A preview that can read the snapshot does not wait long for a server.
 _LONGEST_PREVIEW_SECONDS = 10
-# After Ctrl-C, a server that does not answer is not waited for any longer.
+# How long to wait, after an error or Ctrl-C, for calls that are under way.
 _SECONDS_TO_FINISH_CALLS = 5.0
 
 _ListName = Literal["virtual machines", "primary", "offsite"]
@@ -56,7 +56,7 @@ _LIST_NAMES: tuple[_ListName, ...] = ("virtual machines", *KINDS)
 class Lists:
     """The three lists of one server: all VMs, and the locations of both kinds.
 
-    The server is asked for each of them once. For any number of threads.
+    Each list is asked for once. For any number of threads.
     """
 
     def __init__(self) -> None:
@@ -64,11 +64,11 @@ class Lists:
         self._answers: dict[_ListName, list[Any] | RefusedError] = {}
 
     def get(self, name: _ListName, client: Client) -> list[Any]:
-        """One of the lists; `client` asks for it when nobody has yet.
+        """One of the lists; ``client`` asks for it the first time.
 
         Raises:
-            RefusedError: the server refuses it; it is not asked again.
-            VmBackupError: it could not be asked; the next call tries again.
+            RefusedError: the server refuses the list; it is not asked again.
+            VmBackupError: another failure; the next call asks again.
         """
         with self._lock:
             if name not in self._answers:
@@ -102,7 +102,7 @@ class Lists:
         return found
 
     def get_all(self, client: Client) -> None:
-        """Ask for all lists that nobody has asked for yet; what the server refuses is left out."""
+        """Ask for all lists that are not known yet, except those that the server refuses."""
         for name in _LIST_NAMES:
             with suppress(RefusedError):
                 self.get(name, client)
@@ -112,15 +112,15 @@ class Catalog:
     """The VMs and backup locations of one server. For any number of threads.
 
     Args:
-        settings: the way to the server.
-        client: what asks the server. None: open a session for a question and close it.
-        lists: the lists that another catalog of the same server keeps; None for own ones.
-        may_read_snapshot: whether ``vmbackup:inventoryFile`` is read instead when the server
-            cannot be asked, as in a preview.
-        warn: is told in a sentence, and maybe with advice, that the snapshot is read.
+        settings: how to reach the server.
+        client: the client to use. None: open a session per query and close it.
+        lists: the lists of another catalog of the same server, to share; None for own ones.
+        may_read_snapshot: whether to read ``vmbackup:inventoryFile`` if the server cannot be asked,
+            as in a preview.
+        warn: called with a message, and perhaps advice, when the snapshot is read.
 
-    All look-ups raise ArgumentError for arguments that ask for nothing that there is, and
-    VmBackupError when a setting is wrong, or the server refused or did not answer.
+    All lookups raise ArgumentError if no item or more than one matches, and VmBackupError if a
+    setting is wrong, or the server refuses or does not answer.
     """
 
     def __init__(
@@ -144,21 +144,21 @@ class Catalog:
         self._snapshot: Snapshot | None = None
         self._failure: VmBackupError | None = None
 
-    # For lifecycle: what the server itself says
+    # For lifecycle: from the server only, never from a snapshot
 
     def virtual_machines(self) -> list[VirtualMachine]:
-        """All VMs that the server lists; never those of a snapshot.
+        """All VMs that the server lists.
 
         Raises:
-            VmBackupError: the server refused or did not answer.
+            VmBackupError: the server refuses or does not answer.
         """
         with self._asking() as client:
             return self._lists.get("virtual machines", client)
 
     def complete(self, assignment: Assignment) -> Assignment:
-        """The assignment with its names and kind, where they are unknown and can be learnt.
+        """The assignment with its missing names and kind added.
 
-        Names are a courtesy: when the server does not tell them, they stay unknown.
+        They stay None if the server does not give them; that is no error.
         """
         if assignment.vm_name and assignment.location_path and assignment.kind:
             return assignment
@@ -171,7 +171,7 @@ class Catalog:
         )
 
     def known_locations(self) -> dict[str, BackupLocation]:
-        """The server's locations by their ids; none when the server does not tell them."""
+        """The server's locations by id; empty if the server does not give them."""
         with self._lock:
             if not self._has_learnt_names:
                 self._has_learnt_names = True
@@ -180,19 +180,19 @@ class Catalog:
             return self._locations
 
     def _learn_names(self, client: Client) -> None:
-        # A list that is refused is left out; a server that does not answer is not asked again.
+        # A refused list is left out. A server that does not answer is not asked again.
         with suppress(RefusedError):
             vms: list[VirtualMachine] = self._lists.get("virtual machines", client)
             self._vm_names = {vm.ref: vm.name for vm in vms if vm.ref}
-        # Both lists or none: one alone does not tell which kind a location is.
+        # Both lists or none: one list alone does not tell the kind of a location.
         with suppress(RefusedError):
             listed = [each for kind in KINDS for each in self._lists.get(kind, client)]
             self._locations = unique_locations(listed)
 
-    # Look-ups
+    # Lookups
 
     def get_virtual_machines(self, *, configured: bool | None = None) -> list[VirtualMachine]:
-        """All VMs, or those that can be assigned or that cannot."""
+        """All VMs, or only those that can (True) or cannot (False) be assigned."""
         return [
             vm
             for vm in self._virtual_machines()
@@ -202,7 +202,7 @@ class Catalog:
     def get_virtual_machine(
         self, *, name: str | None = None, host: str | None = None, ref: str | None = None
     ) -> VirtualMachine:
-        """The one VM of a name, of a name and a host, or of a ref, which can be assigned."""
+        """The one VM with a name, a name and a host, or a ref; it can be assigned."""
         _check_texts(name=name, host=host, ref=ref)
         if name is None and ref is None:
             raise ArgumentError("A VM is found by its name or its ref: give one of them.")
@@ -226,7 +226,7 @@ class Catalog:
     def get_backup_location(
         self, *, path: str | None = None, id: str | None = None, kind: Kind | None = None
     ) -> BackupLocation:
-        """The one location of a path, of an id or of a kind."""
+        """The one location with a path, an id or a kind."""
         _check_texts(path=path, id=id, kind=kind)
         if path is None and id is None and kind is None:
             raise ArgumentError(
@@ -234,7 +234,7 @@ class Catalog:
             )
         if kind is not None and kind not in KINDS:
             raise ArgumentError(
-                f"{kind!r} is no kind of location: use {' or '.join(map(repr, KINDS))}.",
+                f"{kind!r} is not a kind of location: use {' or '.join(map(repr, KINDS))}.",
                 argument="kind",
             )
         wanted_id = None if id is None else _guid("id", id)
@@ -265,7 +265,7 @@ class Catalog:
         offsite: bool = True,
         vm_ref: str | VirtualMachine | None = None,
     ) -> list[BackupLocation]:
-        """All locations, or those of one VM, which is asked for each time."""
+        """All locations, or those of one VM, which are asked for on each call."""
         kinds = [kind for kind, asked in zip(KINDS, (primary, offsite), strict=True) if asked]
         if not kinds:
             raise ArgumentError(
@@ -298,10 +298,10 @@ class Catalog:
             try:
                 return self._over_its_connection(_of_one_kind(self._ask(ask, read)))
             except RefusedError as error:
-                raise error.reworded(f"{error} Check that the VM is one of this server.") from None
+                raise error.reworded(f"{error} Check that this server manages the VM.") from None
 
     def _over_its_connection(self, items: list[_Item]) -> list[_Item]:
-        """What was found, with the connection that it was found over."""
+        """The items, marked with the connection that they were found over."""
         return [replace(each, connection=self._settings.connection) for each in items]
 
     def _listed(self, names: Iterable[_ListName]) -> list[Any]:
@@ -318,7 +318,7 @@ class Catalog:
             return self._lists.items(names) if self._lists.is_complete else self._ask(ask, read)
 
     def _ask(self, ask: Callable[[Client], _T], read: Callable[[Snapshot], _T]) -> _T:
-        """Ask the server, or in a preview that cannot, read the snapshot instead."""
+        """Ask the server; if a preview cannot reach it, read the snapshot."""
         if self._failure:
             raise copy.copy(self._failure)
         if self._snapshot is None:
@@ -355,11 +355,11 @@ class Catalog:
         try:
             snapshot = read_snapshot(path)
         except SettingsError as error:
-            raise error.reworded(f"{error} It is needed since {reason.rstrip('.')}.") from None
+            raise error.reworded(f"{error} It is needed because {reason.rstrip('.')}.") from None
         age = _age(datetime.now(timezone.utc) - snapshot.taken_at)
         self._warn(
             f"This preview takes VMs and backup locations from the inventory file {path}, which is "
-            f"{age} old, since {reason.rstrip('.')}.",
+            f"{age} old, because {reason.rstrip('.')}.",
             *advice,
         )
         return snapshot
@@ -369,12 +369,11 @@ def gather(client: Client, progress: Callable[[int, int], None] | None = None) -
     """Read everything from a server: three lists, then the locations of each configured VM.
 
     Args:
-        client: asks the server; its session is left to the caller.
-        progress: is called on this thread with the number of VMs that have been asked for, and with
-            that of all.
+        client: asks the server; the caller closes it.
+        progress: called on this thread with the number of VMs done, and of all.
 
     Raises:
-        VmBackupError: the server refused or did not answer.
+        VmBackupError: the server refuses or does not answer.
     """
     taken_at = datetime.now(timezone.utc)
     lists = Lists()
@@ -415,19 +414,19 @@ def gather(client: Client, progress: Callable[[int, int], None] | None = None) -
 
 
 def impatient(settings: Settings) -> Settings:
-    """The settings for a preview that has a snapshot to read instead."""
+    """The settings for a preview that can read a snapshot: short waits."""
     timeout = min(settings.timeout_seconds, _LONGEST_PREVIEW_SECONDS)
     return replace(settings, timeout_seconds=timeout, session_wait_seconds=0)
 
 
 def _of_one_kind(listed: list[BackupLocation]) -> list[BackupLocation]:
-    """The locations, each of which must be primary or offsite and not both."""
+    """The locations; an error if one of them is listed as primary and as offsite."""
     locations = unique_locations(listed)
     for location in locations.values():
         if location.kind is None:
             raise LostAnswerError(
                 f"The server lists {location.id} ({location.path}) as a primary and as an offsite "
-                "location, so it is not certain which of the two it is."
+                "location, so its kind is unknown."
             )
     return list(locations.values())
 
@@ -435,7 +434,7 @@ def _of_one_kind(listed: list[BackupLocation]) -> list[BackupLocation]:
 def _check_texts(**arguments: object) -> None:
     for key, value in arguments.items():
         if value is not None and (not isinstance(value, str) or not value):
-            raise ArgumentError(f"{value!r} is no text: give one, or leave it out.", argument=key)
+            raise ArgumentError(f"{value!r} is not text: give text, or leave it out.", argument=key)
 
 
 def _guid(argument: str, value: str) -> str:

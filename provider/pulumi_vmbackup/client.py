@@ -1,8 +1,7 @@
 """The calls of the VM Backup REST API, in the vendor's words, and how their answers are read.
 
-The only module that knows the API's names. The grades (documented, seen, unknown) tell how sure a
-fact about the API is: the vendor's documentation, what public clients of the API send and read, or
-neither.
+Only this module knows the API's names. Grades tell how sure a fact about the API is: documented (by
+the vendor), seen (public clients of the API send or read it) or unknown (neither).
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ FIRST_PAUSE_SECONDS = 0.5
 
 
 class ProtocolAnswer(NamedTuple):
-    """What an address answers when it is asked which VM Backup API it is.
+    """What an address answers to ``protocol/version``.
 
     Attributes:
-        is_api: whether it is one.
-        version: the version of its protocol; None when it does not say.
-        refuses_host: whether it must be addressed by another Host header.
+        is_api: whether a VM Backup API answered.
+        version: the version of its protocol; None if the answer has none.
+        refuses_host: whether the server wants another Host header.
         status: the HTTP status.
     """
 
@@ -42,12 +41,11 @@ class Client:
     """One VM Backup API, for any number of threads.
 
     All methods may raise SettingsError (no credentials), LoginError, BusyError, RefusedError,
-    UnreachableError and LostAnswerError, and StoppedError once it is closed. Reads are tried three
-    times; a write is sent once, since only a look at the server can tell whether a lost one
-    arrived.
+    UnreachableError and LostAnswerError; StoppedError after :meth:`close`. A read is tried three
+    times. A write is sent once: if its answer is lost, only a listing tells whether it arrived.
 
     Args:
-        settings: the way to the server.
+        settings: how to reach the server.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -70,11 +68,11 @@ class Client:
 
     @property
     def parallel_requests(self) -> int:
-        """How many requests may be under way at a time; more threads wait."""
+        """How many requests may run at a time; other threads wait."""
         return self._settings.parallel_requests
 
     def close(self) -> None:
-        """End the session, if this client started one. Nothing is sent after that."""
+        """End the session, if this client started one. Nothing is sent afterwards."""
         self._session.close()
 
     # Backup locations and their assignments (documented)
@@ -103,10 +101,10 @@ class Client:
         items = _read_items(self._get("vms/list"), "VirtualMachines")
         return [_read_virtual_machine(item) for item in items]
 
-    # The way to the server, without a session or with nothing but one (seen)
+    # Checks of the connection (seen)
 
     def ask_protocol(self) -> ProtocolAnswer:
-        """Ask what answers there, once and without credentials."""
+        """Ask which API answers, once and without credentials."""
         from .transport import on_one_line, read_json, refuses_host
 
         status, content = self._transport.send("GET", "protocol/version")
@@ -121,7 +119,7 @@ class Client:
         )
 
     def log_in(self) -> None:
-        """Start the session now, rather than with the first call that needs one."""
+        """Start the session now, not with the first call that needs it."""
         with self._session.token():
             pass
 
@@ -148,15 +146,15 @@ class Client:
                 return exchange(token)
         except InvalidTokenError:
             self._session.forget(token)
-        # The server did nothing but look at the token, so nothing is sent twice.
+        # The server looked only at the token, so nothing is done twice.
         with self._session.token() as token:
             return exchange(token)
 
 
 def pauses() -> Iterator[float]:
-    """How many seconds to wait before each of two retries: the second time twice as long.
+    """The seconds to wait before each of two retries; the second wait is twice as long.
 
-    Spread by chance, so that threads that failed together do not come back together.
+    They are random, so that threads that failed together do not retry together.
     """
     for factor in (1, 2):
         yield FIRST_PAUSE_SECONDS * factor * random.uniform(0.5, 1.5)
@@ -173,7 +171,7 @@ def _flags(kind: Kind) -> tuple[str, str]:
 def _read_items(answer: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     items = answer.get(key)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        # Never read as "none": a missing list would let assignments look removed.
+        # A missing list is not an empty list: assignments would look removed.
         raise LostAnswerError(f"The server's answer has no list of {key}.")
     return items
 
@@ -190,7 +188,7 @@ def _read_locations(answer: Mapping[str, Any], kind: Kind | None) -> list[Backup
 
 
 def _read_virtual_machine(item: Mapping[str, Any]) -> VirtualMachine:
-    # A VM that VM Backup does not manage may have no ref of its own (unknown).
+    # A VM that VM Backup does not manage may have no ref (unknown).
     has_ref = is_guid(item.get("AltaroVirtualMachineRef"))
     return VirtualMachine(
         ref=_read_guid(item, "AltaroVirtualMachineRef") if has_ref else None,

@@ -1,12 +1,12 @@
-"""The pairs that a program declares, known to all provider processes of one Pulumi run.
+"""The pairs that a program declares, shared by all provider processes of one Pulumi run.
 
-Pulumi may check a resource in one process and delete its predecessor in another: when its own
-provider is replaced or configured anew, when a resource goes to another provider, or when it
-becomes one of another type. What the program declares in one process is un-assigned by none.
+Pulumi may check a resource in one process and delete its predecessor in another: after the provider
+was replaced or configured anew, or when the resource moves to another provider or type. No process
+un-assigns a pair that the program declares in another one.
 
-Each process keeps its pairs in a file of its own, in Pulumi's folder of the user, and holds a lock
-on it as long as it lives, so that a file of a process that was killed is known to be stale. The
-address of the engine is what the processes of a run have in common.
+Each process writes its pairs to a file of its own, in Pulumi's folder of the user. It holds a lock
+on the file while it lives, so a file without a lock is stale. The processes of a run have the same
+engine address.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from .models import Pair
 from .session import at_process_end
 
 _POLL_SECONDS = 2.0
-_SUFFIX = ".declared"  # whatever else is in the folder is somebody's
+_SUFFIX = ".declared"  # other files in the folder are not ours
 
-# Windows asks for two seconds before it says that a connection is refused.
+# Windows takes two seconds to report a refused connection.
 _CONNECT_SECONDS = 5.0
 
 if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: IO[str]) -> None:
-        file.seek(2**30)  # beyond what is written, since others could not read what is locked
+        file.seek(2**30)  # beyond the text: others cannot read what is locked
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
@@ -46,15 +46,15 @@ else:
 
 
 class Run:
-    """One run of Pulumi, known by the address of its engine.
+    """One run of Pulumi, identified by the address of its engine.
 
     Args:
-        arguments: the arguments of this process, the last of which is that address where Pulumi
-            has started it; ``--logflow`` and ``--tracing`` make it put others before.
+        arguments: the arguments of this process. If Pulumi started it, the last one is the address;
+            ``--logflow`` and ``--tracing`` put others before it.
 
     Attributes:
-        engine_address: that address; None when Pulumi did not start this process.
-        id: what the processes of the run have in common; None when Pulumi did not start this one.
+        engine_address: that address; None if Pulumi did not start this process.
+        id: the same for all processes of the run; None if Pulumi did not start this one.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class Run:
         self.id = re.sub(r"[^0-9A-Za-z]+", "-", address) if found else None
 
     def is_over(self) -> bool:
-        """Whether the engine is gone, as after it was killed: nobody hears of what is done now."""
+        """Whether the engine is gone, for example because it was killed."""
         if self._engine is None:
             return False
         try:
@@ -81,7 +81,7 @@ class DeclaredPairs:
     """The pairs of VM ref and location id that the program of a run declares.
 
     Args:
-        run: the run; when Pulumi did not start this process, other processes are not told.
+        run: the run; if Pulumi did not start this process, no other process is told.
     """
 
     def __init__(self, run: Run) -> None:
@@ -92,7 +92,7 @@ class DeclaredPairs:
         self._read: dict[Path, _Told] = {}
 
     def add(self, *pairs: Pair) -> None:
-        """Tell that the program declares some pairs.
+        """Record that the program declares some pairs.
 
         Raises:
             SettingsError: the other processes of the run cannot be told.
@@ -106,9 +106,9 @@ class DeclaredPairs:
                     self._file.flush()
                 except OSError as error:
                     raise SettingsError(
-                        f"{_folder()} cannot be written to ({error.strerror}), where the "
-                        "provider's processes tell each other what the program declares: set "
-                        "PULUMI_HOME to a folder that can."
+                        f"The folder {_folder()} cannot be written to ({error.strerror}). The "
+                        "provider's processes share there what the program declares: set "
+                        "PULUMI_HOME to a folder that can be written to."
                     ) from None
             self._pairs.update(new)
 
@@ -119,12 +119,12 @@ class DeclaredPairs:
             return any(pair in told.pairs for told in self._of_other_processes())
 
     def clear(self) -> None:
-        """Forget all that this process was told."""
+        """Forget all pairs, as when the process ends."""
         self._pairs.clear()
         self._withdraw()
 
     def _withdraw(self) -> None:
-        """Tell other processes nothing any more."""
+        """Remove the file that tells other processes."""
         with self._lock:
             if self._file:
                 self._file.close()
@@ -141,7 +141,7 @@ class DeclaredPairs:
         return file
 
     def _withdraw_when_over(self) -> None:
-        """Tell nothing to a later run whose engine has the same address.
+        """Remove the file when the engine is gone: a later engine may have the same address.
 
         Pulumi's provider host outlives an engine that was killed.
         """
@@ -155,7 +155,7 @@ class DeclaredPairs:
             return others
         own = Path(self._file.name) if self._file else None
         for path in _folder().glob(f"*{_SUFFIX}"):
-            # Of a process that has just ended, or of another user and so of another run.
+            # Its process may have just ended, or belong to another user and so to another run.
             with suppress(FileNotFoundError, PermissionError):
                 if path == own or path.stat().st_size == 0:  # an empty one is about to be locked
                     continue
@@ -170,9 +170,9 @@ class DeclaredPairs:
 
 
 class _Told(NamedTuple):
-    """What a file of another process has told, as far as it was read.
+    """What was read so far from the file of another process.
 
-    Files only grow, so that each line is read once however often they are asked.
+    Files only grow, so each line is read once.
     """
 
     file_id: int
@@ -201,13 +201,13 @@ def _is_locked(file: IO[str]) -> bool:
 
 
 def _remove(path: Path) -> None:
-    # Windows refuses while another process looks into it, and then that one or the next removes it.
+    # Windows refuses while another process reads it. That process, or the next, removes it.
     with suppress(FileNotFoundError, PermissionError):
         path.unlink()
 
 
 def declared_twice(pair: Pair, urn: str, other_urn: str) -> str:
-    """The sentence about two resources that declare the same pair."""
+    """The message about two resources that declare the same pair."""
     first, second = sorted((urn, other_urn))
     return (
         f"The resources {first} and {second} both assign VM {pair[0]} to backup location "

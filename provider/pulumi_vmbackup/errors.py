@@ -1,20 +1,20 @@
 """The errors of this package, named for what to do next.
 
 VmBackupError
-├── ArgumentError      an argument of the program is wrong: correct the program; nothing was sent
+├── ArgumentError      an argument of the program is wrong: correct the program; nothing was changed
 ├── SettingsError      a setting is missing or wrong: correct the stack configuration or environment
 ├── LoginError         the server refused the user: correct the credentials
 ├── BusyError          something else holds the API: close the Management Console, or wait
 ├── StoppedError       the run was interrupted or is over: run it again
-├── RefusedError       the server answered "no", in its own words: read them
+├── RefusedError       the server answered "no": read its words
 │   └── InvalidTokenError  the session is over: a new one is needed
-└── NoAnswerError      no usable answer came, so nothing is known about what the server did
+└── NoAnswerError      no usable answer came: what the server did is unknown
     ├── UnreachableError   nothing was sent: start the service, or correct the address
-    └── LostAnswerError    it was sent, and the answer is missing or unreadable
+    └── LostAnswerError    a request was sent; its answer is missing or unreadable
 
-``str(error)`` is one or more full sentences that hold no password and no session token.
-``error.advice`` holds what would help as values: a Python program, the command and the plugin have
-other words for the same thing, so each of them words it for its own readers.
+``str(error)`` is one or more full sentences, without any password or session token.
+``error.advice`` holds what may help, as data: a Python program, the command and the plugin word it
+for their own readers.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class SetSetting:
     Attributes:
         key: the setting, such as ``caFile``.
         connection: the name of the connection; None for the unnamed one.
-        value: what to set it to; empty when that goes without saying.
-        purpose: when to do so, as the beginning of a sentence; empty for always.
+        value: what to set it to; empty if the setting's name says enough.
+        purpose: when to set it, as the first words of a sentence; empty for always.
     """
 
     key: str
@@ -48,7 +48,7 @@ class SetSetting:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """Advice: check settings, which may be wrong.
+    """Advice: check settings that may be wrong.
 
     Attributes:
         keys: the settings, such as ``baseUrl``.
@@ -63,23 +63,23 @@ class Hint(Enum):
     """Advice without a value."""
 
     RUN_PROGRAM = auto()
-    """`pulumi refresh` and `destroy` may use an older configuration: true of dynamic resources."""
+    """`pulumi refresh` and `destroy` may use an older configuration (dynamic resources only)."""
     DELETE_FIRST = auto()
     """Un-assign the old location before the new one is assigned."""
     FIND_VM_REF = auto()
-    """Where the ref of a VM is found."""
+    """Where to find the ref of a VM."""
     FIND_LOCATION_ID = auto()
-    """Where the id of a backup location is found."""
+    """Where to find the id of a backup location."""
 
 
 Advice = SetSetting | CheckSettings | Hint
 
 
 class VmBackupError(Exception):
-    """The root of every error that this package raises on purpose.
+    """The root of all errors of this package.
 
     Attributes:
-        advice: what would help.
+        advice: what may help.
     """
 
     def __init__(self, message: str, *advice: Advice) -> None:
@@ -87,18 +87,19 @@ class VmBackupError(Exception):
         self.advice = advice
 
     def reworded(self: _Error, message: str) -> _Error:
-        """The same error with another message: class, advice and all other attributes stay."""
+        """The same error with another message; class, advice and all other attributes stay."""
         other = copy.copy(self)
         other.args = (message,)
         return other
 
 
 class ArgumentError(VmBackupError, ValueError):
-    """An argument is no GUID, or asks for nothing. Raised before anything is sent.
+    """An argument is wrong, such as an id that is not a GUID or a name that no VM has.
+
+    Nothing was changed on the server.
 
     Attributes:
-        argument: the name of the argument, as Python programs have it; None where the message says
-            what is wrong without one.
+        argument: the argument's name in Python; None if the message is clear without it.
     """
 
     def __init__(self, message: str, *advice: Advice, argument: str | None = None) -> None:
@@ -107,7 +108,7 @@ class ArgumentError(VmBackupError, ValueError):
 
 
 class SettingsError(VmBackupError):
-    """A setting is missing or has a value that cannot be used. Names the setting and its source."""
+    """A setting is missing or unusable; the message names it and where it comes from."""
 
 
 class LoginError(VmBackupError):
@@ -115,10 +116,10 @@ class LoginError(VmBackupError):
 
 
 class BusyError(VmBackupError):
-    """The server takes no session now, mostly because the Management Console is connected.
+    """The server accepts no session now, mostly because the Management Console is connected.
 
     Attributes:
-        refusal: what the server says, as a part of a sentence.
+        refusal: the server's refusal, as part of a sentence.
     """
 
     def __init__(self, message: str, *advice: Advice, refusal: str = "") -> None:
@@ -131,11 +132,11 @@ class StoppedError(VmBackupError):
 
 
 class RefusedError(VmBackupError):
-    """The server answered ``"Success": false``; ``str(error)`` is its own words.
+    """The server answered ``"Success": false``; ``str(error)`` holds the server's words.
 
     Attributes:
-        is_busy: whether the reason is that something else holds the API.
-        is_server_error: whether it came as an HTTP status of 500 or more, which may pass.
+        is_busy: whether something else holds the API.
+        is_server_error: whether the HTTP status is 500 or more; such an error may pass.
     """
 
     def __init__(
@@ -151,11 +152,11 @@ class RefusedError(VmBackupError):
 
 
 class InvalidTokenError(RefusedError):
-    """The session ended: it was idle for about five minutes, or the server was restarted."""
+    """The session has ended: it was idle for about five minutes, or the server was restarted."""
 
 
 class NoAnswerError(VmBackupError):
-    """No usable answer came back; what the server did, if anything, is unknown."""
+    """No usable answer came; what the server did is unknown."""
 
 
 class UnreachableError(NoAnswerError):
@@ -168,7 +169,7 @@ class LostAnswerError(NoAnswerError):
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Begin the message of an error with what could not be done."""
+    """Begin the message of an error with ``Could not``, and what could not be done."""
     try:
         yield
     except VmBackupError as error:

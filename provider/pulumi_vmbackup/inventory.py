@@ -1,4 +1,4 @@
-"""What a VM Backup server holds, and the snapshot of it that previews read away from the server."""
+"""What a VM Backup server holds, and the snapshot file of it that previews can read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .models import KINDS, Assignment, BackupLocation, VirtualMachine, normalize
 
 _FORMAT = "pulumi-vmbackup inventory"
 _VERSION = 1
-# What changes with each backup is left out, so that a change of the file is one of the inventory.
+# Without the fields that a backup changes, so that the file changes only with the inventory.
 _VM_KEYS = ("ref", "name", "host", "configured", "hypervisor_uuid")
 _LOCATION_KEYS = ("id", "path", "kind")
 _ASSIGNMENT_KEYS = ("vm_ref", "backup_location_id")
@@ -37,7 +37,7 @@ class Snapshot:
     taken_at: datetime
 
     def listed(self, name: str) -> list[Any]:
-        """What the list of this name held: ``virtual machines``, ``primary`` or ``offsite``."""
+        """The items of a list: ``virtual machines``, ``primary`` or ``offsite``."""
         if name == "virtual machines":
             return list(self.virtual_machines)
         return [each for each in self.backup_locations if each.kind == name]
@@ -48,7 +48,7 @@ class Snapshot:
         return [location for location in self.backup_locations if location.id in ids]
 
     def dump(self) -> str:
-        """The text of a snapshot file: sorted, and an item a line."""
+        """The text of a snapshot file: sorted, one item per line."""
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -70,7 +70,7 @@ def read_snapshot(path: Path) -> Snapshot:
     """Read a snapshot file, as ``vmbackup snapshot`` writes it.
 
     Raises:
-        SettingsError: the file is not there, is damaged, or is none that this version can read.
+        SettingsError: the file is missing, damaged, or has another format or version.
     """
     again = "write it again with `vmbackup snapshot`"
     try:
@@ -83,11 +83,11 @@ def read_snapshot(path: Path) -> Snapshot:
     except (ValueError, RecursionError):
         raise SettingsError(f"The inventory file {path} is not JSON: {again}.") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise SettingsError(f"The file {path} is no inventory of pulumi-vmbackup: {again}.")
+        raise SettingsError(f"The file {path} is not an inventory of pulumi-vmbackup: {again}.")
     if content.get("version") != _VERSION:
         raise SettingsError(
             f"The inventory file {path} has the format version {content.get('version')!r}, and "
-            f"{_VERSION} can be read here: update pulumi-vmbackup, or {again}."
+            f"this version of pulumi-vmbackup reads {_VERSION}: update the package, or {again}."
         )
     try:
         return Snapshot(
@@ -109,7 +109,7 @@ def _lines(items: Iterable[Any], keys: tuple[str, ...], order: tuple[str, ...]) 
 
 
 def _line(row: dict[str, Any]) -> str:
-    """JSON in which a reviewer sees each character, those too that a page would hide."""
+    """JSON with escapes for invisible characters, so that a reviewer sees them."""
     text = json.dumps(row, ensure_ascii=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
@@ -139,7 +139,7 @@ def _assignment(item: Any) -> Assignment:
 
 def _text(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 

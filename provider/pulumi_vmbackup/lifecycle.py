@@ -1,10 +1,11 @@
-"""Make a VM and a backup location be assigned, or not, and find out which of the two is true.
+"""Assign a VM to a backup location or un-assign it, and find out whether it is assigned.
 
-It knows nothing of Pulumi. The rules:
+Nothing here knows of Pulumi. The rules:
 
-* Only a definite listing says that an assignment is not there. A refusal, a lost answer or an
-  answer that cannot be read never does.
-* A write is sent once. If its outcome is not known, the VM's locations are listed, and they decide.
+* Only a definite listing proves that an assignment does not exist. A refusal, a lost answer or an
+  unreadable answer never does.
+* If the outcome of a write is unknown, a listing of the VM's locations decides whether to send it
+  again.
 * A listing may lag behind a write for ``settle_seconds`` (unknown; public scripts wait some seconds
   between the two). Until then it is no proof against that write.
 """
@@ -36,9 +37,9 @@ LISTING_POLL_SECONDS = 2.0
 
 @dataclass
 class _Proof:
-    """When a listing proves something about one pair that is being written.
+    """The times from which a listing is proof about one pair.
 
-    A listing shows a pair or lacks it, and it may be older than the last write:
+    A listing shows the pair or lacks it, and it may be older than the last write:
 
     | written   | the listing shows the pair               | the listing lacks the pair        |
     |-----------|------------------------------------------|-----------------------------------|
@@ -57,15 +58,15 @@ class _Proof:
     absent_from: float
 
     def holds(self, *, is_listed: bool) -> bool:
-        """Whether a listing of this moment is proof of what it says about the pair."""
+        """Whether a listing made now is proof of what it says about the pair."""
         return self.seconds_until(is_listed=is_listed) <= 0
 
     def seconds_until(self, *, is_listed: bool) -> float:
-        """How many seconds it takes until such a listing is proof."""
+        """In how many seconds such a listing is proof."""
         return (self.present_from if is_listed else self.absent_from) - time.monotonic()
 
     def write_may_arrive_late(self, *, assigned: bool, settle_seconds: float) -> None:
-        """A write has failed and may have arrived: listings may lag behind it from now on."""
+        """A failed write may have arrived: from now on, listings may lag behind it."""
         settled_at = time.monotonic() + settle_seconds
         if assigned:
             self.absent_from = settled_at
@@ -78,11 +79,11 @@ class AssignmentLifecycle:
 
     Args:
         client: sends the calls.
-        catalog: knows the names of that server's VMs and locations.
-        settle_seconds: how long a new assignment may be missing from what the API lists.
+        catalog: the names of that server's VMs and locations.
+        settle_seconds: how long a new assignment may be missing from listings.
         declared: the pairs that the program declares; they are not un-assigned.
-        is_over: returns True when the engine is gone. Writes are then not retried: another run may
-            have changed its mind since.
+        is_over: returns True when the engine is gone. Writes are then not retried: a newer run may
+            have changed the same pair.
     """
 
     def __init__(
@@ -101,27 +102,26 @@ class AssignmentLifecycle:
         self._is_over = is_over
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-        # Two resources may want the same pair: one un-assigns it while the other one takes it over.
+        # Two resources may have the same pair: one un-assigns it while the other one adopts it.
         self._pair_locks: dict[Pair, threading.Lock] = defaultdict(threading.Lock)
-        # When this run wrote to a VM last, and when it un-assigned a pair.
+        # When this run last wrote to a VM, and when it un-assigned a pair.
         self._written_at: dict[str, float] = {}
         self._unassigned_at: dict[Pair, float] = {}
         self._unassigned: set[Pair] = set()
 
     def assign(self, wanted: Assignment) -> Assignment:
-        """Assign a VM to a backup location; an assignment that is there already is adopted.
+        """Assign a VM to a backup location; an existing assignment is adopted.
 
-        Costs one POST. Only when that is refused or its answer is lost, the VM's locations are
-        listed.
+        Costs one POST. If that is refused or its answer is lost, the VM's locations are listed too.
 
         Args:
-            wanted: the pair, with the names that are known of it.
+            wanted: the pair, with its names as far as they are known.
 
         Returns:
-            The assignment, with the names that the server told.
+            The assignment, with the names that the server gives.
 
         Raises:
-            VmBackupError: the VM is not assigned, or that could not be found out.
+            VmBackupError: the VM is not assigned, or whether it is could not be found out.
         """
         vm_ref, backup_location_id = wanted.vm_ref, wanted.backup_location_id
         with explained(f"assign VM {vm_ref} to backup location {backup_location_id}"):
@@ -129,14 +129,14 @@ class AssignmentLifecycle:
         return self._catalog.complete(wanted)
 
     def find(self, known: Assignment, *, age_seconds: float | None = None) -> Assignment | None:
-        """Look an assignment up on the server; a VM's locations are listed once per process.
+        """Look up an assignment on the server; a VM's locations are listed once per process.
 
         Args:
-            known: the assignment, with the names that are known of it.
-            age_seconds: how long ago it was made, if known.
+            known: the assignment, with its names as far as they are known.
+            age_seconds: how long ago it was made; None if unknown.
 
         Returns:
-            The assignment with its location's present path, or None when it is definitely gone.
+            The assignment with its location's present path; None if it is definitely gone.
 
         Raises:
             VmBackupError: the server gave no definite answer.
@@ -155,10 +155,10 @@ class AssignmentLifecycle:
         return None
 
     def locations_of(self, vm_ref: str) -> list[BackupLocation] | None:
-        """A VM's locations, listed once per process unless the VM was written to since.
+        """A VM's locations, listed once per process, and again after a write to the VM.
 
         Returns:
-            The locations; None when VM Backup definitely does not manage the VM.
+            The locations; None if VM Backup definitely does not manage the VM.
 
         Raises:
             VmBackupError: the server gave no definite answer.
@@ -169,24 +169,24 @@ class AssignmentLifecycle:
             return self._listings[vm_ref]
 
     def may_be_missing(self, age_seconds: float | None) -> bool:
-        """Whether an assignment of this age may be missing from listings and exist all the same."""
+        """Whether an assignment of this age may exist although listings lack it."""
         return self._unsettled_seconds(age_seconds) > 0
 
     def unassign(
         self, vm_ref: str, backup_location_id: str, *, age_seconds: float | None = None
     ) -> None:
-        """Un-assign a VM from a backup location; an assignment that is not there is fine.
+        """Un-assign a VM from a backup location; succeeds if the VM is not assigned to it.
 
-        Costs one DELETE. Only when that is refused or its answer is lost, the VM's locations are
-        listed.
+        Costs one DELETE. If that is refused or its answer is lost, the VM's locations are listed
+        too.
 
         Args:
             vm_ref: the VM.
             backup_location_id: the location.
-            age_seconds: how long ago it was assigned, if known.
+            age_seconds: how long ago it was assigned; None if unknown.
 
         Raises:
-            VmBackupError: the VM is still assigned, or that could not be found out.
+            VmBackupError: the VM is still assigned, or whether it is could not be found out.
         """
         with explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
             self.ensure(vm_ref, backup_location_id, assigned=False, age_seconds=age_seconds)
@@ -199,13 +199,12 @@ class AssignmentLifecycle:
         assigned: bool,
         age_seconds: float | None = None,
     ) -> None:
-        """Make a pair be assigned, or not be: :meth:`assign` and :meth:`unassign` without names.
+        """:meth:`assign` or :meth:`unassign`, without names.
 
         A pair that the program declares is not un-assigned.
 
         Raises:
-            VmBackupError: it is not so, or that could not be found out; the message is the reason
-                alone.
+            VmBackupError: as for those two, but the message is only the reason.
         """
         pair = (vm_ref, backup_location_id)
         with self._pair_locks[pair]:
@@ -223,21 +222,21 @@ class AssignmentLifecycle:
                 self._unassigned_at[pair] = now
 
     def was_unassigned(self, pair: Pair) -> bool:
-        """Whether this run has un-assigned a pair; one that it is un-assigning is waited for."""
+        """Whether this run has un-assigned a pair; waits for a write that is under way."""
         with self._pair_locks[pair]:
             return pair in self._unassigned
 
     def _unsettled_seconds(self, age_seconds: float | None) -> float:
-        """For how long still an assignment of this age may be missing from listings."""
+        """For how many more seconds listings may lack an assignment of this age."""
         if age_seconds is None:
             return 0
         return max(0, self._settle_seconds - abs(age_seconds))  # clocks may differ a little
 
     def _send_until_known(self, pair: Pair, *, assigned: bool, unsettled_seconds: float) -> None:
-        """Send a write until the pair is known to be assigned, or known not to be."""
+        """Send a write until it is known whether the pair is assigned."""
         self._listings.pop(pair[0], None)
         write = self._client.assign if assigned else self._client.unassign
-        # A server may move a VM by itself when it is assigned to another location (unknown).
+        # An assignment to another location may move the VM away from this one (unknown).
         removed_at = self._unassigned_at.get(pair) if assigned else self._written_at.get(pair[0])
         proof = _Proof(
             present_from=0 if removed_at is None else removed_at + self._settle_seconds,
@@ -265,7 +264,7 @@ class AssignmentLifecycle:
     def _is_done(
         self, failure: RefusedError | LostAnswerError, pair: Pair, assigned: bool, proof: _Proof
     ) -> bool:
-        """Whether a failed write did what it was to do all the same; raises a refusal to do it."""
+        """Whether a failed write took effect anyway; raises a refusal that is proven."""
         vm_ref, backup_location_id = pair
         poll_seconds = LISTING_POLL_SECONDS
         while True:
@@ -288,11 +287,11 @@ class AssignmentLifecycle:
     def _refused(
         self, refusal: RefusedError, locations: list[BackupLocation] | None, pair: Pair
     ) -> RefusedError:
-        """A refusal to assign a pair, with what is known of the VM and of the location."""
+        """A refusal to assign a pair, with what the server has for the VM and the location."""
         if locations is None:
             return refusal.reworded(
-                f"{refusal} VM Backup manages no VM of this ref: check it, and add the VM to VM "
-                "Backup."
+                f"{refusal} VM Backup manages no VM with this ref: check the ref, or add the VM to "
+                "VM Backup."
             )
         present = ", ".join(location.path or location.id for location in locations)
         says = f"{refusal} The VM has {present or 'no backup location'} at present."
@@ -311,12 +310,12 @@ class AssignmentLifecycle:
         return explained_refusal
 
     def _list(self, vm_ref: str) -> list[BackupLocation] | None:
-        """The VM's locations, or None when VM Backup definitely does not manage the VM."""
+        """The VM's locations; None if VM Backup definitely does not manage the VM."""
         try:
             return self._client.vm_backup_locations(vm_ref)
         except RefusedError:
-            # How an unknown VM is refused is unknown, so only the list of VMs can tell; and one
-            # without any VM is that of a server which is not up yet.
+            # How the server refuses an unknown VM is unknown, so the list of VMs decides. An empty
+            # list proves nothing: the server may still be starting.
             vms = self._catalog.virtual_machines()
             if not vms or any(vm.ref == vm_ref and vm.is_assignable for vm in vms):
                 raise
@@ -324,12 +323,12 @@ class AssignmentLifecycle:
 
 
 def now() -> str:
-    """The present time as states keep it: ISO 8601 in UTC."""
+    """The present time in the form that states hold: ISO 8601 in UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def age_seconds(assigned_at: str | None) -> float | None:
-    """How long ago something was assigned by the time that a state keeps, if it keeps one."""
+    """How many seconds ago something was assigned; None if the state holds no time."""
     if not assigned_at:
         return None
     return (datetime.now(timezone.utc) - datetime.fromisoformat(assigned_at)).total_seconds()

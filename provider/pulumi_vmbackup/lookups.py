@@ -1,8 +1,8 @@
-"""The data functions: what a program can ask the VM Backup server for.
+"""The data functions: how a program asks the VM Backup server.
 
-They run in the program's own process, in previews as well: the dynamic provider has no functions.
-The first look-up of a program asks for the VMs and the locations of both kinds in one session,
-which is ended before it returns; later look-ups are answered from that.
+They run in the program's own process, in previews too: a dynamic provider has no functions. The
+first lookup of a program asks for the VMs and the locations of both kinds in one session, and ends
+the session before it returns. Later lookups are answered from that.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def get_virtual_machines(
     """List the virtual machines that the server sees.
 
     Args:
-        configured: True for those that are configured in VM Backup, and so can be assigned; False
-            for the others; None for all.
+        configured: True for VMs that are configured in VM Backup, and so can be assigned; False for
+            the others; None for all.
         connection: the name of the connection in ``vmbackup:connections``; None for the unnamed
             one.
 
     Raises:
-        VmBackupError: a setting is wrong, or the server refused or did not answer.
+        VmBackupError: a setting is wrong, or the server refuses or does not answer.
 
     The call is seen in public clients.
     """
@@ -49,18 +49,18 @@ def get_virtual_machine(
     ref: str | None = None,
     connection: str | None = None,
 ) -> VirtualMachine:
-    """Find the one virtual machine of a name, for an assignment.
+    """Find one virtual machine by name or ref, for an assignment.
 
     Args:
         name: the VM's name, in any case.
-        host: the name of its hypervisor host, in any case, where several VMs have the name.
-        ref: its AltaroVirtualMachineRef (a GUID), instead of or besides the name.
+        host: the name of its hypervisor host, in any case, if several VMs have the name.
+        ref: its AltaroVirtualMachineRef (a GUID), with or without the name.
         connection: the name of the connection; None for the unnamed one.
 
     Raises:
         ArgumentError: there is no such VM, there are several, or it is not configured in VM Backup
             and so cannot be assigned.
-        VmBackupError: a setting is wrong, or the server refused or did not answer.
+        VmBackupError: a setting is wrong, or the server refuses or does not answer.
     """
     with _look_up("get_virtual_machine", name=name, host=host, ref=ref):
         return _catalog(connection).get_virtual_machine(name=name, host=host, ref=ref)
@@ -73,17 +73,17 @@ def get_backup_location(
     kind: Kind | None = None,
     connection: str | None = None,
 ) -> BackupLocation:
-    """Find the one backup location of a path.
+    """Find one backup location by path, id or kind.
 
     Args:
         path: the LocationPath as VM Backup shows it, in any case.
-        id: its BackupLocationId (a GUID), instead of or besides the path.
-        kind: ``"primary"`` or ``"offsite"``, where that makes it the only one.
+        id: its BackupLocationId (a GUID), with or without the path.
+        kind: ``"primary"`` or ``"offsite"``, if several locations match without it.
         connection: the name of the connection; None for the unnamed one.
 
     Raises:
         ArgumentError: there is no such location, or there are several.
-        VmBackupError: a setting is wrong, or the server refused or did not answer.
+        VmBackupError: a setting is wrong, or the server refuses or does not answer.
     """
     with _look_up("get_backup_location", path=path, id=id, kind=kind):
         return _catalog(connection).get_backup_location(path=path, id=id, kind=kind)
@@ -98,19 +98,20 @@ def get_backup_locations(
 ) -> list[BackupLocation]:
     """List the backup locations of the server, or those that one VM is assigned to.
 
-    Each kind is asked for by itself, since only that tells which location is of which kind. Those
-    of one VM are asked for each time, in a session that is ended before the function returns.
+    Each kind is asked for separately, because the server does not tell a location's kind. The
+    locations of one VM are asked for on each call, in a session that ends before the function
+    returns.
 
     Args:
         primary: include the primary locations.
         offsite: include the offsite locations.
         vm_ref: the VM whose locations to list, as its AltaroVirtualMachineRef (a GUID) or as
-            get_virtual_machine() gives it; None for all locations.
+            get_virtual_machine() returns it; None for all locations.
         connection: the name of the connection; None for the unnamed one.
 
     Raises:
-        ArgumentError: both flags are False, or ``vm_ref`` is no GUID; nothing was sent.
-        VmBackupError: a setting is wrong, or the server refused or did not answer.
+        ArgumentError: both flags are False, or ``vm_ref`` is not a GUID; nothing was sent.
+        VmBackupError: a setting is wrong, or the server refuses or does not answer.
 
     The calls are documented by the vendor, except the path of the per-VM list, which is seen in
     public clients.
@@ -159,8 +160,7 @@ def get_backup_locations_output(
 ) -> pulumi.Output[list[BackupLocation]]:
     """:func:`get_backup_locations` for arguments that may be outputs.
 
-    In a preview in which an argument is not known yet, nothing is asked and the result is unknown
-    as well.
+    If a preview does not know an argument yet, nothing is asked and the result is unknown too.
     """
     return _output(
         get_backup_locations,
@@ -192,7 +192,7 @@ def _warn(message: str, *advice: Advice) -> None:
 
 @contextmanager
 def _look_up(function: str, **arguments: object) -> Iterator[None]:
-    """Refuse arguments that are outputs, and show errors as a program's are shown."""
+    """Refuse arguments that are outputs, and show errors without a traceback."""
     with shown_without_traceback():
         for key, value in arguments.items():
             if isinstance(value, pulumi.Output):

@@ -1,4 +1,4 @@
-"""The things that VM Backup knows, as plain values."""
+"""VMs, backup locations and assignments as plain values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pair = tuple[str, str]
 """A VM's ref and a location's id, both as :func:`normalize_guid` writes them."""
 
 ID_HINTS = {"vm_ref": Hint.FIND_VM_REF, "backup_location_id": Hint.FIND_LOCATION_ID}
-"""The two ids of an assignment, and where people find them."""
+"""The two ids of an assignment, each with the hint where to find it."""
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -27,8 +27,8 @@ class BackupLocation:
 
     Attributes:
         id: the BackupLocationId, a GUID in lower case.
-        path: the LocationPath as VM Backup shows it; None when the server names none.
-        kind: ``"primary"``, ``"offsite"``, or None where it was not asked for.
+        path: the LocationPath as VM Backup shows it; None if the server gives none.
+        kind: ``"primary"`` or ``"offsite"``; None if it was not asked for.
         connection: the connection that it was looked up over; None for the unnamed one.
     """
 
@@ -42,20 +42,19 @@ class BackupLocation:
 class VirtualMachine:
     """A virtual machine that VM Backup sees.
 
-    What the server does not tell is None. Times are the server's own, without a time zone; the
-    units of durations and sizes are not documented, so they are as the server gives them.
+    What the server does not tell is None. Times are the server's own, without a time zone. The
+    units of durations and sizes are not documented; the numbers are the server's.
 
     Attributes:
-        ref: the AltaroVirtualMachineRef, a GUID in lower case; None when VM Backup has none for it.
-        name: the VM's name on its hypervisor; None when the server names none.
+        ref: the AltaroVirtualMachineRef, a GUID in lower case; None if VM Backup has none for it.
+        name: the VM's name on its hypervisor; None if the server gives none.
         host: the name of its hypervisor host.
-        configured: False when the VM is known but not configured in VM Backup, so that nothing of
-            it is backed up.
+        configured: False if the VM is not configured in VM Backup, and so not backed up.
         hypervisor_uuid: the HypervisorVirtualMachineUuid, as the server writes it.
-        next_backup_time, next_offsite_copy_time: when the next ones are due.
-        last_backup_time, last_offsite_copy_time: when the last ones were made.
-        last_backup_result, last_offsite_copy_result: how they ended, in the server's words.
-        last_backup_duration, last_offsite_copy_duration: how long they took.
+        next_backup_time, next_offsite_copy_time: when the next one is due.
+        last_backup_time, last_offsite_copy_time: when the last one was made.
+        last_backup_result, last_offsite_copy_result: how it ended, in the server's words.
+        last_backup_duration, last_offsite_copy_duration: how long it took.
         last_backup_transfer_size_compressed, last_backup_transfer_size_uncompressed,
         last_offsite_copy_transfer_size_compressed, last_offsite_copy_transfer_size_uncompressed:
             how much was transferred.
@@ -107,7 +106,7 @@ class Assignment:
 
 
 def assignable(vm: VirtualMachine) -> VirtualMachine:
-    """The VM itself, when it can be assigned.
+    """The same VM, if it can be assigned.
 
     Raises:
         ArgumentError: it is not configured in VM Backup.
@@ -121,7 +120,7 @@ def assignable(vm: VirtualMachine) -> VirtualMachine:
 
 
 def is_guid(value: object) -> bool:
-    """Whether a value is a GUID, as :func:`normalize_guid` takes it."""
+    """Whether :func:`normalize_guid` accepts a value."""
     try:
         normalize_guid(value)
     except ArgumentError:
@@ -130,7 +129,7 @@ def is_guid(value: object) -> bool:
 
 
 def unique_locations(listed: Iterable[BackupLocation]) -> dict[str, BackupLocation]:
-    """The locations of one or more lists, once each, by their ids.
+    """The locations of one or more lists, by id, without repeats.
 
     The server may list a location as primary and as offsite (unknown). Its kind is then None.
     """
@@ -143,15 +142,15 @@ def unique_locations(listed: Iterable[BackupLocation]) -> dict[str, BackupLocati
 
 
 def normalize_guid(value: object, *advice: Advice) -> str:
-    """Bring a GUID to the one form that this package uses: lower case, no braces.
+    """The one form of a GUID that this package uses: lower case, no braces.
 
     Args:
         value: a GUID such as ``ba2e9cdc-0d85-48e6-8db7-a45c5a40819e``, in any case, with or
             without braces.
-        advice: what would help if it is anything else.
+        advice: what may help if it is not a GUID.
 
     Raises:
-        ArgumentError: the value is anything else.
+        ArgumentError: the value is not a GUID.
     """
     text = value.lower() if isinstance(value, str) else ""
     if text.startswith("{") and text.endswith("}"):

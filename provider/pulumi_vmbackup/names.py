@@ -13,7 +13,7 @@ _UNC = re.compile(r"[\\/]{2}([^\\/]+)")
 
 
 def vm_labels(vms: Iterable[VirtualMachine]) -> dict[str, str]:
-    """A label for each VM, by its ref: its name, with its host where two share it, or its ref."""
+    """A unique label for each VM, by ref: its name, with its host or ref if names repeat."""
 
     def candidates(ref: str, vm: VirtualMachine) -> list[str]:
         if not vm.name:
@@ -25,7 +25,7 @@ def vm_labels(vms: Iterable[VirtualMachine]) -> dict[str, str]:
 
 
 def location_labels(locations: Iterable[BackupLocation]) -> dict[str, str]:
-    """A label for each location, by its id: its path, with its id where two share it, or its id."""
+    """A unique label for each location, by id: its path, with its id if paths repeat."""
     return unique(
         {
             location.id: [location.path, f"{location.path} ({location.id})"]
@@ -39,12 +39,12 @@ def location_labels(locations: Iterable[BackupLocation]) -> dict[str, str]:
 def unique(
     candidates: Mapping[str, Sequence[str]], *, same: Callable[[str], str] = str
 ) -> dict[str, str]:
-    """One of its candidates for each key, the first that no other key has as well.
+    """The first candidate of each key that no other key has too.
 
     Args:
-        candidates: the labels that each key may have, the best first. The last one has to be
-            different from all others of its kind.
-        same: two labels are the same when this is.
+        candidates: the possible labels of each key, best first. The last one must be different from
+            the last ones of all other keys.
+        same: labels for which this returns the same text count as the same.
     """
     level = dict.fromkeys(candidates, 0)
     while True:
@@ -61,11 +61,11 @@ def unique(
             level[key] += 1
 
 
-# As parts of the names of resources, which are written into programs
+# Parts of the names of resources in exported programs
 
 
 def vm_slugs(vms: Mapping[str, VirtualMachine]) -> dict[str, str]:
-    """A part of a name for each VM, by its ref: its name, with its host or ref where need be."""
+    """A part of a name for each VM, by ref: its name, with its host or ref if needed."""
 
     def candidates(ref: str, vm: VirtualMachine) -> list[str]:
         name, host = _slug(vm.name), _slug(vm.host)
@@ -78,7 +78,7 @@ def vm_slugs(vms: Mapping[str, VirtualMachine]) -> dict[str, str]:
 
 
 def location_slugs(locations: Mapping[str, BackupLocation]) -> dict[str, str]:
-    """A part of a name for each location, by its id: its server or its path, if that will do."""
+    """A part of a name for each location, by id: its server or its path, with its id if needed."""
 
     def candidates(location: BackupLocation) -> list[str]:
         path = _slug(location.path)
@@ -93,17 +93,17 @@ def location_slugs(locations: Mapping[str, BackupLocation]) -> dict[str, str]:
 
 
 def unique_in_any_case(candidates: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """:func:`unique` where names that differ in their case only are the same."""
+    """:func:`unique`, where names that differ only in case are the same."""
     return unique(candidates, same=folded)
 
 
 def folded(name: str) -> str:
-    """A name as it is compared in any case."""
+    """The form in which names are compared regardless of case."""
     return unicodedata.normalize("NFKC", name.casefold())
 
 
 def _slug(text: str | None) -> str:
-    """A text as a part of a name: letters, digits, dots and underscores, and dashes between."""
+    """A text as part of a name: letters, digits, dots and underscores, and dashes for the rest."""
     kept = (
         c if c.isalnum() or c in "._" or unicodedata.category(c).startswith("M") else "-"
         for c in unicodedata.normalize("NFKC", text or "")

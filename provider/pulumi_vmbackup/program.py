@@ -1,6 +1,6 @@
-"""What both kinds of resources need in the process of a Pulumi program in Python.
+"""What both kinds of resources need in the process of a Python program.
 
-That is its settings, how its errors are shown, which arguments are refused, and the outputs.
+Its settings, how its errors are shown, checks of arguments, and outputs.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _T = TypeVar("_T")
 
 
 class ProgramError(VmBackupError, pulumi.RunError):
-    """An error of this package in a Pulumi program, of which Pulumi prints the sentence alone.
+    """An error of this package in a Pulumi program; Pulumi prints only its message.
 
-    It is of the specific class as well, so that ``except RefusedError`` works.
+    It also has the specific class, so that ``except RefusedError`` works.
     """
 
 
 def worded(error: VmBackupError) -> str:
-    """An error's message with its advice, for those who write a Pulumi program in Python."""
+    """An error's message with its advice, in the words of Python programs."""
     return " ".join((str(error), *map(_words, error.advice)))
 
 
@@ -47,12 +47,11 @@ _HINTS = {
     Hint.RUN_PROGRAM: "`pulumi refresh` and `pulumi destroy` use the configuration of the last "
     "`up` unless they are given `--run-program`.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
-    "first with ResourceOptions(delete_before_replace=True), and aliases= when the resource has "
-    "another name now.",
-    Hint.FIND_VM_REF: "Use get_virtual_machine(name=...), or a VM's ref as `vmbackup vms` shows "
-    "it.",
-    Hint.FIND_LOCATION_ID: "Use get_backup_location(path=...), or an id as `vmbackup locations` "
-    "shows it.",
+    "first with ResourceOptions(delete_before_replace=True), and aliases= if the resource was "
+    "renamed.",
+    Hint.FIND_VM_REF: "Use get_virtual_machine(name=...), or the ref that `vmbackup vms` shows.",
+    Hint.FIND_LOCATION_ID: "Use get_backup_location(path=...), or the id that `vmbackup "
+    "locations` shows.",
 }
 
 
@@ -62,7 +61,7 @@ def _words(advice: Advice) -> str:
 
 @contextmanager
 def shown_without_traceback() -> Iterator[None]:
-    """Turn this package's errors into ones that Pulumi prints as a sentence."""
+    """Turn this package's errors into errors of which Pulumi prints only the message."""
     try:
         yield
     except ProgramError:
@@ -74,11 +73,11 @@ def shown_without_traceback() -> Iterator[None]:
         raise shown from error
 
 
-# What the arguments of resources may be
+# Checks of the arguments of resources
 
 
 def refuse_swapped(key: str, value: object, expected: type) -> None:
-    """Refuse what was looked up for another argument.
+    """Refuse a VM or a location that belongs to another argument.
 
     Raises:
         ArgumentError: the value is a VM or a location, and not of the expected class.
@@ -90,14 +89,14 @@ def refuse_swapped(key: str, value: object, expected: type) -> None:
 def refuse_other_connection(
     key: str, value: object, connection: str | None, remedy: str = "give both the same connection"
 ) -> None:
-    """Refuse what was looked up over another connection than the resource's.
+    """Refuse a VM or a location that was looked up over another connection than the resource's.
 
     Raises:
-        ArgumentError: it was; the sentence ends with the remedy.
+        ArgumentError: it was; the message ends with the remedy.
     """
     if isinstance(value, (VirtualMachine, BackupLocation)) and value.connection != connection:
         raise ArgumentError(
-            f"{key} was looked up over {_named(value.connection)}, and the resource goes over "
+            f"{key} was looked up over {_named(value.connection)}, and the resource uses "
             f"{_named(connection)}: {remedy}."
         )
 
@@ -107,7 +106,7 @@ def _named(connection: str | None) -> str:
 
 
 def once_per_program(function: Callable[[], _T]) -> Callable[[], _T]:
-    """Call a function once for each program: several of them share a process that automates Pulumi.
+    """Call a function once per program; Pulumi's Automation API runs several in one process.
 
     Without a program, as in a unit test, it is called each time.
     """
@@ -126,7 +125,7 @@ def once_per_program(function: Callable[[], _T]) -> Callable[[], _T]:
 
 
 def program_settings(connection: str | None = None) -> Settings:
-    """The settings of the running program: stack configuration, environment, default.
+    """The settings of the running program.
 
     Warns of a password or token that the stack configuration holds as plain text.
 
@@ -134,8 +133,8 @@ def program_settings(connection: str | None = None) -> Settings:
         connection: the name of the connection; None for the unnamed one.
 
     Raises:
-        ArgumentError: the connection's name is no text.
-        SettingsError: a value cannot be used, or there is no such connection.
+        ArgumentError: the connection's name is not text.
+        SettingsError: a value is unusable, or there is no such connection.
     """
     if not isinstance(connection, (str, NoneType)):
         raise ArgumentError(f"connection is {connection!r}: give the name of a connection as text.")
@@ -153,7 +152,7 @@ def _warn_of_plain_text_secrets() -> None:
             stored_as = "vmbackup:connections" if connection else f"vmbackup:{key}"
             if get(key) and not is_config_secret(stored_as):
                 pulumi.log.warn(
-                    f"{config_name(key, connection)} stands in the stack configuration as plain "
+                    f"{config_name(key, connection)} is in the stack configuration as plain "
                     f"text: encrypt it with `{config_set_command(key, connection)}`."
                 )
 
@@ -161,11 +160,11 @@ def _warn_of_plain_text_secrets() -> None:
 class AssignmentOutputs:
     """The outputs of a resource of one assignment.
 
-    Properties rather than class annotations: Pulumi evaluates those anew for each resource, which
-    takes 0.03 s for 300.
+    Properties, not class annotations: Pulumi evaluates those anew for each resource, which takes
+    0.03 s for 300.
     """
 
-    # An output by the name that it has in Python; each surface has them under names of its own.
+    # Returns an output by its Python name; the two surfaces store outputs under different names.
     _output: Callable[[str], pulumi.Output[Any]]
 
     @property
@@ -180,17 +179,17 @@ class AssignmentOutputs:
 
     @property
     def vm_name(self) -> pulumi.Output[str | None]:
-        """The VM's name when it was assigned; None when the server did not tell."""
+        """The VM's name when it was assigned; None if the server did not tell it."""
         return self._output("vm_name")
 
     @property
     def location_path(self) -> pulumi.Output[str | None]:
-        """The location's LocationPath; None when the server did not tell."""
+        """The location's LocationPath; None if the server did not tell it."""
         return self._output("location_path")
 
     @property
     def kind(self) -> pulumi.Output[str | None]:
-        """``"primary"`` or ``"offsite"``; None when the server did not tell."""
+        """``"primary"`` or ``"offsite"``; None if the server did not tell it."""
         return self._output("kind")
 
     @property

@@ -1,6 +1,6 @@
-"""One session with the API: it is started, waited for, shared, renewed and ended.
+"""One session with the API: start, wait, share, renew and end.
 
-What is known of sessions is seen in public clients; the vendor documents the token alone.
+Facts about sessions are seen in public clients; the vendor documents only the token.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .transport import Transport
 
-# An idle session is given up soon, since servers of V9 allow one at a time (seen).
+# An idle session is ended soon: servers of V9 allow one session at a time (seen).
 IDLE_SECONDS = 2.0
 BUSY_POLL_SECONDS = 2.0
-# How long a session may live that was started and whose token never arrived: five idle minutes
-# (seen), and some seconds more.
+# How long a session may live if the answer to its start was lost: five idle minutes (seen), and
+# some seconds more.
 UNKNOWN_SESSION_SECONDS = 310.0
-# Pulumi gives its provider's process five seconds to end. These calls are waited for that long, and
-# ending a session is tried twice.
+# Pulumi gives its provider's process five seconds to end. It waits this long for calls that are
+# under way, and then tries twice to end the session.
 _LAST_CALLS_SECONDS = 1.0
 _END_SECONDS = 1.7
-# Windows delivers Ctrl-C between waits only.
+# Windows delivers Ctrl-C only between waits.
 _WAIT_SLICE_SECONDS = 0.5
 
 
 class Session:
     """The session of one client, for any number of threads.
 
-    It is started by the first call that needs it, shared by all threads, renewed when the server
-    has forgotten it, and ended after two seconds without a call, by :meth:`close`, or when the
+    The first call that needs it starts it, and all threads share it. It is renewed when the server
+    has forgotten it. It is ended after two seconds without a call, by :meth:`close`, or when the
     process ends. A session given by ``vmbackup:sessionToken`` is neither started nor ended.
 
-    No lock is held while the server is asked or waited for.
+    No lock is held during a request or a wait for the server.
 
     Args:
-        settings: who logs in, and how long to wait.
-        transport: sends the requests; it is closed with the session.
+        settings: the account, and how long to wait.
+        transport: sends the requests; closed with the session.
     """
 
     def __init__(self, settings: Settings, transport: Transport) -> None:
@@ -65,7 +65,7 @@ class Session:
         self._transport = transport
         self._condition = threading.Condition()
         self._token: str | None = None
-        self._is_changing = False  # one thread starts or ends the session at this moment
+        self._is_changing = False  # one thread is starting or ending the session
         self._is_closed = False
         self._calls_under_way = 0
         self._last_call_at = 0.0
@@ -75,7 +75,7 @@ class Session:
 
     @contextmanager
     def token(self) -> Iterator[str]:
-        """The session's token for one call; the session is started if need be.
+        """The session's token for one call; starts the session if there is none.
 
         Raises:
             SettingsError: there are no credentials.
@@ -92,15 +92,15 @@ class Session:
                 self._condition.notify_all()
 
     def forget(self, token: str) -> None:
-        """Start another session for the next call: the server does not know this token any more.
+        """Let the next call start another session: the server does not know this token any more.
 
         Raises:
-            SettingsError: the token is the one of the settings.
+            SettingsError: the token comes from the settings.
         """
         if self._settings.session_token:
             raise SettingsError(
                 f"The session of {self._settings.name_of('sessionToken')} has ended. Start another "
-                "one, or leave its token out and give a user name and a password.",
+                "one, or remove the token and set a user name and a password.",
                 self._settings.to_set("sessionToken", "the token of another session"),
                 Hint.RUN_PROGRAM,
             )
@@ -109,16 +109,16 @@ class Session:
                 self._token = None
 
     def close(self) -> None:
-        """End the session, if there is one, and close the connections; nothing is sent any more."""
+        """End the session, if any, and close the connections; nothing is sent afterwards."""
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()
-            # Calls have a moment to end. A session that is being started or ended is waited for, so
-            # that none stays open when the process ends.
+            # Calls get a moment to end. A start or end of the session is waited for, so that no
+            # session stays open when the process ends.
             self._condition.wait_for(lambda: not self._calls_under_way, _LAST_CALLS_SECONDS)
             self._condition.wait_for(lambda: not self._is_changing, 2 * _END_SECONDS)
             if self._is_changing:
-                return  # the thread that changes it ends it
+                return  # the thread that is changing it ends it
             token, self._token = self._token, None
             self._is_changing = True
         with self._change():
@@ -135,8 +135,8 @@ class Session:
                 if token:
                     self._calls_under_way += 1
                     return token
-                # A refused password is not sent again: Windows locks accounts after a few. And
-                # threads that waited for this very attempt share its end.
+                # A refused password is not sent again: Windows locks accounts after a few failures.
+                # Threads that waited for this attempt share its failure.
                 failure = self._failure
                 if failure and (isinstance(failure, LoginError) or self._failed_at > asked_at):
                     raise copy.copy(failure)
@@ -148,7 +148,7 @@ class Session:
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        """What the one thread does that starts or ends the session."""
+        """The start or the end of the session, by one thread."""
         try:
             yield
         finally:
@@ -157,7 +157,7 @@ class Session:
                 if self._is_closed:
                     self._transport.close()
                 if self._token is None:
-                    # Not before: a process that ends meanwhile waits for the end of the session.
+                    # Only now: a process that ends meanwhile waits for the end of the session.
                     not_at_process_end(self.close)
                 self._condition.notify_all()
 
@@ -169,15 +169,15 @@ class Session:
             except VmBackupError as error:
                 failure = error
                 if isinstance(error, LostAnswerError):
-                    # The server may have started one, which then keeps others out until it is idle
-                    # for long. To the call that needed the session, nothing was sent.
+                    # The server may have started a session, which keeps others out until it has
+                    # been idle for minutes. The call that needed the session was not sent.
                     self._unknown_session_until = time.monotonic() + UNKNOWN_SESSION_SECONDS
                     failure = UnreachableError(str(error), *error.advice)
                 self._failure, self._failed_at = copy.copy(failure), time.monotonic()
                 raise failure from None
             self._failure, self._unknown_session_until = None, 0.0
-            # Now that there are connections: exit handlers run backwards, and urllib3's own closes
-            # them.
+            # After the first request: exit handlers run in reverse order, and the one of urllib3,
+            # which closes the connections, must run later.
             at_process_end(self.close)
             with self._condition:
                 is_wanted = not self._is_closed
@@ -198,9 +198,9 @@ class Session:
                 raise SettingsError(f"No {key} for VM Backup{at} is known.", settings.to_set(key))
         wait_seconds = settings.session_wait_seconds
         if wait_seconds:
-            # What keeps others out may be a session of this client's own.
+            # The session that is open may be this client's own.
             wait_seconds = max(wait_seconds, self._unknown_session_until - time.monotonic())
-        # A server that was waited for in vain is not waited for again by each resource.
+        # After one wait in vain, later resources ask once and do not wait again.
         was_waited_for = isinstance(self._failure, BusyError)
         give_up_at = time.monotonic() + (0 if was_waited_for else wait_seconds)
         while True:
@@ -265,8 +265,8 @@ class Session:
             self._end(token)
 
     def _end(self, token: str) -> None:
-        # Only this session: `sessions/end` without a token ends other tools' as well (seen).
-        # Where this fails, the server ends the session itself after five idle minutes (seen).
+        # Only this session: `sessions/end` without a token ends other tools' sessions too (seen).
+        # If this fails, the server ends the session after five idle minutes (seen).
         path = f"sessions/end/{token}"
         with suppress(RefusedError, NoAnswerError):
             try:
@@ -279,20 +279,20 @@ def _closed() -> StoppedError:
     return StoppedError("The session with VM Backup is closed: the run is over or was interrupted.")
 
 
-# The end of the process. Pulumi ends its provider host on Windows with Ctrl-Break, for which Python
-# runs no exit handlers: sessions would stay open until the server ends them.
+# The end of the process. On Windows, Pulumi ends its provider host with Ctrl-Break. Python then
+# runs no exit handlers, and sessions would stay open until the server ends them.
 
 _at_process_end: list[Callable[[], None]] = []
 
 
 def at_process_end(function: Callable[[], None]) -> None:
-    """Call a function when the process ends, also when Windows ends it with Ctrl-Break."""
+    """Call a function when the process ends, on Windows also after Ctrl-Break."""
     atexit.register(function)
     _at_process_end.append(function)
 
 
 def not_at_process_end(function: Callable[[], None]) -> None:
-    """Do not call it after all."""
+    """Undo :func:`at_process_end`."""
     atexit.unregister(function)
     while function in _at_process_end:
         _at_process_end.remove(function)
@@ -312,9 +312,9 @@ if sys.platform == "win32":
     def _at_console_event(event: int) -> bool:
         if event == signal.CTRL_BREAK_EVENT:
             end_process()
-        return False  # so that the event goes on to end the process
+        return False  # the next handler ends the process
 
-    # A handler of the signal module would have to be set on the main thread, and the provider
-    # host imports this package on another one. The name keeps the handler from being collected.
+    # A handler of the signal module must be set on the main thread, and the provider host imports
+    # this package on another one. The name keeps the handler from being garbage-collected.
     _handler = ctypes.WINFUNCTYPE(wintypes.BOOL, wintypes.DWORD)(_at_console_event)
     ctypes.windll.kernel32.SetConsoleCtrlHandler(_handler, True)

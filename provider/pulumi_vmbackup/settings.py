@@ -1,15 +1,15 @@
-"""Where a setting comes from, and what it is when nobody sets it.
+"""Where a setting comes from, and its default.
 
-The fields of :class:`Settings` are the one table of settings: the reader of settings, the options
-of the command, the schema of the plugin and its ``Provider`` are made from it. A new setting is one
-more field there and one more row in the README's table.
+The fields of :class:`Settings` are the one table of settings. The reader of settings, the options
+of the command, the schema of the plugin and its ``Provider`` are made from it. To add a setting,
+add a field there and a row in the README's table.
 
-A setting is looked for in the stack configuration (``vmbackup:username``), then in the environment
-(``VMBACKUP_USERNAME``), then its default is taken. Empty text counts as not set.
+A setting comes from the stack configuration (``vmbackup:username``), else from the environment
+(``VMBACKUP_USERNAME``), else it has its default. Empty text counts as not set.
 
-A named connection has settings of its own: ``vmbackup:connections.site-b.username``, then
-``VMBACKUP_SITE_B_USERNAME``, then the same defaults. Nothing of the unnamed connection is taken for
-it, so that no password goes to another server.
+A named connection has its own settings: ``vmbackup:connections.site-b.username``, else
+``VMBACKUP_SITE_B_USERNAME``, else the same defaults. It takes nothing from the unnamed connection,
+so that no password goes to another server.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NEWEST_VERSION = "9.1"
 
 @dataclass(frozen=True)
 class _Value:
-    """A setting's text, and the place it came from."""
+    """A setting's text, and where it comes from."""
 
     text: str = field(repr=False)
     source: str
@@ -76,7 +76,7 @@ def _version(value: _Value) -> str:
 
 def _base_url(value: _Value) -> str:
     if set(value.text) & set("@?#"):
-        # The text may hold a password here, so it is not repeated.
+        # The text may hold a password, so the message does not repeat it.
         raise SettingsError(
             f"The value of {value.source} holds more than an address: use a URL without a user, "
             "a query or a fragment, like http://localhost:36013/api/rest."
@@ -84,7 +84,7 @@ def _base_url(value: _Value) -> str:
     try:
         url = urlsplit(value.text)
         is_url = url.scheme in ("http", "https") and _is_host(url.hostname) and url.port != 0
-    except ValueError:  # a port that is no number, a bracket that is not closed
+    except ValueError:  # a port that is not a number, or an unclosed bracket
         is_url = False
     if not is_url or not value.text.isprintable() or " " in value.text:
         raise value.error("is not a URL: use one like http://localhost:36013/api/rest")
@@ -110,7 +110,9 @@ def _session_token(value: _Value) -> str:
     try:
         normalize_guid(value.text)
     except ArgumentError:
-        raise value.error("is not a session token: sessions/start answers with a GUID") from None
+        raise value.error(
+            "is not a session token: use the GUID that sessions/start returns"
+        ) from None
     return value.text.strip("{}")
 
 
@@ -128,7 +130,7 @@ def _parallel_requests(value: _Value) -> int:
 
 def _ca_file(value: _Value) -> str:
     path = Path(value.text)
-    with suppress(RuntimeError):  # the home of an unknown user
+    with suppress(RuntimeError):  # ~user, for an unknown user
         path = path.expanduser()
     if not path.is_file():
         raise value.error(
@@ -176,11 +178,11 @@ class Setting:
         name: its name in Python, such as ``api_version``.
         key: its name in the stack configuration and in other languages, such as ``apiVersion``.
         type: its type in the schema.
-        description: what it is, as a sentence without its end.
-        default: what holds when it is left out, for people; empty for nothing.
+        description: what it is, as a sentence without a full stop.
+        default: the default, in words for people; empty for none.
         is_secret: whether it is never shown.
-        metavar: what the option of the command takes, such as ``URL``; None when there is none.
-        check: makes the setting's value of its text, or raises SettingsError.
+        metavar: what the option of the command takes, such as ``URL``; None if there is no option.
+        check: turns the text into the setting's value, or raises SettingsError.
     """
 
     name: str
@@ -218,7 +220,7 @@ _BY_VERSION = "by version"
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that is needed to talk to one VM Backup API; made by :func:`read_settings`.
+    """All settings of one connection; made by :func:`read_settings`.
 
     Attributes:
         connection: the name of the connection; None for the unnamed one.
@@ -249,7 +251,7 @@ class Settings:
     session_token: str | None = _setting(
         None,
         _session_token,
-        "A session that somebody else started, a GUID. It is neither started nor ended",
+        "The token (a GUID) of a session that another program started and ends",
         is_secret=True,
     )
     server_address: str = _setting(
@@ -304,8 +306,7 @@ class Settings:
     inventory_file: str | None = _setting(
         None,
         _text,
-        "The snapshot that previews read when they cannot ask the server, as `vmbackup "
-        "snapshot` writes it",
+        "The snapshot file, from `vmbackup snapshot`, for previews that cannot ask the server",
     )
     connection: str | None = None
 
@@ -316,7 +317,7 @@ class Settings:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether a session can be started, or is given."""
+        """Whether there is a session token, or a user name and a password."""
         return bool(self.session_token or (self.username and self.password))
 
     @property
@@ -325,7 +326,7 @@ class Settings:
         return f"{self.domain}\\{self.username}" if self.domain else f"{self.username}"
 
     def name_of(self, key: str) -> str:
-        """How the stack configuration names a setting of this connection."""
+        """The name of a setting of this connection in the stack configuration."""
         return config_name(key, self.connection)
 
     def to_set(self, key: str, value: str = "", *, purpose: str = "") -> SetSetting:
@@ -338,7 +339,7 @@ class Settings:
 
 
 def camel_case(name: str) -> str:
-    """The name that other languages and the stack configuration have for a Python name."""
+    """``base_url`` as ``baseUrl``, the form of other languages and of the stack configuration."""
     return re.sub("_([a-z])", lambda found: found[1].upper(), name)
 
 
@@ -376,7 +377,7 @@ def environment_variable(key: str, connection: str | None = None) -> str:
 
 
 def config_name(key: str, connection: str | None = None) -> str:
-    """How the stack configuration names a setting."""
+    """The name of a setting in the stack configuration."""
     return f"vmbackup:connections.{connection}.{key}" if connection else f"vmbackup:{key}"
 
 
@@ -388,7 +389,7 @@ def config_set_command(key: str, connection: str | None = None) -> str:
 
 
 def for_programs(advice: SetSetting | CheckSettings) -> str:
-    """Advice on settings as a sentence, for those whose settings a stack or the environment has."""
+    """Advice on settings as a sentence that names the stack configuration and the environment."""
     if isinstance(advice, CheckSettings):
         first, *others = advice.keys
         return f"Check {listed([config_name(first, advice.connection), *others])}."
@@ -398,13 +399,13 @@ def for_programs(advice: SetSetting | CheckSettings) -> str:
 
 
 def to_set_sentence(advice: SetSetting, how: str) -> str:
-    """The sentence of an advice to set a setting, with the words for how that is done."""
+    """The sentence for advice to set a setting; ``how`` tells how to set it."""
     sentence = f"{advice.purpose}, {how}" if advice.purpose else how[0].upper() + how[1:]
     return f"{sentence}, to {advice.value}." if advice.value else f"{sentence}."
 
 
 def listed(words: list[str]) -> str:
-    """Words as people list them: ``a, b and c``."""
+    """Words as a list in a sentence: ``a, b and c``."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
@@ -421,17 +422,17 @@ def read_settings(
     """Read and check all settings of a connection.
 
     Args:
-        get_config: gives the stack configuration's value for a key such as ``username`` (without
-            ``vmbackup:``), or None.
+        get_config: returns the stack configuration's value for a key such as ``username``
+            (without ``vmbackup:``), or None.
         environment: the environment variables, mostly ``os.environ``.
         connection: the name of the connection; None for the unnamed one.
-        options: what goes before both, by the keys of the settings: the options of the ``vmbackup``
-            command, or the inputs of a provider resource.
+        options: values that win over both, by the keys of the settings: the options of the
+            ``vmbackup`` command, or the inputs of a provider resource.
         describe_option: how an error names the option of a key.
 
     Raises:
-        SettingsError: a value cannot be used, or there is no such connection. Missing credentials
-            are no error here: a preview needs none.
+        SettingsError: a value is unusable, or there is no such connection. Missing credentials are
+            no error here: a preview needs none.
     """
     find = _finder(get_config, environment, connection, options, describe_option)
     values: dict[str, Any] = {
@@ -455,7 +456,7 @@ def setting_sources(
     options: Mapping[str, str] | None = None,
     describe_option: Callable[[str], str] = repr,
 ) -> dict[str, str]:
-    """Where each setting that is set comes from, by its key; takes what read_settings takes."""
+    """Where each setting that is set comes from, by key; arguments as for read_settings()."""
     find = _finder(get_config, environment, connection, options, describe_option)
     return {key: value.source for key, setting in SETTINGS.items() if (value := find(setting))}
 
@@ -487,27 +488,30 @@ def _finder(
 
 
 def read_connections(get_config: Callable[[str], object]) -> dict[str, dict[str, object]]:
-    """The settings of each named connection in the stack configuration, by its name.
+    """The settings of each named connection in the stack configuration, by name.
 
     Raises:
-        SettingsError: ``vmbackup:connections`` does not hold one object for each name.
+        SettingsError: ``vmbackup:connections`` is not a map of objects, has an unknown setting, or
+            has two names that share environment variables.
     """
     where = "vmbackup:connections in the stack configuration"
     value = get_config("connections")
-    if isinstance(value, str):  # as the provider's process is given it
+    if isinstance(value, str):  # the provider's process gets JSON text
         try:
             value = json.loads(value)
         except ValueError:
-            raise SettingsError(f"The value of {where} is no object: {_HOW_TO_CONNECT}.") from None
+            raise SettingsError(
+                f"The value of {where} is not an object: {_HOW_TO_CONNECT}."
+            ) from None
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise SettingsError(f"The value of {where} is no object: {_HOW_TO_CONNECT}.")
+        raise SettingsError(f"The value of {where} is not an object: {_HOW_TO_CONNECT}.")
     connections: dict[str, dict[str, object]] = {}
     prefixes: dict[str, str] = {}
     for name, settings in value.items():
         if not isinstance(settings, Mapping):
-            raise SettingsError(f"{name!r} of {where} is no object: {_HOW_TO_CONNECT}.")
+            raise SettingsError(f"{name!r} of {where} is not an object: {_HOW_TO_CONNECT}.")
         for key in settings:
             if key not in SETTINGS:
                 raise SettingsError(
@@ -524,7 +528,7 @@ def read_connections(get_config: Callable[[str], object]) -> dict[str, dict[str,
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """The words closest to a misspelt one, or some of them when none is close."""
+    """The words closest to a misspelt one; the first ten if none is close."""
     by_lower = {each.lower(): each for each in words}
     close = get_close_matches(word.lower(), by_lower, cutoff=0.5) or sorted(by_lower)[:10]
     return " or ".join(f"'{by_lower[each]}'" for each in close)

@@ -1,9 +1,7 @@
 """One HTTP exchange with the API: TLS, limits, the envelope, redaction, and what an error means.
 
-The only module that imports requests, which takes some 30 ms: :class:`.client.Client` imports it
-when one is made, so that a preview that sends nothing does without. The grades (documented, seen,
-unknown) tell how sure a fact about the API is: the vendor's documentation, what public clients of
-the API send and read, or neither.
+The only module that imports requests, which takes some 30 ms. :class:`.client.Client` imports it
+late, so that a preview that sends nothing does not load it. Grades of API facts: see client.py.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ class Transport:
     """Sends requests to one API and reads the envelope of its answers; for any number of threads.
 
     Args:
-        settings: the way to the server.
+        settings: how to reach the server.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -59,12 +57,12 @@ class Transport:
             self.hide_token(settings.session_token)
 
     def close(self) -> None:
-        """Close the connections; nothing is sent any more."""
+        """Close the connections. Nothing is sent afterwards."""
         self._is_closed = True
         self._http.close()
 
     def hide_token(self, token: str) -> None:
-        """Show a session token nowhere, with its dashes or without."""
+        """Redact a session token, with and without its dashes."""
         add_secret(token)
         add_secret(token.replace("-", ""))
 
@@ -76,18 +74,18 @@ class Transport:
         *,
         timeout: float = math.inf,
     ) -> Mapping[str, Any]:
-        """Send a request, and return the envelope of its answer.
+        """Send a request and return the envelope of its answer.
 
         Args:
             method: the HTTP method.
             path: the path below the base URL.
             body: what to send as JSON.
-            timeout: how many seconds to wait at most, if fewer than the settings say.
+            timeout: seconds to wait at most, if fewer than ``timeoutSeconds``.
 
         Raises:
-            RefusedError: the server says no; InvalidTokenError when the session is over.
+            RefusedError: the server says no; InvalidTokenError if the session is over.
             UnreachableError: nothing was sent.
-            LostAnswerError: no answer came, or one that is not the API's.
+            LostAnswerError: no answer came, or it is not one of the API.
             StoppedError: the transport is closed.
         """
         status, content = self.send(method, path, body, timeout=timeout)
@@ -105,7 +103,7 @@ class Transport:
         says = (
             f'the server says "{shown}".'
             if words
-            else f"the server says no reason (HTTP {status})."
+            else f"the server gives no reason (HTTP {status})."
         )
         if any(_SESSION_IS_OVER in word for word in words):
             raise InvalidTokenError(says)
@@ -119,7 +117,7 @@ class Transport:
         *,
         timeout: float = math.inf,
     ) -> tuple[int, bytes]:
-        """Send a request; the status and the content of whatever answers.
+        """Send a request; return the status and the content of any answer.
 
         Raises:
             NoAnswerError: see :meth:`exchange`.
@@ -131,7 +129,7 @@ class Transport:
             return self._send(method, path, body, min(timeout, self._settings.timeout_seconds))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = self._explain(error)
-        # Outside of the except block: what requests raised holds the URL, and so the token.
+        # Outside the except block: the error that requests raised holds the URL, and so the token.
         raise failure
 
     def _send(
@@ -147,7 +145,7 @@ class Transport:
             stream=True,
         ) as response:
             content = bytearray()
-            # Whatever has come is taken at once, so that an answer that trickles is given up too.
+            # Reads what has come so far, so that an answer that trickles in is given up too.
             while chunk := response.raw.read1(65536, decode_content=True):
                 content += chunk
                 if len(content) > LONGEST_ANSWER_BYTES:
@@ -170,8 +168,8 @@ class Transport:
             )
         if 300 <= status < 400:
             return LostAnswerError(
-                f"{base_url} answers with a redirect (HTTP {status}), which is not followed since "
-                "the address holds the session.",
+                f"{base_url} answers with a redirect (HTTP {status}), which is not followed "
+                "because the address holds the session token.",
                 settings.to_check("baseUrl"),
             )
         where = settings.to_check("apiVersion", "baseUrl")
@@ -188,12 +186,12 @@ class Transport:
         base_url = settings.base_url
         reason = getattr(error.args[0], "reason", None) if error.args else None
         if isinstance(error, requests.exceptions.SSLError):
-            # Only a certificate is certainly refused before anything was sent.
+            # Only a refused certificate proves that nothing was sent.
             is_refused = isinstance(_tls_cause(reason), ssl.SSLCertVerificationError)
             kind = UnreachableError if is_refused else LostAnswerError
             return kind(
                 f"The certificate or TLS of {base_url} is not accepted ({_tls_reason(reason)}). "
-                "Check whether the address is an http one instead of https.",
+                "Check whether the address should begin with http://.",
                 settings.to_set(
                     "caFile", "its PEM file", purpose="For a private or self-signed certificate"
                 ),
@@ -222,26 +220,26 @@ class Transport:
             )
         return LostAnswerError(
             f'The connection to {base_url} broke before the answer was complete: check the "VM '
-            'Backup API Service", and whether the address is an https one instead of http.'
+            'Backup API Service", and whether the address should begin with https://.'
         )
 
 
 def refuses_host(content: bytes) -> bool:
-    """Whether an answer says that the server must be addressed by another Host header."""
+    """Whether an answer says that the server wants another Host header."""
     return _HOST_IS_REFUSED in content
 
 
 def trust(ca_file: str | None) -> ssl.SSLContext:
-    """What a connection checks the server's certificate with."""
+    """The TLS context that checks the server's certificate."""
     context = ssl.create_default_context(cafile=ca_file)
-    # Python 3.13 began to refuse certificates that miss formal extensions, as those that Windows
-    # products make for themselves do. Trust and host name are checked all the same.
+    # Since 3.13, Python refuses certificates without some formal extensions. Windows products make
+    # such certificates for themselves. Trust and host name are still checked.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
 class _TrustAdapter(HTTPAdapter):
-    """Trusts what the system trusts, or one PEM file, instead of the list that requests carries.
+    """Trusts what the system trusts, or one PEM file, instead of the list in requests.
 
     Companies put their own authorities into the Windows store.
     """
@@ -262,15 +260,15 @@ class _TrustAdapter(HTTPAdapter):
 
 def _http_session(settings: Settings) -> requests.Session:
     session = requests.Session()
-    session.trust_env = False  # no .netrc, and no proxy but for hosts that may need one
+    session.trust_env = False  # no .netrc; a proxy only for other machines
     if not settings.is_local:
         session.proxies.update(requests.utils.get_environ_proxies(settings.base_url))
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["Accept"] = "application/json"
-    session.headers["Accept-Encoding"] = "identity"  # so that the limit of an answer is one
+    session.headers["Accept-Encoding"] = "identity"  # or an answer could exceed the limit
     if settings.host_header:
         session.headers["Host"] = settings.host_header
-    # More threads than connections wait for one, so that the server is not flooded.
+    # A thread waits while all connections are in use, so that the server is not flooded.
     connections = settings.parallel_requests
     session.mount("https://", _TrustAdapter(settings.ca_file, connections))
     session.mount(
@@ -280,7 +278,7 @@ def _http_session(settings: Settings) -> requests.Session:
 
 
 def read_json(content: bytes) -> Any:
-    """What an answer says as JSON; None when it is no JSON."""
+    """The JSON value of an answer; None if it is not JSON."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -288,7 +286,7 @@ def read_json(content: bytes) -> Any:
 
 
 def on_one_line(text: str) -> str:
-    """A server's text, shortened, without line breaks and characters that a terminal would obey."""
+    """A server's text, shortened, on one line, without characters that control a terminal."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:_LONGEST_QUOTE]
 
@@ -304,8 +302,8 @@ def _tls_reason(reason: BaseException | None) -> str:
     return getattr(cause, "reason", None) or "TLS failed"
 
 
-# Redaction: the API carries the session token in the URL path (documented), so whatever prints a
-# URL prints the token. urllib3 does, in its debug and retry messages and in some warnings.
+# Redaction: the session token is in the URL path (documented). urllib3 prints URLs in its debug and
+# retry messages and in some warnings.
 
 _LOGGERS_THAT_PRINT_URLS = (
     "urllib3.connection",
@@ -323,7 +321,7 @@ class _Redactor(logging.Filter):
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, secret: str) -> None:
-        """Replace this text from now on, in any case, also where it is escaped."""
+        """Replace this text from now on, in any case and in escaped forms too."""
         self._secrets |= {
             secret,
             quote(secret, safe=""),
@@ -345,7 +343,7 @@ class _Redactor(logging.Filter):
         return True
 
     def forget(self) -> None:
-        """Know no secret any more, as in a new process."""
+        """Forget all secrets, as a new process does."""
         self._secrets.clear()
         self._pattern = None
 

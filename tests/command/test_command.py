@@ -346,7 +346,7 @@ def test_a_place_that_takes_no_snapshot_is_found_before_the_server_is_asked(
 ) -> None:
     missing = tmp_path / "no" / "inventory.json"
     assert sentence(run("snapshot", "--output", str(missing), fails=1)) == (
-        f"There is no folder {missing.parent} for --output: make it first."
+        f"There is no folder {missing.parent} for --output: create it first."
     )
     assert sentence(run("snapshot", "--output", str(tmp_path), fails=1)) == (
         f"{tmp_path} of --output is not a file: give the name of one, or -."
@@ -428,7 +428,7 @@ def test_an_export_replaces_no_file_unless_it_is_told_to(
     program.write_text("old")
     options = ["--import-file", str(tmp_path / "import.json"), "--program", str(program)]
     assert sentence(run("export", *options, fails=1)) == (
-        f"{program} of --program is there already: give another name, or --overwrite to replace it."
+        f"{program} of --program exists already: give another name, or --overwrite to replace it."
     )
     assert not simulator.calls
     assert list(tmp_path.iterdir()) == [program]
@@ -441,7 +441,7 @@ def test_an_export_says_what_is_wrong_with_its_options_before_it_asks_the_server
     run: Run, simulator: Simulator, tmp_path: Path
 ) -> None:
     assert (
-        "Error: Nothing is to be written: give --import-file FILE, --program FILE, or both."
+        "Error: There is nothing to write: give --import-file FILE, --program FILE, or both."
         in run("export", fails=2).stderr
     )
     for place in ("-", str(tmp_path / "x")):
@@ -449,7 +449,7 @@ def test_an_export_says_what_is_wrong_with_its_options_before_it_asks_the_server
         assert "--import-file and --program are the same place" in result.stderr
     missing = tmp_path / "no" / "import.json"
     assert sentence(run("export", "--import-file", str(missing), fails=1)) == (
-        f"There is no folder {missing.parent} for --import-file: make it first."
+        f"There is no folder {missing.parent} for --import-file: create it first."
     )
     assert sentence(run("export", "--program", str(tmp_path), "--overwrite", fails=1)) == (
         f"{tmp_path} of --program is not a file: give the name of one, or -."

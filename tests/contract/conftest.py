@@ -56,6 +56,16 @@ def start_plugin(
             plugin.end()
 
 
+@pytest.fixture(scope="module")
+def one_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plugin]:
+    """A plugin that all tests of a file share whose calls leave nothing behind in it."""
+    home = tmp_path_factory.mktemp("home")
+    with Engine().serve() as address:
+        plugin = Plugin(address, PULUMI_HOME=str(home))
+        yield plugin
+        plugin.end()
+
+
 @pytest.fixture
 def login(base_url: str) -> dict[str, object]:
     return {

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
+import psutil
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
@@ -245,7 +246,13 @@ class Plugin:
                 self.process.send_signal(signal_ or signal.SIGINT)
         return self.ended()
 
-    def ended(self, seconds: float = 10) -> str:
+    def cpu_seconds(self) -> float:
+        """How long it has worked; on Windows the command starts Python as a process of its own."""
+        process = psutil.Process(self.process.pid)
+        times = [each.cpu_times() for each in (process, *process.children())]
+        return sum(each.user + each.system for each in times)
+
+    def ended(self, seconds: float = 60) -> str:
         """Wait until it has ended; what it printed as errors."""
         try:
             self._errors += self.process.communicate(timeout=seconds)[1].decode()

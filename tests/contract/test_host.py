@@ -76,8 +76,8 @@ def test_a_failing_handler_is_a_sentence_first_and_holds_no_secret(
     details = raised.value.details() or ""
     assert details.splitlines()[0].endswith(
         f": Could not assign VM {NOWHERE} to backup location {NAS01}: the server says "
-        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM of this '
-        "ref: check it, and add the VM to VM Backup."
+        '"InvalidParameter / The virtual machine was not found". VM Backup manages no VM with '
+        "this ref: check the ref, or add the VM to VM Backup."
     )
     assert PASSWORD not in details
     assert simulator.tokens[0] not in details

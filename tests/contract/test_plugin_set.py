@@ -26,6 +26,7 @@ from contract.plugin import (
     urn,
 )
 from e2e.stack import wait_until
+from marks import only_full
 from pulumi.runtime.proto import provider_pb2
 from sample import (
     DC01,
@@ -147,9 +148,9 @@ def test_check_brings_ids_to_one_form_and_lets_unknowns_pass(unconfigured: Plugi
     ids=str,
 )
 def test_check_names_what_is_wrong_by_its_path(
-    news: Properties, path: str, says: str, unconfigured: Plugin
+    news: Properties, path: str, says: str, one_for_all: Plugin
 ) -> None:
-    assert unconfigured.check(URN, news)[1] == {path: says}
+    assert one_for_all.check(URN, news)[1] == {path: says}
 
 
 def test_two_wrong_refs_are_not_called_the_same_vm(unconfigured: Plugin) -> None:
@@ -176,7 +177,7 @@ def test_of_many_same_pairs_the_first_ten_are_named(
     request = provider_pb2.CheckRequest(urn=URN, news=struct(vms))
     failures = [each.reason for each in unconfigured.stub.Check(request).failures]
     assert len(failures) == 11
-    assert failures[-1] == "2 more are the same."
+    assert failures[-1] == "2 more pairs are declared twice."
 
 
 # Diff
@@ -259,9 +260,9 @@ def test_of_many_same_pairs_the_first_ten_are_named(
     ],
 )
 def test_only_the_vms_and_locations_that_change_are_a_difference(
-    news: Properties, paths: dict[str, str], unconfigured: Plugin
+    news: Properties, paths: dict[str, str], one_for_all: Plugin
 ) -> None:
-    diff = unconfigured.diff(URN, {**TWO, "assignedAt": "2026-03-01T23:00:00+00:00"}, news)
+    diff = one_for_all.diff(URN, {**TWO, "assignedAt": "2026-03-01T23:00:00+00:00"}, news)
     assert diff.paths == paths
     assert diff.changes is bool(paths)
     assert diff.replaces == []
@@ -283,14 +284,14 @@ def test_only_the_vms_and_locations_that_change_are_a_difference(
     ids=str,
 )
 def test_paths_are_written_as_the_engine_reads_them(
-    label: str, path: str, unconfigured: Plugin
+    label: str, path: str, one_for_all: Plugin
 ) -> None:
     """Its parser knows an escaped quotation mark, and no other escape."""
     olds, news = a_set(a=entry(SQL01)), a_set(a=entry(SQL01, **{label: NAS01}))
     change = "add" if path else "update"
-    diff = unconfigured.diff(URN, olds, news)
+    diff = one_for_all.diff(URN, olds, news)
     assert diff.paths == {f'assignments["a"].backupLocationIds{path}': change}
-    diff = unconfigured.diff(URN, a_set(), a_set(**{label: entry(SQL01)}))
+    diff = one_for_all.diff(URN, a_set(), a_set(**{label: entry(SQL01)}))
     assert diff.paths == {f"assignments{path}": change}
     assert diff.diffs == ["assignments"]
 
@@ -341,7 +342,7 @@ def test_and_say_when_that_cannot_be_found_out(pulumi_engine: Engine, unconfigur
     unconfigured.create(URN, a_set(True, DC01=entry(DC01)), preview=True)
     (warning,) = pulumi_engine.warnings
     assert warning.startswith(
-        "Which other backup locations the VMs of an exclusive set have could not be found out; "
+        "The other backup locations of the VMs of an exclusive set could not be found out. "
         "`pulumi up` will un-assign them: Could not list the backup locations of VM DC01"
     )
 
@@ -449,7 +450,7 @@ def test_a_vm_that_vanished_has_no_pairs(simulator: Simulator, plugin: Plugin) -
     assert without_time(found) == inputs
 
 
-@pytest.mark.parametrize("kind", ["html", "error", "reset"])
+@pytest.mark.parametrize("kind", ["html", *only_full("error", "reset")])
 def test_a_refresh_without_a_definite_answer_fails(
     kind: Any, simulator: Simulator, plugin: Plugin
 ) -> None:
@@ -488,8 +489,8 @@ def test_vms_are_imported_by_their_refs(simulator: Simulator, plugin: Plugin) ->
     [
         (
             "DC01",
-            "'DC01' is not the id of a set to import: use the refs of its VMs with commas between "
-            "them, GUIDs as `vmbackup vms` shows them.",
+            "'DC01' is not the id of a set to import: use the refs of its VMs (GUIDs) that "
+            "`vmbackup vms` shows, with commas between them.",
         ),
         (f"{DC01},{NOWHERE}", f"VM Backup manages no VM {NOWHERE}: leave it out of the import."),
     ],
@@ -646,8 +647,8 @@ def test_the_rest_is_carried_on_with_and_the_next_update_assigns_what_is_missing
     assert failed.code is grpc.StatusCode.UNKNOWN
     assert failed.says == (
         'Could not assign 1 of 50: VM49 to NAS: the server says "InvalidParameter / The virtual '
-        'machine was not found". VM Backup manages no VM of this ref: check it, and add the VM '
-        "to VM Backup."
+        'machine was not found". VM Backup manages no VM with this ref: check the ref, or add '
+        "the VM to VM Backup."
     )
     assert failed.id == "it"
     assert failed.state
@@ -705,25 +706,25 @@ def test_what_could_not_be_unassigned_stays_in_the_state(
 
 
 def test_a_server_that_stops_answering_ends_it_after_some_failures(
-    simulator: Simulator, unconfigured: Plugin, login: dict[str, object]
+    simulator: Simulator, plugin: Plugin
 ) -> None:
-    unconfigured.configure({**login, "timeoutSeconds": 0.5})
     refs = many_vms(simulator, 200)
-    for kind in ("POST", "GET"):
-        simulator.faults.append(Fault("stall", f"{kind} /vms/backuplocations", skip=20, times=None))
-    simulator.faults[1].skip = 0
+    simulator.faults += [
+        Fault("reset", "POST /vms/backuplocations", skip=20, times=None),
+        Fault("reset", "GET /vms/backuplocations", times=None),
+    ]
     vms = {ref: entry(ref, NAS=NAS01) for ref in refs}
-    failed = failure_of(lambda: unconfigured.create(URN, a_set(**vms)))
+    failed = failure_of(lambda: plugin.create(URN, a_set(**vms)))
     assert failed.state
-    assert "did not answer within 0.5 seconds" in failed.says
+    assert "broke before the answer was complete" in failed.says
     assert len(failed.says) < 5000
-    assert re.search(r" 17\d were not tried any more\.$", failed.says)
+    assert re.search(r" 17\d were not tried\.$", failed.says)
     assert len(pairs(simulator, "POST")) < 30
     simulator.faults.clear()
     held = {ref for ref, vm in failed.state["assignments"].items() if vm["backupLocationIds"]}
     assert len(held) == 20
     simulator.calls.clear()
-    assert without_time(unconfigured.update(URN, failed.state, a_set(**vms))) == a_set(**vms)
+    assert without_time(plugin.update(URN, failed.state, a_set(**vms))) == a_set(**vms)
     assert len(pairs(simulator, "POST")) == 180
 
 
@@ -742,31 +743,30 @@ def test_a_cancelled_set_stops_and_its_state_is_what_the_server_holds(
     simulator: Simulator, plugin: Plugin
 ) -> None:
     simulator.answer_seconds = 0.05
-    vms = {ref: entry(ref, NAS=NAS01) for ref in many_vms(simulator, 200)}
+    vms = {ref: entry(ref, NAS=NAS01) for ref in many_vms(simulator, 1000)}
     with ThreadPoolExecutor(1) as threads:
         failed = threads.submit(failure_of, lambda: plugin.create(URN, a_set(**vms)))
         wait_until(lambda: len(pairs(simulator, "POST")) > 10)
         plugin.cancel()
-        result = failed.result(10)
+        result = failed.result()
     held = {ref for ref, _ in simulator.inventory.assignments} - {DC01}
-    assert 10 < len(held) < 60
-    assert result.says == (
-        f"Could not assign {200 - len(held)} of 200: {200 - len(held)} were not tried any more."
-    )
+    assert 10 < len(held) < 1000
+    rest = 1000 - len(held)
+    assert result.says == f"Could not assign {rest} of 1,000: {rest} were not tried."
     assert result.state
     state = result.state["assignments"]
     assert {ref for ref, vm in state.items() if vm["backupLocationIds"]} == held
 
 
 def test_a_cancelled_refresh_stops(simulator: Simulator, plugin: Plugin) -> None:
-    inputs = a_set(**{ref: entry(ref, NAS=NAS01) for ref in many_vms(simulator, 200)})
+    inputs = a_set(**{ref: entry(ref, NAS=NAS01) for ref in many_vms(simulator, 1000)})
     simulator.answer_seconds = 0.05
     with ThreadPoolExecutor(1) as threads:
         failed = threads.submit(failure_of, lambda: plugin.read(URN, "it", inputs, inputs))
         wait_until(lambda: len(pairs(simulator, "GET")) > 10)
         plugin.cancel()
-        assert failed.result(10).says == "Pulumi was interrupted."
-    assert len(pairs(simulator, "GET")) < 60
+        assert failed.result().says == "Pulumi was interrupted."
+    assert len(pairs(simulator, "GET")) < 1000
 
 
 # Progress, speed
@@ -789,7 +789,8 @@ def test_an_engine_that_does_not_listen_to_progress_changes_nothing(
 ) -> None:
     plugin = Plugin(engine)
     plugin.configure(login)
-    assert without_time(create(plugin, TWO)) == TWO
+    inputs = a_set(SQL01=entry(SQL01, NAS=NAS01))  # one pair, since it is told of for 5 seconds
+    assert without_time(create(plugin, inputs)) == inputs
     plugin.end()
     assert not simulator.sessions
 
@@ -805,33 +806,46 @@ def test_as_many_requests_as_configured_are_under_way(
     assert len(simulator.tokens) == 1
 
 
-def test_ten_thousand_pairs_are_compared_at_once_also_where_all_have_changed(
-    simulator: Simulator, unconfigured: Plugin
+# How much more CPU time ten times as many pairs may take. Where each is compared with each other
+# one it is 100 times as much.
+MOST_TIMES = 40
+
+
+def test_ten_times_as_many_pairs_take_ten_times_as_long_also_where_all_have_changed(
+    simulator: Simulator, start_plugin: StartPlugin
 ) -> None:
-    old, new = many_vms(simulator, 10_000), many_vms(simulator, 10_000)
-    olds = a_set(**{f"VM{number}": entry(ref, NAS=NAS01) for number, ref in enumerate(old)})
-    news = a_set(**{f"VM{number}": entry(ref, E=DISK_E) for number, ref in enumerate(new)})
-    begun = time.monotonic()
-    assert unconfigured.check(URN, news) == (news, {})
-    assert len(unconfigured.diff(URN, olds, news).paths) == 30_000
-    assert unconfigured.diff(URN, olds, olds).paths == {}
-    # Nothing is sent: all that goes is declared, and nothing comes.
-    unconfigured.configure({})
-    assert unconfigured.check(urn(SET, "other"), olds)[1] == {}
-    unconfigured.update(URN, olds, a_set())
-    assert time.monotonic() - begun < 30
+    seconds = []
+    for count in (1_000, 10_000):
+        plugin = start_plugin()
+        plugin.configure({})
+        old, new = many_vms(simulator, count), many_vms(simulator, count)
+        olds = a_set(**{f"VM{number}": entry(ref, NAS=NAS01) for number, ref in enumerate(old)})
+        news = a_set(**{f"VM{number}": entry(ref, E=DISK_E) for number, ref in enumerate(new)})
+        begun = plugin.cpu_seconds()
+        assert plugin.check(URN, news) == (news, {})
+        assert len(plugin.diff(URN, olds, news).paths) == 3 * count
+        assert plugin.diff(URN, olds, olds).paths == {}
+        # Nothing is sent: all that goes is declared, and nothing comes.
+        assert plugin.check(urn(SET, "other"), olds)[1] == {}
+        plugin.update(URN, olds, a_set())
+        seconds.append(plugin.cpu_seconds() - begun)
+        plugin.end()
+    assert seconds[1] < MOST_TIMES * seconds[0]
 
 
-def test_nor_where_another_process_declares_them(
+def test_and_where_another_process_declares_them(
     simulator: Simulator, unconfigured: Plugin, start_plugin: StartPlugin
 ) -> None:
-    olds = a_set(**{ref: entry(ref, NAS=NAS01) for ref in many_vms(simulator, 10_000)})
-    other = start_plugin()
-    assert other.check(URN, olds)[1] == {}
     unconfigured.configure({})
-    begun = time.monotonic()
-    unconfigured.update(URN, olds, a_set())
-    assert time.monotonic() - begun < 20
+    other = start_plugin()
+    seconds = []
+    for count in (1_000, 10_000):
+        olds = a_set(**{ref: entry(ref, NAS=NAS01) for ref in many_vms(simulator, count)})
+        assert other.check(URN, olds)[1] == {}
+        begun = unconfigured.cpu_seconds()
+        unconfigured.update(URN, olds, a_set())
+        seconds.append(unconfigured.cpu_seconds() - begun)
+    assert seconds[1] < MOST_TIMES * seconds[0]
 
 
 def test_the_state_of_ten_thousand_pairs_fits_into_an_error(

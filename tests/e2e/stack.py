@@ -165,6 +165,8 @@ class Stack:
         log.debug("%s", output)
         self.output += output
         assert (done.returncode != 0) is fails, output
+        if arguments[:2] in (("stack", "init"), ("stack", "select")):
+            self.name = self.environment["PULUMI_STACK"] = arguments[2]
         return output
 
     def up(self, *arguments: str, fails: bool = False) -> str:

@@ -73,7 +73,7 @@ def test_each_error_is_a_sentence_and_holds_up_nothing_else(
 
     assert could_not_assign(NOWHERE, NAS01) == [
         'the server says "InvalidParameter / The virtual machine was not found". VM Backup '
-        "manages no VM of this ref: check it, and add the VM to VM Backup."
+        "manages no VM with this ref: check the ref, or add the VM to VM Backup."
     ]
     assert could_not_assign(SQL01, NOWHERE) == [
         'the server says "InvalidParameter / The backup location was not found". The VM has no '
@@ -112,7 +112,7 @@ def test_a_typo_in_an_id_and_a_password_in_plain_text_are_told_at_preview(
     assert (
         "resource 'sql01': property vm_ref value {SQL01} has a problem: 'SQL01' is not a" in error
     )
-    assert "Use get_virtual_machine(name=...), or a VM's ref as `vmbackup vms` shows it." in error
+    assert "Use get_virtual_machine(name=...), or the ref that `vmbackup vms` shows." in error
     assert "`pulumi config set --secret vmbackup:password`" in output
     assert "Traceback" not in output
     assert not simulator.calls

@@ -78,7 +78,7 @@ def run(stack: Stack, line: str, shown: list[str]) -> None:
         printed = stack.pulumi(*arguments, fails=fails)
     printed_lines = [re.sub(r" \(\d[\d.]*s\)", "", each).strip() for each in printed.splitlines()]
     for each in shown:
-        pattern = re.escape(each).replace("...", ".*")
+        pattern = re.escape(each).replace(re.escape("..."), ".*")
         assert any(re.fullmatch(pattern, printed_line) for printed_line in printed_lines), (
             f"{each!r} of `{line}` is not in:\n{printed}"
         )

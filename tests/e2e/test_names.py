@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -70,22 +71,18 @@ def test_a_preview_shows_names_beside_ids_and_lookups_cost_three_gets(
 ) -> None:
     stack.program(PROGRAM)
     assert planned(stack.pulumi("preview", "--diff")) == sorted(PLAN)
-    assert len(simulator.calls) == 5
-    assert len(simulator.tokens) == 1
+    assert [call.method for call in simulator.calls].count("GET") == 3
     assert not simulator.sessions
 
     simulator.calls.clear()
     stack.up()
     # Names that the program knows are not asked for again.
-    assert len(simulator.calls) == 5 + 2 + 3
+    assert [call.method for call in simulator.calls].count("GET") == 3
     assert [each["outputs"]["vm_name"] for each in stack.resources().values()] == [
         each["inputs"]["vm_name"] for each in stack.resources().values()
     ]
 
-
-def test_a_renamed_vm_or_its_plain_id_is_no_change(stack: Stack, simulator: Simulator) -> None:
-    stack.program(PROGRAM)
-    stack.up()
+    # A VM or location of another name, and their plain ids, are no change.
     simulator.inventory.virtual_machines[SQL01]["VirtualMachineName"] = "SQL-OLD"
     simulator.inventory.backup_locations[OFFSITE01]["LocationPath"] = r"\\OFFSITE02\VMBackups"
     renamed = PROGRAM.replace('"SQL01",', '"SQL-OLD",').replace("OFFSITE01", "OFFSITE02")
@@ -97,23 +94,10 @@ def test_a_renamed_vm_or_its_plain_id_is_no_change(stack: Stack, simulator: Simu
     stack.up("--expect-no-changes")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ('"SQL1"', "There is no VM with name 'sql1': did you mean 'SQL01' or 'SQL02'?"),
-        (
-            '"TEST01"',
-            "The VM 'TEST01' on host HV-01 is not configured in VM Backup, so it cannot be "
-            "assigned: add it to VM Backup first.",
-        ),
-    ],
-    ids=["misspelt", "not configured"],
-)
-def test_a_wrong_name_fails_the_preview_with_a_sentence(
-    wrong: str, says: str, stack: Stack
-) -> None:
-    stack.program(PROGRAM.replace('"SQL01"', wrong))
+def test_a_wrong_name_fails_the_preview_with_a_sentence(stack: Stack) -> None:
+    stack.program(PROGRAM.replace('"SQL01"', '"SQL1"'))
     output = stack.pulumi("preview", fails=True)
+    says = "There is no VM with name 'sql1': did you mean 'SQL01' or 'SQL02'?"
     assert f"error: {says}\n" in output
     assert "Traceback" not in output
 
@@ -126,20 +110,15 @@ def test_a_preview_without_credentials_reads_the_inventory_file_and_says_so(
 ) -> None:
     stack = make_stack(VMBACKUP_USERNAME="", VMBACKUP_PASSWORD="")
     stack.program(PROGRAM)
-    stack.pulumi("config", "set", "vmbackup:inventoryFile", str(inventory_file))
+    stack.config({"vmbackup:inventoryFile": str(inventory_file)})
     simulator.calls.clear()
     output = stack.pulumi("preview", "--diff")
     assert planned(output) == sorted(PLAN)
     assert (
         f"warning: This preview takes VMs and backup locations from the inventory file "
-        f"{inventory_file}, which is 3 days old, since no credentials are configured.\n" in output
+        f"{inventory_file}, which is 3 days old, because no credentials are configured.\n" in output
     )
     assert simulator.calls == []
-    refused = stack.up(fails=True)
-    assert (
-        "error: Could not list the backup locations: No username for VM Backup is known. Set "
-        "VMBACKUP_USERNAME" in refused
-    )
 
 
 def test_a_preview_of_a_stopped_server_reads_the_file_and_an_update_never_does(
@@ -151,28 +130,21 @@ def test_a_preview_of_a_stopped_server_reads_the_file_and_an_update_never_does(
     stack.program(PROGRAM)
     output = stack.pulumi("preview", "--diff")
     assert planned(output) == sorted(PLAN)
-    assert f"since the server cannot be asked: No VM Backup API answers at {stopped}" in output
+    assert f"because the server cannot be asked: No VM Backup API answers at {stopped}" in output
     assert "error: Could not list the backup locations: No VM Backup API answers" in stack.up(
         fails=True
     )
 
 
-def test_a_preview_asks_the_server_where_it_answers(
-    make_stack: MakeStack, inventory_file: Path, simulator: Simulator
-) -> None:
-    stack = make_stack(VMBACKUP_INVENTORY_FILE=str(inventory_file))
-    stack.program(PROGRAM)
-    simulator.calls.clear()
-    assert "inventory file" not in stack.pulumi("preview")
-    assert len(simulator.calls) == 5
-
-
-def test_a_refused_password_is_an_error_in_a_preview_too(
+def test_a_preview_asks_the_server_where_it_answers_also_to_be_refused(
     make_stack: MakeStack, inventory_file: Path
 ) -> None:
     stack = make_stack(VMBACKUP_PASSWORD="wrong-one", VMBACKUP_INVENTORY_FILE=str(inventory_file))
     stack.program(PROGRAM)
-    assert "refused the login of Administrator" in stack.pulumi("preview", fails=True)
+    output = stack.pulumi("preview", fails=True)
+    assert "refused the login of Administrator" in output
+    assert "inventory file" not in output
+    assert "Traceback" not in output
 
 
 # Several servers
@@ -201,40 +173,26 @@ def test_one_stack_has_assignments_on_two_servers(
             VMBACKUP_SITE_A_PASSWORD=PASSWORD,
             VMBACKUP_SITE_A_SETTLE_SECONDS="0",
         )
+        site_a = {"baseUrl": base_url, "username": "Administrator"}
         connections = {
-            "site-a": {"baseUrl": base_url, "username": "Administrator"},
+            "site-a": site_a,
+            "first": site_a,
             "site-b": {"baseUrl": url_b, "username": "Administrator", "settleSeconds": "0"},
         }
-        for name, settings in connections.items():
-            for key, value in settings.items():
-                path = f"vmbackup:connections.{name}.{key}"
-                stack.pulumi("config", "set", "--path", path, value)
+        stack.config({"vmbackup:connections": connections})
         secret = ("--secret", "--path", "vmbackup:connections.site-b.password", "Pa55-of-site-b")
         stack.pulumi("config", "set", *secret)
         stack.program(SEVERAL.format(a="site-a", b="site-b"))
         stack.up()
         assert len(simulator.inventory.locations_of(SQL01)) == 1
         assert len(site_b.inventory.locations_of(FILE01)) == 1
-        # One session in each process: the program's and the provider's.
-        assert len(simulator.tokens) == len(site_b.tokens) == 2
-
-        del site_b.inventory.assignments[FILE01, site_b.inventory.locations_of(FILE01)[0]]
-        stack.pulumi("refresh", "--yes", "--skip-preview")
-        assert stack.resources().keys() == {"SQL01"}
-        stack.up()
 
         # Another name for the same server is an update of the state that leaves the server alone.
-        stack.pulumi("config", "set", "--path", "vmbackup:connections.first.baseUrl", base_url)
-        stack.pulumi(
-            "config", "set", "--path", "vmbackup:connections.first.username", "Administrator"
-        )
         stack.environment["VMBACKUP_FIRST_PASSWORD"] = PASSWORD
         stack.program(SEVERAL.format(a="first", b="site-b"))
-        before = dict(simulator.inventory.assignments)
         simulator.calls.clear()
         assert "~ 1 updated" in stack.up()
-        assert len(simulator.calls) == 5  # of the look-ups
-        assert simulator.inventory.assignments == before
+        assert not [call for call in simulator.calls if "/vms/backuplocations/" in call.path]
         assert stack.resources()["SQL01"]["outputs"]["connection"] == "first"
 
         stack.program(SEVERAL.format(a="first", b="site-c"))
@@ -242,11 +200,11 @@ def test_one_stack_has_assignments_on_two_servers(
         assert "error: There is no connection 'site-c' in vmbackup:connections of" in output
         assert "(there are: 'first', 'site-a', 'site-b')" in output
 
-        stack.pulumi("destroy", "--yes", "--skip-preview")
+        stack.destroy()
         assert not simulator.inventory.locations_of(SQL01)
         assert not site_b.inventory.locations_of(FILE01)
         assert not simulator.sessions
         assert not site_b.sessions
-    shown = stack.output + stack.pulumi("stack", "export")
+    shown = stack.output + json.dumps(stack.state())
     assert PASSWORD not in shown
     assert "Pa55-of-site-b" not in shown

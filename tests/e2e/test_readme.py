@@ -77,7 +77,7 @@ def test_the_simulator_in_tests_is_as_the_readme_shows(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert len(tests) == 2
     assert "2 passed" in done.stdout, done.stdout

@@ -40,7 +40,7 @@ def test_a_second_primary_location_that_is_refused_can_be_assigned_by_deleting_f
     stack.environment["LOCATION_ID"] = DISK_E
     refused = stack.up(fails=True)
     assert "ResourceOptions(delete_before_replace=True)" in refused
-    assert "and aliases= when the resource has another name now" in refused
+    assert "and aliases= if the resource was renamed" in refused
     assert simulator.inventory.locations_of(SQL01) == [NAS01]
     assert stack.ids() == {"sql01": f"{SQL01}/{NAS01}"}
     assert pairs(simulator, "DELETE") == []

@@ -21,7 +21,7 @@ def test_the_cli_prints_the_schema_and_finds_nothing_wrong_with_it(tmp_path: Pat
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

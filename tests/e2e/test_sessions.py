@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
 from e2e.stack import MakeStack, Stack, assigned, met, pairs, wait_until
-from sample import EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
+from sample import EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 PAIR = f"{SQL01}/{NAS01}"
+CANCELLING = "^C received; cancelling"
 BUSY = "AnotherConsoleIsRegistered"
 THREE = {"a": (SQL01, NAS01), "b": (FILE01, OFFSITE01), "c": (EXCH01, OFFSITE01)}
 
@@ -38,6 +38,16 @@ def session_calls(simulator: Simulator) -> list[str]:
     return [path.removesuffix("/[token]") for path in paths if path]
 
 
+def no_session_is_left(simulator: Simulator) -> None:
+    """All that were started were ended; the fixture looks after that of somebody else.
+
+    How many there were depends on the machine: a process ends one that is idle for two seconds.
+    """
+    calls = session_calls(simulator)
+    assert calls.count("start") == calls.count("end") >= 1
+    assert set(calls) == {"start", "end"}
+
+
 # Given, renewed, waited for
 
 
@@ -49,31 +59,22 @@ def test_a_given_session_is_neither_started_nor_ended(
     stack.pulumi("config", "set", "--secret", "vmbackup:sessionToken", token)
     stack.assignments(sql01=(SQL01, NAS01))
     stack.up()
-    stack.refresh()
-    stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert token not in json.dumps(stack.state())
+    stack.destroy()
     assert pairs(simulator, "POST") == pairs(simulator, "DELETE") == [PAIR]
     assert session_calls(simulator) == []
-    assert token not in stack.output + stack.pulumi("stack", "export")
+    assert token not in stack.output
 
 
-def test_a_session_that_dies_in_the_middle_is_renewed_once_for_all_threads(
-    stack: Stack, simulator: Simulator
-) -> None:
-    declared = {
-        f"{vm}-{location}": (vm, location)
-        for vm in (SQL01, SQL02, FILE01, EXCH01)
-        for location in (NAS01, OFFSITE01, ROTATING)
-    }
-    stack.assignments(**declared)
-    # Answers take a while, so that the host's four threads all have a call under way.
-    simulator.answer_seconds = 0.05
-    over = Fault("session over", "POST /vms/backuplocations", skip=5)
+def test_a_session_that_dies_in_the_middle_is_renewed(stack: Stack, simulator: Simulator) -> None:
+    stack.assignments(**THREE)
+    over = Fault("session over", "POST /vms/backuplocations", skip=1)
     simulator.faults.append(over)
     stack.up()
     assert over.hits == 1
-    assert session_calls(simulator) == ["start", "start", "end"]
+    assert session_calls(simulator)[:2] == ["start", "start"]
     assert assigned(simulator) == set(stack.ids().values())
-    assert len(stack.ids()) == len(declared)
+    assert len(stack.ids()) == len(THREE)
     assert not simulator.sessions
 
 
@@ -84,8 +85,7 @@ def test_a_busy_server_is_waited_for(stack: Stack, simulator: Simulator) -> None
         run.until(lambda: session_calls(simulator))
         simulator.console_connected = False
         run.end()
-    # The threads wait together.
-    assert session_calls(simulator) == ["start", "start", "end"]
+    assert session_calls(simulator)[:2] == ["start", "start"]
     assert assigned(simulator) == set(stack.ids().values())
     assert not simulator.sessions
 
@@ -97,17 +97,12 @@ def test_a_server_that_stays_busy_is_an_error_that_says_what_to_close(
     stack.assignments(**THREE)
     simulator.console_connected = True
     output = stack.up(fails=True)
-    advice = (
-        "Close the VM Backup Management Console, or wait longer with vmbackup:sessionWaitSeconds"
-    )
+    advice = "Close the VM Backup Management Console. The session of a run that was killed ends"
     assert output.count(f'"SessionRefused / Another session is open / {BUSY}". {advice}') >= 3
     # Not more than once each: threads that come later ask again, but do not wait again.
     assert set(session_calls(simulator)) == {"start"}
     assert len(session_calls(simulator)) <= len(THREE)
-    simulator.console_connected = False
-    stack.up()
-    assert assigned(simulator) == set(stack.ids().values())
-    assert len(stack.ids()) == 3
+    assert stack.ids() == {}
 
 
 # Look-ups beside resources, on a server that allows one session
@@ -154,14 +149,12 @@ def test_a_program_can_look_up_what_it_assigns_on_a_server_that_allows_one_sessi
 ) -> None:
     simulator.behavior = Behavior(second_session="refuse")
     stack.program(PROGRAM_WITH_LOOKUPS)
-    assert "+ 6 to create" in stack.pulumi("preview")  # with the stack
-    assert not simulator.sessions
     stack.up()
     assert simulator.inventory.locations_of(SQL01) == [NAS01, OFFSITE01]
     assert assigned(simulator) == set(stack.ids().values())
     offsite, primary = r"offsite \\OFFSITE01\VMBackups", r"primary \\NAS01\VMBackups"
-    paths = json.loads(stack.pulumi("stack", "output", "paths"))
-    assert paths == [[offsite], [offsite, primary], [offsite], [offsite], [offsite]]
+    of_others = [[offsite]] * 3
+    assert stack.outputs()["paths"] == [[offsite], [offsite, primary], *of_others]
     assert not simulator.sessions
 
 
@@ -170,6 +163,7 @@ def test_a_program_can_look_up_what_it_assigns_on_a_server_that_allows_one_sessi
 
 PROGRAM_THAT_CRASHES = f"""\
 import os
+import pathlib
 import signal
 import sys
 
@@ -179,47 +173,47 @@ offsite = get_backup_locations(primary=False)[0]
 
 
 def crash(_):
+    pathlib.Path("crashing").touch()
     {{crash}}
 
 
 for name, ref in (("a", "{SQL01}"), ("b", "{FILE01}")):
     VmBackupLocationAssignment(name, vm_ref=ref, backup_location_id=offsite.id).id.apply(crash)
 """
-CRASHES = ["sys.exit(3)", "1 / 0", "os._exit(1)"]
+CRASHES = [
+    pytest.param("sys.exit(3)", marks=pytest.mark.full),
+    "1 / 0",
+    pytest.param("os._exit(1)", marks=() if sys.platform == "win32" else pytest.mark.full),
+]
 if sys.platform != "win32":
     CRASHES.append("os.kill(os.getpid(), signal.SIGKILL)")
 
 
+@pytest.mark.parametrize("crash", CRASHES)
 @pytest.mark.usefixtures("session_of_somebody_else")
 def test_a_program_that_crashes_while_its_resources_are_in_flight_leaves_no_session_open(
-    make_stack: MakeStack, simulator: Simulator, tmp_path: Path
+    crash: str, stack: Stack, simulator: Simulator
 ) -> None:
-    stack = make_stack(VMBACKUP_TIMEOUT_SECONDS="1")
-    stack.keep(tmp_path / "before")
-    held = dict(simulator.inventory.assignments)
-    sessions = len(simulator.sessions)
-    for crash in CRASHES:
-        stack.restore(tmp_path / "before")
-        simulator.inventory.assignments = dict(held)
-        # The first one that is assigned crashes the program, while the other gets no answer.
-        in_flight = Fault("stall", "POST /vms/backuplocations", skip=1)
-        simulator.faults = [in_flight]
-        simulator.calls.clear()
-        stack.program(PROGRAM_THAT_CRASHES.format(crash=crash))
-        stack.up(fails=True)
-        assert in_flight.hits == 1, crash
-        assert session_calls(simulator) == ["start", "end", "start", "end"], crash
-        assert len(simulator.sessions) == sessions, crash
-        # Pulumi waits for what is in flight, so the state holds what the server holds.
-        assert set(stack.ids().values()) == assigned(simulator), crash
-        assert len(stack.ids()) == 2, crash
+    # The first one that is assigned crashes the program, while the other gets no answer.
+    in_flight = Fault("stall", "POST /vms/backuplocations", skip=1)
+    simulator.faults = [in_flight]
+    stack.program(PROGRAM_THAT_CRASHES.format(crash=crash))
+    with stack.start_up() as run:
+        run.until(met(in_flight))
+        run.until((stack.folder / "crashing").exists)
+        simulator.faults.clear()
+        run.end(fails=True)
+    no_session_is_left(simulator)
+    # Pulumi waits for what is in flight, so the state holds what the server holds.
+    assert set(stack.ids().values()) == assigned(simulator)
+    assert len(stack.ids()) == 2
 
 
 @pytest.mark.usefixtures("session_of_somebody_else")
 def test_a_run_that_fails_leaves_no_session_open(stack: Stack, simulator: Simulator) -> None:
     stack.assignments(**THREE, refused=(SQL02, NOWHERE))
     stack.up(fails=True)
-    assert session_calls(simulator) == ["start", "end"]
+    no_session_is_left(simulator)
     assert set(stack.ids().values()) == assigned(simulator)
 
 
@@ -227,14 +221,12 @@ def test_a_run_that_fails_leaves_no_session_open(stack: Stack, simulator: Simula
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
-@pytest.mark.parametrize("group", [False, True], ids=["the CLI alone", "all of the job"])
 @pytest.mark.usefixtures("session_of_somebody_else")
 def test_an_interrupted_run_ends_with_the_state_that_the_server_has(
-    group: bool, make_stack: MakeStack, simulator: Simulator
+    stack: Stack, simulator: Simulator
 ) -> None:
-    stack = make_stack(VMBACKUP_TIMEOUT_SECONDS="1")
-    stack.assignments(**THREE)
-    for method, declared in (("POST", THREE), ("DELETE", {})):
+    # To the CLI alone, and to all of the foreground job.
+    for method, declared, group in (("POST", THREE, False), ("DELETE", {}, True)):
         stack.assignments(**declared)
         simulator.calls.clear()
         in_flight = Fault("stall", f"{method} /vms/backuplocations", skip=1)
@@ -242,11 +234,12 @@ def test_an_interrupted_run_ends_with_the_state_that_the_server_has(
         with stack.start_up("--parallel", "1") as run:
             run.until(met(in_flight))
             run.interrupt(group=group)
-            output = run.end(fails=True)
-        assert "^C received; cancelling" in output
+            run.until(lambda: CANCELLING in run.output())
+            simulator.faults.clear()
+            run.end(fails=True)
         # The one in flight is finished, and the third one is not begun.
         assert len(pairs(simulator, method)) == 2
-        assert session_calls(simulator) == ["start", "end"]
+        no_session_is_left(simulator)
         state = stack.resources().values()
         assert {each["id"] for each in state} == assigned(simulator)
         assert len(state) == (2 if method == "POST" else 1)
@@ -258,20 +251,19 @@ def test_an_interrupted_run_ends_with_the_state_that_the_server_has(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
 def test_a_run_that_is_interrupted_twice_leaves_no_session_open(
-    make_stack: MakeStack, simulator: Simulator
+    stack: Stack, simulator: Simulator
 ) -> None:
-    stack = make_stack(VMBACKUP_TIMEOUT_SECONDS="1")
     stack.assignments(**THREE)
     in_flight = Fault("stall", "POST /vms/backuplocations", skip=1)
     simulator.faults.append(in_flight)
     with stack.start_up("--parallel", "1") as run:
         run.until(met(in_flight))
         run.interrupt(group=True)
-        run.until(lambda: "^C received; cancelling" in run.output())
+        run.until(lambda: CANCELLING in run.output())
         run.interrupt(group=True)
+        simulator.faults.clear()
         run.end(fails=True)
     wait_until(lambda: not simulator.sessions)
-    simulator.faults.clear()
     stack.pulumi("cancel", "--yes")
     stack.up()
     assert set(stack.ids().values()) == assigned(simulator)

@@ -36,7 +36,7 @@ def copied(stack: Stack) -> Stack:
 @pytest.fixture
 def example(make_stack: MakeStack) -> Stack:
     stack = copied(make_stack(init=False))
-    stack.pulumi("stack", "init", "test")
+    stack.init()
     return stack
 
 
@@ -66,7 +66,6 @@ def test_the_commands_of_its_readme_work(make_stack: MakeStack) -> None:
 def test_it_stays_is_changed_and_notices_drift(example: Stack, simulator: Simulator) -> None:
     up = example.up()
     assert re.search(r'vmName +: "SQL01"', up)
-    example.up("--expect-no-changes")
     del simulator.inventory.assignments[SQL01, OFFSITE01]
     assert "- 1 deleted" in example.refresh()
 
@@ -75,7 +74,8 @@ def test_it_stays_is_changed_and_notices_drift(example: Stack, simulator: Simula
     example.up()
     assert pairs(simulator, "POST") == [f"{SQL01}/{OFFSITE01}"]
     assert pairs(simulator, "DELETE") == [f"{FILE01}/{ROTATING}"]
-    example.pulumi("destroy", "--yes", "--skip-preview")
+    example.up("--expect-no-changes")
+    example.destroy()
     assert simulator.inventory.assignments == Inventory.sample().assignments
     assert not simulator.sessions
     assert PASSWORD not in example.output

@@ -1,15 +1,6 @@
 from __future__ import annotations
 
-import os
-
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def processes_that_start_and_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    # These tests start thousands, and each would read the certificates that the system trusts.
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
-    monkeypatch.setenv("SSL_CERT_DIR", os.devnull)
 
 
 @pytest.fixture(autouse=True)

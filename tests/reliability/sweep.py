@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar, NamedTuple
 
-import pytest
 from reliability.engine import Kill, Killed, NotSent, Pair
 from reliability.server import Refusal, WatchedSimulator
 from sample import PASSWORD
@@ -43,10 +42,6 @@ class Failure(NamedTuple):
             status = REFUSALS[self.kind]
             return Refusal("error", call, skip, times, self.acted, status)
         return Fault(self.kind, call, skip, times, self.acted)
-
-
-def only_full(failures: list[Failure]) -> list[Any]:
-    return [pytest.param(each, marks=pytest.mark.full) for each in failures]
 
 
 # A lost answer is one error to all but the client, whatever loses it: tests/test_client.py proves

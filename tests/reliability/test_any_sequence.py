@@ -1,7 +1,7 @@
 """Any sequence of programs, runs, faults, kills and changes by others, as hypothesis finds them.
 
 The sequences are the same each time. For others, and for more of them:
-``SEQUENCES=1000 make test ARGS="-s tests/reliability/test_any_sequence.py"``.
+``SEQUENCES=1000 make test-all ARGS="-s tests/reliability/test_any_sequence.py"``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,6 +26,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from marks import only_full
 from reliability.engine import Engine, Kill, Killed, Pair
 from reliability.sequences import run_sequences
 from reliability.server import WatchedSimulator
@@ -361,9 +363,10 @@ class AnySequence(RuleBasedStateMachine):
             self.simulator.faults.clear()
 
 
+@pytest.mark.parametrize("sequences", [16, *only_full(SEQUENCES)])
 def test_any_sequence_leaves_server_state_and_program_in_agreement(
-    record_property: Callable[[str, object], None],
+    sequences: int, record_property: Callable[[str, object], None]
 ) -> None:
     run_sequences(
-        AnySequence, AnySequence.counts, record_property, sequences=SEQUENCES, steps=STEPS
+        AnySequence, AnySequence.counts, record_property, sequences=sequences, steps=STEPS
     )

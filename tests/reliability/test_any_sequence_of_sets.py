@@ -13,6 +13,7 @@ from contextlib import ExitStack, nullcontext
 from itertools import pairwise
 from typing import ClassVar
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,6 +21,7 @@ from hypothesis.stateful import (
     invariant,
     rule,
 )
+from marks import only_full
 from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
 from reliability.sequences import run_sequences
@@ -304,14 +306,15 @@ class AnySequenceOfSets(RuleBasedStateMachine):
             self.simulator.faults.clear()
 
 
+@pytest.mark.parametrize("sequences", [24, *only_full(SEQUENCES)])
 def test_any_sequence_of_sets_leaves_server_state_and_program_in_agreement(
-    record_property: Callable[[str, object], None],
+    sequences: int, record_property: Callable[[str, object], None]
 ) -> None:
     run_sequences(
         AnySequenceOfSets,
         AnySequenceOfSets.counts,
         record_property,
-        sequences=SEQUENCES,
+        sequences=sequences,
         steps=STEPS,
     )
     assert AnySequenceOfSets.counts["partly done runs"]

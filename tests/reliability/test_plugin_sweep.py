@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import pytest
+from marks import only_full
 from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
 from reliability.server import WatchedSimulator
@@ -25,7 +26,6 @@ from reliability.sweep import (
     Failure,
     Stack,
     assert_are_sentences,
-    only_full,
     settings_for,
     told,
 )
@@ -199,7 +199,7 @@ def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator
 # One failure
 
 
-@pytest.mark.parametrize("failure", [*PASSES, *only_full(ALSO_LOST)], ids=str)
+@pytest.mark.parametrize("failure", [*PASSES, *only_full(*ALSO_LOST)], ids=str)
 def test_one_failure_is_survived_by_singles_and_sets_wherever_it_hits(failure: Failure) -> None:
     with make_stack(**settings_for(failure)) as stack:
         for case in stack.cases():
@@ -233,7 +233,7 @@ def test_one_lost_answer_is_survived_by_sets_that_send_several_requests_at_a_tim
 
 @pytest.mark.parametrize(
     "failure",
-    [*LOST, Failure("refused"), *only_full([Failure("error", False), SESSION_OVER])],
+    [*LOST, Failure("refused"), *only_full(Failure("error"), SESSION_OVER)],
     ids=str,
 )
 def test_a_failure_that_lasts_fails_a_run_with_sentences_and_the_next_run_makes_up_for_it(

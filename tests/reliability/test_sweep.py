@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import pytest
+from marks import only_full
 from reliability.engine import Engine, Kill, Pair, Program
 from reliability.server import WatchedSimulator
 from reliability.sweep import (
@@ -24,7 +25,6 @@ from reliability.sweep import (
     Failure,
     Stack,
     assert_are_sentences,
-    only_full,
     settings_for,
     told,
 )
@@ -138,7 +138,7 @@ def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator
 # One failure
 
 
-@pytest.mark.parametrize("failure", [*PASSES, *only_full(ALSO_LOST)], ids=str)
+@pytest.mark.parametrize("failure", [*PASSES, *only_full(*ALSO_LOST)], ids=str)
 def test_one_failure_is_survived_wherever_it_hits(failure: Failure) -> None:
     with make_stack(**settings_for(failure)) as stack:
         for case in stack.cases():
@@ -159,7 +159,7 @@ def test_one_lost_answer_is_survived_also_on(server: str, failure: Failure) -> N
 LAST = [*LOST, SESSION_OVER, Failure("refused"), Failure("not sent")]
 
 
-@pytest.mark.parametrize("failure", [*LAST, *only_full(ALSO_LOST)], ids=str)
+@pytest.mark.parametrize("failure", [*LAST, *only_full(*ALSO_LOST)], ids=str)
 def test_a_failure_that_lasts_fails_a_run_with_a_sentence_and_the_next_run_makes_up_for_it(
     failure: Failure,
 ) -> None:

@@ -456,7 +456,7 @@ def test_a_fault_is_read_from_a_text(kind: Any, rest: str, expected: dict[str, A
     ],
 )
 def test_another_text_is_an_error_that_names_it_and_says_what_to_use(text: str) -> None:
-    with pytest.raises(ValueError, match="is no fault") as raised:
+    with pytest.raises(ValueError, match="is not a fault") as raised:
         Fault.parse(text)
-    assert str(raised.value).startswith(f"{text!r} is no fault: use KIND [before] ")
+    assert str(raised.value).startswith(f"{text!r} is not a fault: use KIND [before] ")
     assert all(kind in str(raised.value) for kind in KINDS)

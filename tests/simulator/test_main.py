@@ -400,9 +400,9 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> No
         (["--answer-seconds", "inf"], "--answer-seconds: 'inf' is too long"),
         (
             ["--fault", "reset", "--fault", "resett POST"],
-            "argument --fault: 'resett POST' is no fault: use KIND [before] [times=N|all] [skip=N] "
-            "[CALL], where KIND is reset, stall, cut short, html, error or session over, and CALL "
-            "is like DELETE or POST /vms/backuplocations",
+            "argument --fault: 'resett POST' is not a fault: use KIND [before] [times=N|all] "
+            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error or session over, "
+            "and CALL is like DELETE or POST /vms/backuplocations",
         ),
         (["--tls-key", "key.pem"], "argument --tls-key: it needs --tls-certificate"),
     ],

@@ -1,4 +1,4 @@
-"""The ``vmbackup`` command, also where the packages that it needs are missing."""
+"""The ``vmbackup`` command, and its message if packages that it needs are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a command's options, a stack and the environment say that the server is."""
+"""The connection of a command, from its options, a stack and the environment."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _OPTIONS = [setting for setting in SETTINGS.values() if setting.metavar]
 
 @dataclass(frozen=True)
 class Connection:
-    """Where a command's options, the stack and the environment say that the server is.
+    """The connection of a command, from its options, a stack and the environment.
 
     Attributes:
-        stack: the folder and the name of the stack as one text, or None for none.
-        name: of the connection; None for the unnamed one.
-        options: the settings that were given as options, by their keys.
+        stack: the folder and the name of the stack as one text; None for no stack.
+        name: the name of the connection; None for the unnamed one.
+        options: the settings that were given as options, by key.
     """
 
     stack: str | None
@@ -37,7 +37,7 @@ class Connection:
     options: dict[str, str]
 
     def read(self) -> tuple[Settings, dict[str, str]]:
-        """The settings, and where each comes from; asks for the password on a terminal."""
+        """The settings, and where they come from; asks for the password on a terminal."""
         from ..transport import add_secret
 
         get_config = read_stack(self.stack) if self.stack else _no_config
@@ -63,7 +63,7 @@ class Connection:
 
 
 def connecting(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that say where the server is, as its first argument."""
+    """Add the options of a connection to a command, which gets a Connection as first argument."""
 
     @wraps(command)
     def wrapper(stack: str | None, connection: str | None, **arguments: Any) -> None:

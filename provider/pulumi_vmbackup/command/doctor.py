@@ -1,4 +1,4 @@
-"""``vmbackup doctor``: the way to a server step by step, up to the first thing that is wrong."""
+"""``vmbackup doctor``: checks the connection step by step, up to the first failure."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from .connection import Connection, connecting
 from .output import print_output
 from .wording import one_line, worded
 
-# How long to wait for a port that may be closed, or for a server to say whether it speaks TLS.
+# How long to wait for a port that may be closed, or for a TLS handshake.
 LONGEST_PROBE_SECONDS = 5.0
-# Of OpenSSL's X509_V_ERR_…, which the ssl module does not name.
+# Error codes of OpenSSL (X509_V_ERR_*), which the ssl module does not name.
 _WRONG_NAME = (62, 64)
 _WRONG_TIME = (9, 10)
 
@@ -44,13 +44,13 @@ Scheme = Literal["http", "https"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one step on the way to the server has shown.
+    """The result of one step.
 
     Attributes:
         step: its name, such as ``port``.
-        seen: what was seen, as a sentence or a part of one.
-        ok: whether the way goes on.
-        advice: what to do, as full sentences, when it does not.
+        seen: the result, as a sentence or part of one.
+        ok: whether the step succeeded, so that the next one follows.
+        advice: what to do if it failed, as full sentences.
     """
 
     step: str
@@ -59,10 +59,10 @@ class Finding:
     advice: str = ""
 
 
-@click.command("doctor", short_help="What is wrong on the way to the server.")
+@click.command("doctor", short_help="Check the connection to the server.")
 @connecting
 def doctor(connection: Connection) -> None:
-    """Follow the way to the server, and say what is wrong on it and what to do."""
+    """Check the connection to the server step by step, and say what is wrong and what to do."""
     try:
         settings, sources = connection.read()
     except SettingsError as error:
@@ -85,11 +85,11 @@ def _print_finding(finding: Finding) -> None:
 
 
 def examine(settings: Settings, sources: Mapping[str, str]) -> Generator[Finding, None, None]:
-    """Follow the way to the server; the last finding is ok only when a listing came back.
+    """Check the connection; the last finding is ok only if the server sent its lists.
 
     Args:
-        settings: of the connection.
-        sources: where its settings come from, by their keys, as setting_sources() tells.
+        settings: the settings of the connection.
+        sources: where they come from, by key, as setting_sources() returns them.
     """
     with closing(_way(settings, sources)) as way, closing(_session(settings)) as session:
         for finding in chain(way, session):
@@ -99,7 +99,7 @@ def examine(settings: Settings, sources: Mapping[str, str]) -> Generator[Finding
 
 
 def _way(settings: Settings, sources: Mapping[str, str]) -> Generator[Finding, None, None]:
-    """Up to an API that answers, without credentials."""
+    """The steps without credentials, up to an API that answers."""
     yield Finding("settings", _describe(settings, sources))
     url = urlsplit(settings.base_url)
     proxy = _proxy(settings, url)
@@ -122,8 +122,8 @@ def _way(settings: Settings, sources: Mapping[str, str]) -> Generator[Finding, N
 
 
 def _session(settings: Settings) -> Generator[Finding, None, None]:
-    """With credentials: the session, what it is for, and its end."""
-    # Once is enough to see that something else holds the API.
+    """The steps with credentials: start a session, list, end the session."""
+    # One try shows whether something else holds the API.
     settings = replace(settings, session_wait_seconds=0)
     with Client(settings) as client:
         yield _log_in(client, settings)
@@ -156,7 +156,7 @@ def _describe(settings: Settings, sources: Mapping[str, str]) -> str:
 
 
 def _proxy(settings: Settings, url: SplitResult) -> str | None:
-    """The proxy that the client goes through, without the user name and password it may have."""
+    """The proxy that the client uses, without a user name and password."""
     if settings.is_local or proxy_bypass(url.hostname or ""):
         return None
     proxies = getproxies()
@@ -242,13 +242,13 @@ def _speak(settings: Settings, sources: Mapping[str, str], url: SplitResult) -> 
 
 
 def _scheme_of(settings: Settings, url: SplitResult) -> Scheme | None:
-    """What the port speaks. The wanted protocol first: servers log the other one as an error."""
+    """The protocol of the port. The expected one goes first: servers log the other as an error."""
     if url.scheme == "https":
         if _speaks_tls(settings, url):
             return "https"
         return "http" if _http_status(settings, url) else None
     status = _http_status(settings, url)
-    # 400 is also what https ports answer to plain http.
+    # An https port may answer 400 to plain http.
     if status and status != 400:
         return "http"
     if _speaks_tls(settings, url):
@@ -260,14 +260,14 @@ def _speaks_tls(settings: Settings, url: SplitResult) -> bool:
     try:
         return bool(_certificate(settings, url))
     except ssl.SSLError as error:
-        # TLS as well, but of another version, or with a certificate of ours.
+        # TLS too, but of another version, or the server wants a client certificate.
         return any(word in (error.reason or "") for word in ("ALERT", "UNSUPPORTED_PROTOCOL"))
     except OSError:
         return False
 
 
 def _http_status(settings: Settings, url: SplitResult) -> int | None:
-    """The status of an answer to plain http; None for an answer that is not http, or for none."""
+    """The status of an answer to plain http; None if no answer or another protocol comes."""
     host = settings.host_header or url.netloc
     request = (
         f"GET {url.path}/protocol/version HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
@@ -332,7 +332,7 @@ def _certificate_advice(settings: Settings, url: SplitResult, code: int) -> str:
     held = (
         f"{settings.ca_file} does not hold it or its issuer"
         if settings.ca_file
-        else ("Nothing on this machine vouches for it, as for any self-signed certificate")
+        else "This machine does not trust its issuer, as with any self-signed certificate"
     )
     return (
         f'{held}: on the VM Backup machine, export the certificate in certlm.msc as "Base-64 '
@@ -352,7 +352,7 @@ def _names_of_certificate(settings: Settings, url: SplitResult) -> list[str]:
 
 
 def _certificate(settings: Settings, url: SplitResult) -> bytes:
-    """The server's certificate, trusted or not, as DER; nothing else is asked for."""
+    """The server's certificate as DER, trusted or not; no HTTP request is sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -387,14 +387,14 @@ def _check_host_header(
     wanted = f"localhost:{_port(url)}"
     source = sources.get("hostHeader")
     if source and settings.is_local:
-        remedy = f"take away {source}, or set it to {wanted}"
+        remedy = f"remove {source}, or set it to {wanted}"
     else:
         remedy = _set(settings, sources, "hostHeader", wanted)
     return Finding(
         "Host header",
         f'"{sent}" is refused (HTTP {answer.status}, "hostname is invalid")',
         ok=False,
-        advice=f"The API wants to be addressed as localhost: {remedy}.",
+        advice=f"The API must be addressed as localhost: {remedy}.",
     )
 
 
@@ -407,7 +407,7 @@ def _check_api(settings: Settings, sources: Mapping[str, str], answer: ProtocolA
         seen = f"no VM Backup API is at {settings.base_url} (HTTP 404)"
     else:
         seen = (
-            f"what answers at {settings.base_url} is not the VM Backup API (HTTP {answer.status})"
+            f"the answer at {settings.base_url} is not from a VM Backup API (HTTP {answer.status})"
         )
     advice = (
         f"Check {settings.name_of('apiVersion')}, which chooses the address, and baseUrl; none of "
@@ -417,19 +417,19 @@ def _check_api(settings: Settings, sources: Mapping[str, str], answer: ProtocolA
 
 
 class _Place(NamedTuple):
-    """An address at which an API may answer, and the versions that it is the address of."""
+    """An address at which an API may answer, and the versions that have this address."""
 
     base_url: str
     versions: tuple[str, ...]
 
 
 def _elsewhere(settings: Settings, sources: Mapping[str, str]) -> str:
-    """Advice that names the API that answers at another address of the machine; or nothing."""
+    """Advice to use an API that answers at another address of the machine; empty if none does."""
     url = urlsplit(settings.base_url)
     documented = {version: urlsplit(each.base_url) for version, each in VERSIONS.items()}
     places = []
     for path in dict.fromkeys(each.path for each in documented.values()):
-        # Through a tunnel, a port may be any version's.
+        # Through a tunnel, a port may belong to any version.
         of_path = {key: each for key, each in documented.items() if each.path == path}
         exact = tuple(key for key, each in of_path.items() if each.port == _port(url))
         places.append(_Place(url._replace(path=path).geturl(), exact or tuple(of_path)))
@@ -446,7 +446,7 @@ def _elsewhere(settings: Settings, sources: Mapping[str, str]) -> str:
 
 
 def _api_at(settings: Settings, base_url: str) -> str | None:
-    """The base URL, as http or https, when a VM Backup API answers there."""
+    """The base URL, with http or https, if a VM Backup API answers there."""
     url = urlsplit(base_url)
     settings = replace(settings, timeout_seconds=_patience(settings))
     if settings.is_local:
@@ -463,7 +463,7 @@ def _api_at(settings: Settings, base_url: str) -> str | None:
         with Client(replace(settings, base_url=found)) as client:
             return found if client.ask_protocol().is_api else None
     except NoAnswerError:
-        # A certificate that is not trusted yet: that is the next step there.
+        # Perhaps its certificate is not trusted yet; a later step tells.
         return found if scheme == "https" else None
 
 
@@ -473,7 +473,7 @@ def _take(settings: Settings, sources: Mapping[str, str], place: _Place) -> str:
     if len(place.versions) > 1 or place.base_url != VERSIONS[versions].base_url:
         what.append(_set(settings, sources, "baseUrl", place.base_url))
     elif "baseUrl" in sources:
-        what.append(f"take away {sources['baseUrl']}")
+        what.append(f"remove {sources['baseUrl']}")
     if "apiVersion" in sources or versions != NEWEST_VERSION:
         what.append(_set(settings, sources, "apiVersion", versions))
     return f"An API of version {versions} answers at {place.base_url}: {', and '.join(what)}."
@@ -524,7 +524,7 @@ def _list(client: Client) -> Finding:
 
 
 def _set(settings: Settings, sources: Mapping[str, str], key: str, value: str) -> str:
-    """How to set a setting so that it counts: where it is set now, when it is."""
+    """How to set a setting so that it wins: where it is set now, if it is."""
     where = f"set {sources[key]}" if key in sources else _ways_to_set(settings, key)
     return f"{where} to {value}"
 

@@ -1,4 +1,4 @@
-"""``vmbackup export``: what is assigned, for ``pulumi import`` and as a program that fits it."""
+"""``vmbackup export``: the assignments, as a file for ``pulumi import`` and as a program."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _DOCSTRING = '''\
 Written by `vmbackup export`. The import file of the same command has the same names.
 """
 '''
-# The shortest line length that people choose: a longer one leaves what is broken as it is, since
-# each broken call ends with a comma.
+# A common short line length. Formatters with a longer one keep the line breaks, because each broken
+# call ends with a comma.
 _LINE_LENGTH = 88
 _LONGEST_VARIABLE = 30
 
 
-@click.command(short_help="Pulumi files for what is assigned already.")
+@click.command(short_help="Write Pulumi files for existing assignments.")
 @click.option(
     "--import-file",
     metavar="FILE",
@@ -56,7 +56,7 @@ _LONGEST_VARIABLE = 30
     metavar="FILE",
     help="a Python program to write that declares the same; - for standard output",
 )
-@click.option("--overwrite", is_flag=True, help="replace files that are there already")
+@click.option("--overwrite", is_flag=True, help="replace existing files")
 @click.option(
     "--vm",
     "vms",
@@ -87,17 +87,17 @@ def export(
     overwrite: bool,
     **filters: Any,
 ) -> None:
-    """Write what `pulumi import` and a program need to take over what is assigned already.
+    """Write files to take over existing assignments: for `pulumi import`, and as a program.
 
-    They are for the plugin, pulumi-resource-vmbackup, and for a stack whose settings lead to the
-    same server. Each name in them is the VM's and the location's, such as SQL01-OFFSITE01.
+    They need the plugin, pulumi-resource-vmbackup, and a stack whose settings lead to the same
+    server. A name in them is that of the VM and the location, such as SQL01-OFFSITE01.
     """
     given = {"--import-file": import_file, "--program": program}
     outputs = {option: name for option, name in given.items() if name is not None}
     files = {option: Path(name).resolve() for option, name in outputs.items() if name != "-"}
     if not outputs:
         raise click.UsageError(
-            "Nothing is to be written: give --import-file FILE, --program FILE, or both."
+            "There is nothing to write: give --import-file FILE, --program FILE, or both."
         )
     if len({files.get(option) for option in outputs}) < len(outputs):
         raise click.UsageError(
@@ -107,7 +107,7 @@ def export(
         check_file(file, option)
         if file.exists() and not overwrite:
             raise ArgumentError(
-                f"{file} of {option} is there already: give another name, or --overwrite to "
+                f"{file} of {option} exists already: give another name, or --overwrite to "
                 "replace it."
             )
     exported = Export(connection.gather())
@@ -137,7 +137,7 @@ def export(
 
 
 class Resource(NamedTuple):
-    """An assignment, and what its resource is called."""
+    """An assignment, and the name of its resource."""
 
     name: str
     assignment: Assignment
@@ -146,10 +146,9 @@ class Resource(NamedTuple):
 class Export:
     """The assignments of a server, as resources of the plugin.
 
-    A name is the VM's and the location's, such as ``SQL01-OFFSITE01``. Where that would be the name
-    of several, more is added to each of them: a host, a path, the beginning of an id. All that the
-    server has counts, so that a name is the same whatever is exported, and stays the same until
-    another one would equal it.
+    A name is that of the VM and of the location, such as ``SQL01-OFFSITE01``. If several resources
+    would have this name, all of them get a longer one, with a host, a path or the start of an id.
+    All assignments of the server count, so that a name does not depend on the filters.
 
     Args:
         inventory: what the server holds.
@@ -179,13 +178,13 @@ class Export:
         locations: Iterable[str] = (),
         kind: Kind | None = None,
     ) -> list[Resource]:
-        """The resources that all filters let through; one that is not given lets all through.
+        """The resources that match all filters; a filter that is left out matches all.
 
         Args:
             vms: patterns of VM names, with ``*``, ``?`` and ``[...]``, in any case.
             hosts: names of hypervisor hosts, in any case.
             locations: paths of locations in any case, or their ids.
-            kind: that of the locations.
+            kind: the kind of the locations.
 
         Raises:
             ArgumentError: there is no such VM, host or location.
@@ -218,7 +217,7 @@ class Export:
         vm_ref = None
         for name, assignment in resources:
             block = self._declaration(name, assignment, variables)
-            if assignment.vm_ref == vm_ref:  # the assignments of a VM stand together
+            if assignment.vm_ref == vm_ref:  # the assignments of a VM form one block
                 blocks[-1] += f"\n{block}"
             else:
                 blocks.append(block)
@@ -293,8 +292,8 @@ class Export:
 
 def imports(resources: Iterable[Resource]) -> str:
     """The text of a file for ``pulumi import --file``."""
-    # The version is the one that the program's classes have: Pulumi would import with a provider of
-    # no version where it does not find this package, as in a project of another language.
+    # The program's classes have this version. Without it, Pulumi would import with a provider that
+    # has no version if it does not find this package, as in a project in another language.
     content = [
         {
             "type": ASSIGNMENT,
@@ -312,7 +311,7 @@ def _pulumi_id(assignment: Assignment) -> str:
 
 
 def _locations(inventory: Snapshot) -> dict[str, BackupLocation]:
-    """All locations by their ids, those too that only a VM's own list has."""
+    """All locations by id, including those that only a VM's own list has."""
     found = {
         each.backup_location_id: BackupLocation(
             each.backup_location_id, each.location_path, each.kind
@@ -329,7 +328,7 @@ def _chosen(
     what: str,
     words: list[str],
 ) -> set[str]:
-    """The keys of what matches one of the texts, or all; each text has to match something."""
+    """The keys of the things that match any of the texts, or of all; each text must match one."""
     if not wanted:
         return set(things)
     chosen = set()
@@ -364,11 +363,11 @@ def _variables(location_id: str, label: str) -> list[str]:
 _TAKEN = {*dir(builtins), "get_backup_location", "get_virtual_machine"}
 
 
-# Look-ups: arguments that find exactly one thing, as Catalog compares them
+# Lookups: arguments that find exactly one thing, compared as Catalog compares them
 
 
 def _vm_arguments(vms: Sequence[VirtualMachine]) -> dict[str, dict[str, str]]:
-    """The arguments of get_virtual_machine() for each VM that it can find, by its ref."""
+    """The arguments of get_virtual_machine() for each VM that it can find, by ref."""
 
     def keys(vm: VirtualMachine) -> list[tuple[str, dict[str, str]]]:
         name, host, ref = vm.name or "", vm.host or "", vm.ref or ""
@@ -383,10 +382,10 @@ def _vm_arguments(vms: Sequence[VirtualMachine]) -> dict[str, dict[str, str]]:
 
 
 def _location_arguments(locations: Sequence[BackupLocation]) -> dict[str, dict[str, str]]:
-    """The arguments of get_backup_location() for each location that it can find, by its id."""
+    """The arguments of get_backup_location() for each location that it can find, by id."""
     by_id = unique_locations(locations)
     if any(location.kind is None for location in by_id.values()):
-        return {}  # what is listed as of both kinds is an error of every look-up
+        return {}  # a location of both kinds makes every lookup fail
 
     def keys(location: BackupLocation) -> list[tuple[str, dict[str, str]]]:
         path, kind = location.path or "", location.kind or ""
@@ -418,7 +417,7 @@ def _first_alone(
 
 
 def _call(function: str, arguments: Mapping[str, str], end: str = "") -> str:
-    """A call on one line, or on several when it may be too long for one."""
+    """A call on one line, or on several if it may be too long for one."""
     literals = [f"{key}={_literal(value)}" for key, value in arguments.items()]
     line = f"{function}({', '.join(literals)}){end}"
     if sum(1 if c.isascii() else 2 for c in line) <= _LINE_LENGTH:
@@ -430,7 +429,7 @@ def _call(function: str, arguments: Mapping[str, str], end: str = "") -> str:
 
 
 def _literal(text: str) -> str:
-    """A text in Python, with the quotes that ``ruff format`` chooses and nothing invisible."""
+    """A Python literal with the quotes that ``ruff format`` chooses; no invisible characters."""
     if "\\" in text and '"' not in text and text.isprintable() and not text.endswith("\\"):
         return f'r"{text}"'
     quote = "'" if text.count('"') > text.count("'") else '"'

@@ -1,4 +1,4 @@
-"""The command itself: its subcommands, and how it ends."""
+"""The command group: its subcommands and exit codes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import click
 from ..errors import VmBackupError
 from .wording import one_line, worded
 
-# The module of each subcommand, in which it has its own name. Loaded when it is used, so that no
-# command waits for what another one needs.
+# The module of each subcommand, loaded on use, so that no command waits for the imports of another.
 _MODULES = {
     "vms": "listings",
     "locations": "listings",
@@ -29,9 +28,9 @@ _MODULES = {
 
 
 class _Group(click.Group):
-    """Loads a subcommand when it is used, and ends it as people expect.
+    """Loads a subcommand when it is used.
 
-    That is with a sentence for an error, and with exit code 130 after Ctrl-C.
+    An error ends it with a sentence and exit code 1, and Ctrl-C with exit code 130.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's own name
@@ -52,8 +51,8 @@ class _Group(click.Group):
             ctx.exit(1)
         except (KeyboardInterrupt, click.Abort):
             ctx.exit(130)
-        except OSError as error:  # of what was printed: all others are translated where they occur
-            # EINVAL: a closed pipe on Windows.
+        except OSError as error:  # from printing: other modules translate theirs
+            # EINVAL is a closed pipe on Windows.
             if error.errno not in (errno.EPIPE, errno.EINVAL):
                 reason = error.strerror or error
                 click.echo(f"vmbackup: The output cannot be written: {reason}.", err=True)
@@ -73,16 +72,16 @@ def vmbackup() -> None:
 
 
 def run() -> None:
-    """Run the command, as the process's own."""
+    """Run the command as the main program of the process."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # of a VM's name that a code page lacks
+        sys.stdout.reconfigure(errors="replace")  # names may not fit the code page
     signal.signal(signal.SIGTERM, _terminate)
-    # Names of VMs are matched with patterns, and click would take those for files on Windows.
+    # On Windows, click would expand the patterns for VM names as file names.
     vmbackup(prog_name="vmbackup", windows_expand_args=False)
 
 
 def _discard_output() -> None:
-    """Let what is still to be written, at the latest at the exit, go nowhere."""
+    """Drop the output that is still buffered, so that Python does not fail on it at exit."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -90,4 +89,4 @@ def _discard_output() -> None:
 
 
 def _terminate(*_: object) -> None:
-    raise SystemExit(143)  # rather than ending at once, so that the session is ended
+    raise SystemExit(143)  # an exception, so that the session is ended

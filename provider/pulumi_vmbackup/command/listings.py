@@ -64,7 +64,7 @@ def locations(connection: Connection, as_json: bool) -> None:
 @_JSON
 @connecting
 def assignments(connection: Connection, as_json: bool) -> None:
-    """List which VM goes to which location; a VM without an offsite location stands out."""
+    """List which VM goes to which location; VMs without an offsite location are highlighted."""
     inventory = connection.gather()
     if as_json:
         print_json(

@@ -1,4 +1,4 @@
-"""What commands print and write: tables, JSON, progress and files."""
+"""The output of commands: tables, JSON, progress and files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ..errors import ArgumentError
 from ..models import BackupLocation, VirtualMachine
 from .wording import printable
 
-# Wide enough that nothing is cut or wrapped for a program that reads it.
+# Wide enough that no line is cut or wrapped for programs that read it.
 _NO_TERMINAL_COLUMNS = 100_000
 _PIECE = 2**15
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr, when that is a terminal."""
+    """A progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -78,12 +78,12 @@ def print_json(items: Iterable[dict[str, Any]]) -> None:
 
 def fields(found: VirtualMachine | BackupLocation) -> dict[str, Any]:
     fields = asdict(found)
-    del fields["connection"]  # is of programs
+    del fields["connection"]  # only for Pulumi programs
     return fields
 
 
 def echo(output: str | bytes) -> None:
-    # In pieces: a reader that goes away in the middle of a large write is not noticed everywhere.
+    # In pieces: not all systems report a reader that closes during a large write.
     for start in range(0, len(output), _PIECE):
         click.echo(output[start : start + _PIECE], nl=False)
 
@@ -110,9 +110,9 @@ def counted(number: int, what: str) -> str:
 
 
 def check_file(file: Path, option: str) -> None:
-    """Fail before the server is asked for a thousand VMs rather than after."""
+    """Check the output file before the server is asked, which may take long."""
     if not file.parent.is_dir():
-        raise ArgumentError(f"There is no folder {file.parent} for {option}: make it first.")
+        raise ArgumentError(f"There is no folder {file.parent} for {option}: create it first.")
     if file.exists() and not file.is_file():
         raise ArgumentError(f"{file} of {option} is not a file: give the name of one, or -.")
 

@@ -1,4 +1,4 @@
-"""``vmbackup snapshot``: the inventory, for previews away from the server."""
+"""``vmbackup snapshot``: the inventory, for previews that cannot reach the server."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .connection import Connection, connecting
 from .output import check_file, counted, echo, write_file
 
 
-@click.command(short_help="Write the inventory for previews elsewhere.")
+@click.command(short_help="Write the inventory for previews without the server.")
 @click.option(
     "--output",
     required=True,
     metavar="FILE",
-    help="the file to write, whole or not at all; - for standard output",
+    help="the file to write; - for standard output",
 )
 @connecting
 def snapshot(connection: Connection, output: str) -> None:
-    """Write the inventory that previews read away from the server (vmbackup:inventoryFile)."""
+    """Write the inventory for previews that cannot reach the server (vmbackup:inventoryFile)."""
     file = None if output == "-" else Path(output).resolve()
     if file:
         check_file(file, "--output")

@@ -1,4 +1,4 @@
-"""The configuration of a Pulumi stack, as the Pulumi CLI tells it."""
+"""The configuration of a Pulumi stack, read with the Pulumi CLI."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PULUMI_SECONDS = 120
 
 
 def read_stack(stack: str) -> Callable[[str], object]:
-    """The configuration of a stack, secrets in clear, as read_settings() takes it."""
+    """The configuration of a stack with decrypted secrets, in the form for read_settings()."""
     *folders, name = re.split(r"[/\\](?=[^/\\]*$)" if os.name == "nt" else r"/(?=[^/]*$)", stack)
     folder = Path(folders[0] or "/") if folders else Path()
     if not name or not folder.is_dir():
@@ -57,7 +57,7 @@ def read_stack(stack: str) -> Callable[[str], object]:
         entries = {key: dict(entry) for key, entry in config.items()}
     except (ValueError, TypeError, AttributeError):
         raise SettingsError(
-            f"`pulumi config --json` of the stack {stack} printed something else than its "
+            f"`pulumi config --json` of the stack {stack} did not print a "
             "configuration: try another version of the Pulumi CLI."
         ) from None
 
@@ -72,7 +72,7 @@ def read_stack(stack: str) -> Callable[[str], object]:
 
 
 def _in_folder(folder: Path, settings: Any) -> Any:
-    """Settings of a stack whose paths are read from the folder of the program, as Pulumi does."""
+    """Settings of a stack with paths relative to the folder of the program, as in Pulumi."""
     if not isinstance(settings, dict):
         return settings
     ca_file = settings.get("caFile")
@@ -84,7 +84,7 @@ def _in_folder(folder: Path, settings: Any) -> Any:
 def _why_no_config(stack: str, printed: str) -> str:
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")] or lines[-1:]
-    reason = printable(errors[0].removeprefix("error: ")) if errors else "it says no reason"
+    reason = printable(errors[0].removeprefix("error: ")) if errors else "it gives no reason"
     advice = (
         "Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the passphrase of the "
         "stack."

@@ -1,4 +1,4 @@
-"""How the command words errors: for those whose settings are options or variables."""
+"""How the command words errors: its users set options or environment variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def worded(error: VmBackupError) -> str:
 
 def _words(advice: Advice) -> str:
     if isinstance(advice, Hint):
-        return ""  # all are about resources
+        return ""  # all hints are about resources
     if isinstance(advice, CheckSettings):
         return f"Check {listed([_name(key, advice.connection) for key in advice.keys])}."
     return to_set_sentence(advice, _how_to_set(advice))
@@ -37,12 +37,12 @@ def option_name(key: str) -> str | None:
 
 
 def one_line(text: str) -> str:
-    """A text on one line, without a secret and without what a terminal would obey."""
+    """A text on one line, without secrets and without characters that control a terminal."""
     from ..transport import redact
 
     return redact(printable(text))
 
 
 def printable(text: str) -> str:
-    """A server's text on one line, without what a terminal would obey."""
+    """A server's text on one line, without characters that control a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)

@@ -1,8 +1,8 @@
-"""The resources of the full plugin ``pulumi-resource-vmbackup``, which comes with this package.
+"""The resources of the plugin ``pulumi-resource-vmbackup``, which comes with this package.
 
-They need the plugin on PATH, or named in ``Pulumi.yaml``. In return they can be imported, they
-exist for all languages of Pulumi, and one resource can hold thousands of assignments. The resource
-of ``pulumi_vmbackup`` itself needs no installation, and is for Python alone.
+They need the plugin on PATH, or named in ``Pulumi.yaml``. They can be imported, exist for all
+languages of Pulumi, and one resource can hold thousands of assignments. The dynamic resource of
+``pulumi_vmbackup`` needs no plugin, but is for Python only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Provider", "VmBackupLocationAssignment", "VmBackupLocationAssignment
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when first used: the schema and the command need no Pulumi.
+    # Loaded on first use: the schema and the command need no Pulumi.
     if name in __all__:
         from . import resources
 

@@ -20,12 +20,12 @@ class Context:
     """One process of the plugin, which Pulumi starts for each provider resource of a run.
 
     Args:
-        arguments: those of the process, the last of which is the address of Pulumi's engine.
+        arguments: the arguments of the process; the last is the address of Pulumi's engine.
 
     Attributes:
-        engine: what the engine is told.
+        engine: takes messages for the engine.
         run: the run of Pulumi.
-        is_cancelled: whether Pulumi was interrupted, so that nothing else is to be begun.
+        is_cancelled: set when Pulumi was interrupted; nothing new is started then.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -39,27 +39,27 @@ class Context:
         self._connected: _Connected | None = None
 
     def configure(self, read_settings: Callable[[], Settings]) -> None:
-        """Say where the settings come from; they are read when they are needed."""
+        """Set how to read the settings; they are read on first use."""
         with self._lock:
             self._read_settings = read_settings
             self._connected = None
 
     @property
     def client(self) -> Client:
-        """What all requests go through.
+        """The client for all requests.
 
         Raises:
-            SettingsError: a setting cannot be used; likewise for the lifecycle and the catalog.
+            SettingsError: a setting is unusable; likewise for the lifecycle and the catalog.
         """
         return self._connect().client
 
     @property
     def lifecycle(self) -> AssignmentLifecycle:
-        """What assigns and un-assigns."""
+        """Assigns and un-assigns."""
         return self._connect().lifecycle
 
     def catalog(self, *, may_read_snapshot: bool) -> Catalog:
-        """The server's VMs and locations, in a preview maybe those of the snapshot."""
+        """The server's VMs and locations, or those of the snapshot if allowed and needed."""
         connected = self._connect()
         return connected.catalog_of_previews if may_read_snapshot else connected.catalog
 
@@ -83,26 +83,26 @@ class Context:
         """Remember what the program declares.
 
         Returns:
-            The pairs that another resource declares as well, each with its URN.
+            The pairs that another resource declares too, with the URN of that resource.
         """
         declared = {pair: self._urns.setdefault(pair, urn) for pair in pairs}
         self._declared.add(*declared)
         return {pair: other for pair, other in declared.items() if other != urn}
 
     def is_declared(self, pair: Pair) -> bool:
-        """Whether the program declares a pair, as far as this run has seen."""
+        """Whether the program declares a pair, as far as this run has seen it."""
         return pair in self._declared
 
     def was_unassigned(self, pair: Pair) -> bool:
         """Whether this run has un-assigned a pair.
 
-        A set un-assigns pairs in the middle of a run, and Pulumi may come to another resource that
-        holds one of them only then.
+        A set may un-assign a pair in the middle of a run, before Pulumi comes to another resource
+        that holds the same pair.
         """
         return self._connected is not None and self._connected.lifecycle.was_unassigned(pair)
 
     def end(self) -> None:
-        """End the session and forget everything, as the end of the process does."""
+        """End the session and forget everything, as when the process ends."""
         with self._lock:
             connected, self._connected = self._connected, None
         self._declared.clear()

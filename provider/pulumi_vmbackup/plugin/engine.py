@@ -1,4 +1,4 @@
-"""What the plugin says to Pulumi's engine while it works."""
+"""Messages from the plugin to Pulumi's engine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Engine:
     """The engine that started this plugin.
 
     Args:
-        address: where it listens; None when nobody started the plugin, and then nothing is said.
+        address: where it listens; None if no engine started the plugin: messages are then dropped.
     """
 
     def __init__(self, address: str | None) -> None:
         self._stub = None
         if address:
-            # gRPC would ask a proxy even for an address of this machine.
+            # gRPC would use a proxy even for an address of this machine.
             channel = grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)])
             self._stub = engine_pb2_grpc.EngineStub(channel)
         self._status_at: dict[str, float] = {}
@@ -32,7 +32,7 @@ class Engine:
         self._log(engine_pb2.WARNING, message)
 
     def show_status(self, urn: str, message: str, *, is_last: bool) -> None:
-        """Show beside a resource what is being done; left out when it comes too soon."""
+        """Show the progress of a resource; messages that come too soon are dropped."""
         now = time.monotonic()
         if is_last or now >= self._status_at.get(urn, 0) + _SECONDS_BETWEEN_STATUS_MESSAGES:
             self._status_at[urn] = now
@@ -43,6 +43,6 @@ class Engine:
     ) -> None:
         if self._stub:
             request = engine_pb2.LogRequest(severity=severity, message=message, **fields)  # type: ignore[arg-type]
-            # What could not be said is no reason to stop.
+            # A lost message is no reason to stop.
             with suppress(grpc.RpcError):
                 self._stub.Log(request, timeout=_LOG_SECONDS)

@@ -1,4 +1,4 @@
-"""The functions of the package: what the look-ups of Python programs do, for all languages."""
+"""The functions of the package: the lookups, for all languages."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _TYPES = {str: "string", bool: "boolean"}
 
 
 def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Properties:
-    """Answer a function of the package.
+    """Run a function of the package.
 
     Args:
         name: the last part of its token, such as ``getVirtualMachine``.
         arguments: as in the schema.
-        catalog: what to look things up in.
+        catalog: the catalog to search.
 
     Raises:
-        ArgumentError: there is no such function, or the arguments ask for nothing that there is.
-        VmBackupError: a setting is wrong, or the server refused or did not answer.
+        ArgumentError: there is no such function, or nothing matches the arguments.
+        VmBackupError: a setting is wrong, or the server refuses or does not answer.
     """
     if name not in ARGUMENTS:
         raise ArgumentError(f"There is no function {name!r}: use {', '.join(ARGUMENTS)}.")

@@ -1,4 +1,4 @@
-"""What a resource of the plugin answers Pulumi's engine, in plain values."""
+"""The interface of the plugin's resource handlers, in plain values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..models import Pair
 from ..settings import camel_case
 from .context import Context
 
-# So many pairs are named in a text, and the others are counted.
+# A message names this many pairs and counts the others.
 NAMED_PAIRS = 10
 
 Properties = dict[str, Any]
@@ -22,7 +22,7 @@ Change = Literal["add", "delete", "update"]
 
 
 class Failure(NamedTuple):
-    """Why an input cannot be used: its path, and a sentence."""
+    """Why an input is unusable: its path, and a sentence."""
 
     path: str
     reason: str
@@ -33,8 +33,8 @@ class Difference:
     """What differs between the state and the program.
 
     Attributes:
-        paths: the property paths that differ, each with how.
-        replaces: the properties that change by a replacement only.
+        paths: the property paths that differ, with the kind of change.
+        replaces: the properties whose change needs a replacement.
     """
 
     paths: dict[str, Change] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Difference:
 
 
 class Found(NamedTuple):
-    """A resource that there is."""
+    """A resource that exists on the server."""
 
     id: str
     inputs: Properties
@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
 
 class PartlyDoneError(Exception):
-    """Some of what a resource wanted could not be done; ``str(error)`` says what.
+    """A part of a resource's work failed; ``str(error)`` says which.
 
     Attributes:
         id: the resource's id.
@@ -66,7 +66,7 @@ class PartlyDoneError(Exception):
 class Handler(ABC):
     """Creates, reads, changes and deletes the resources of one type.
 
-    Inputs, outputs and ids are as in the schema. All methods but diff may raise
+    Inputs, outputs and ids are as in the schema. All methods except diff may raise
     VmBackupError.
     """
 
@@ -75,31 +75,31 @@ class Handler(ABC):
 
     @abstractmethod
     def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
-        """The inputs in their one form, and what is wrong with them."""
+        """The inputs with normalized ids, and what is wrong with them."""
 
     @abstractmethod
     def diff(self, olds: Properties, news: Properties) -> Difference:
-        """What differs; values may not be known yet."""
+        """What differs; values may be unknown in a preview."""
 
     @abstractmethod
     def preview(self, olds: Properties | None, news: Properties) -> Properties:
-        """The outputs as far as they are known before a create, or before an update of `olds`."""
+        """The outputs as far as known before a create, or before an update of ``olds``."""
 
     @abstractmethod
     def create(self, urn: str, news: Properties) -> tuple[str, Properties]:
-        """Make it so; the id and the outputs."""
+        """Create the resource; return its id and outputs."""
 
     @abstractmethod
     def read(self, id_: str, inputs: Properties, olds: Properties) -> Found | None:
-        """What there is now; None when it is definitely gone. An import knows the id alone."""
+        """The present state; None if it is definitely gone. An import knows only the id."""
 
     @abstractmethod
     def update(self, urn: str, id_: str, olds: Properties, news: Properties) -> Properties:
-        """Change it; the outputs."""
+        """Change the resource; return its outputs."""
 
     @abstractmethod
     def delete(self, urn: str, id_: str, olds: Properties) -> None:
-        """Un-assign what it has assigned."""
+        """Un-assign what the resource has assigned."""
 
     def _declare(self, urn: str, pairs: Iterable[Pair]) -> list[Failure]:
         others = self._context.declare(urn, pairs)
@@ -108,20 +108,22 @@ class Handler(ABC):
             for pair, other in list(others.items())[:NAMED_PAIRS]
         ]
         if len(others) > NAMED_PAIRS:
-            failures.append(Failure("", f"{len(others) - NAMED_PAIRS:,} more are the same."))
+            failures.append(
+                Failure("", f"{len(others) - NAMED_PAIRS:,} more pairs are declared twice.")
+            )
         return failures
 
 
 def is_unknown(value: object) -> bool:
-    """Whether a value is one that a preview does not know yet."""
+    """Whether a preview does not know a value yet."""
     return bool(value == rpc.UNKNOWN)
 
 
 def unknown_outputs(keys: Iterable[str]) -> Properties:
-    """Outputs that only the server can tell."""
+    """Unknown outputs, which only the server can tell."""
     return dict.fromkeys(keys, rpc.UNKNOWN)
 
 
 def camel_case_keys(values: Mapping[str, Any]) -> Properties:
-    """The values with the schema's names; those that are None are left out."""
+    """The values with the names of the schema, without those that are None."""
     return {camel_case(key): value for key, value in values.items() if value is not None}

@@ -24,20 +24,21 @@ from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
 Assignments = Mapping[
     VirtualMachine | str, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]
 ]
-"""VMs, as get_virtual_machine() gives them or as refs, each with its backup locations, as
-get_backup_location() gives them or as ids."""
+"""VMs with their backup locations. A VM is a VirtualMachine or its ref; a location is a
+BackupLocation or its id."""
 
 
 class Provider(pulumi.ProviderResource):
-    """The way to one VM Backup server, for programs that have several.
+    """The settings of one VM Backup server, for programs that use several servers.
 
     Args:
         name: the resource's name in the program.
         opts: the options of any Pulumi resource.
         settings: the settings of the README's table by their names in Python, such as
-            ``base_url=``; any of them may be an output. What is left out is taken from the stack's
-            configuration (``vmbackup:...``), then from the environment (``VMBACKUP_...``). The
-            password and the session token are kept as secrets. Another value replaces no resource.
+            ``base_url=``; they may be outputs. A setting that is left out comes from the stack
+            configuration (``vmbackup:...``), else from the environment (``VMBACKUP_...``). The
+            password and the session token are kept as secrets. A changed value replaces no
+            resource.
 
     Raises:
         TypeError: there is no such setting.
@@ -64,7 +65,7 @@ class Provider(pulumi.ProviderResource):
         super().__init__(PACKAGE, name, inputs, _of_this_version(opts))
 
 
-# For help() and editors that run the module: the arguments that the table of settings makes.
+# For help() and editors that run the module: one argument per setting.
 _ARGUMENTS = [
     Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in SETTINGS.values()
 ]
@@ -74,9 +75,9 @@ Provider.__signature__ = Signature([_name, *_ARGUMENTS, _opts])  # type: ignore[
 
 class _Resource(pulumi.CustomResource):
     def _output(self, name: str) -> pulumi.Output[Any]:
-        """An output by the name that it has in Python.
+        """An output by its Python name.
 
-        Pulumi's own getters would translate all keys of a map too, and so the names of VMs.
+        Pulumi's own getters would also translate the keys of maps, and so the names of VMs.
         """
         output: pulumi.Output[Any] = self.__dict__[camel_case(name)]
         return output
@@ -89,14 +90,15 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
 
     Args:
         name: the resource's name in the program.
-        vm_ref: the VM, as get_virtual_machine() gives it, or its AltaroVirtualMachineRef, a GUID in
+        vm_ref: the VM that get_virtual_machine() returns, or its AltaroVirtualMachineRef, a GUID in
             any case, with or without braces.
-        backup_location_id: the location, as get_backup_location() gives it, or its
-            BackupLocationId, a GUID likewise.
+        backup_location_id: the location that get_backup_location() returns, or its
+            BackupLocationId, a GUID in the same forms.
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: the VM is not configured in VM Backup.
+        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, or one was
+            looked up over another connection.
     """
 
     def __init__(
@@ -121,19 +123,19 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
 class VmBackupLocationAssignmentSet(_Resource):
     """Assigns many virtual machines to backup locations, as one resource.
 
-    What is new is assigned before anything is un-assigned. Deleting it un-assigns its own
-    assignments only. Its VMs and locations are named in previews by what they are called at the
-    time; the ids decide.
+    An update first assigns what is new, and then un-assigns the rest. Delete un-assigns only its
+    own assignments. Previews show the present names of VMs and locations; the ids decide.
 
     Args:
         name: the resource's name in the program.
-        assignments: the VMs, each with its backup locations, any of which may be outputs.
-        exclusive: whether the listed VMs have no other backup locations: others are un-assigned.
-            A preview warns of those that it finds.
+        assignments: the VMs with their backup locations; the locations may be outputs.
+        exclusive: whether to un-assign all other backup locations of the listed VMs. A preview
+            warns of those that it finds.
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: a VM is given twice, or is not configured in VM Backup.
+        ArgumentError: a VM is given twice or is not configured in VM Backup, or a VM or location
+            was looked up over another connection.
     """
 
     @property
@@ -143,20 +145,20 @@ class VmBackupLocationAssignmentSet(_Resource):
 
     @property
     def exclusive(self) -> pulumi.Output[bool]:
-        """Whether the listed VMs have no other backup locations."""
+        """Whether all other backup locations of the listed VMs are un-assigned."""
         return self._output("exclusive")
 
     @property
     def other_assignments(self) -> pulumi.Output[dict[str, Any] | None]:
-        """What the VMs of an exclusive set have besides, as the last refresh found it.
+        """Other assignments of the VMs of an exclusive set, found by the last refresh.
 
-        In the form of ``assignments``; None when there is nothing. The next update un-assigns it.
+        In the form of ``assignments``; None if there are none. The next update un-assigns them.
         """
         return self._output("other_assignments")
 
     @property
     def assigned_at(self) -> pulumi.Output[str | None]:
-        """When Pulumi last assigned something of it, as ISO 8601 in UTC; None when it never did."""
+        """When Pulumi last assigned a part of it, as ISO 8601 in UTC; None if it never did."""
         return self._output("assigned_at")
 
     def __init__(
@@ -186,7 +188,7 @@ def _of_this_version(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOpti
 
 
 def _apply(value: Any, function: Callable[[Any], Any]) -> Any:
-    """What a function makes of an argument, which may be an output."""
+    """The result of a function for an argument, which may be an output."""
     if isinstance(value, pulumi.Output):
         return value.apply(function)
     if isawaitable(value):
@@ -196,7 +198,7 @@ def _apply(value: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def _with_outputs_known(assignments: Any) -> Any:
-    """The assignments, as an output where locations are outputs."""
+    """The assignments; as one output if locations are outputs."""
     if not isinstance(assignments, Mapping):
         return assignments
     lists = [list(each) if _is_list(each) else each for each in assignments.values()]
@@ -227,7 +229,7 @@ def _location_id(location: str | BackupLocation, has_provider: bool) -> str:
 
 def _refuse_unfit(key: str, value: object, expected: type, has_provider: bool) -> None:
     refuse_swapped(key, value, expected)
-    if not has_provider:  # which server an explicit provider leads to is not known here
+    if not has_provider:  # the server of an explicit provider is unknown here
         refuse_other_connection(key, value, None, "give the resource the provider of that server")
 
 
@@ -237,7 +239,7 @@ def _has_provider(opts: pulumi.ResourceOptions | None) -> bool:
 
 
 def _labelled(assignments: Assignments, has_provider: bool) -> dict[str, Any]:
-    """The set's input: labels that people read, for the ids that decide."""
+    """The set's input: the ids by readable labels."""
     if not isinstance(assignments, Mapping):
         raise ArgumentError(f"assignments is {assignments!r}: give a dict of VMs.")
     names = vm_labels(vm for vm in assignments if isinstance(vm, VirtualMachine))

@@ -1,4 +1,4 @@
-"""The schema of the Pulumi package ``vmbackup``: what it has, for all languages and for people."""
+"""The schema of the Pulumi package ``vmbackup``, for all languages and for its documentation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..models import BackupLocation, VirtualMachine
 from ..settings import SETTINGS, Setting, camel_case
 
-# What Pulumi calls the package and its resources; users' programs and states hold these names.
+# The names of the package and its resources. Users' programs and states hold them.
 PACKAGE = "vmbackup"
 VERSION = version("pulumi-vmbackup")
 ASSIGNMENT = "vmbackup:index:VmBackupLocationAssignment"
@@ -18,10 +18,10 @@ ASSIGNMENT_SET = "vmbackup:index:VmBackupLocationAssignmentSet"
 
 FIELD_DESCRIPTIONS: dict[type, dict[str, str]] = {
     VirtualMachine: {
-        "ref": "The AltaroVirtualMachineRef, a GUID; not set when VM Backup has none for it.",
+        "ref": "The AltaroVirtualMachineRef, a GUID; not set if VM Backup has none for it.",
         "name": "The VM's name on its hypervisor.",
         "host": "The name of its hypervisor host.",
-        "configured": "Whether it is configured in VM Backup, so that it can be assigned.",
+        "configured": "Whether it is configured in VM Backup, and so can be assigned.",
         "hypervisor_uuid": "The HypervisorVirtualMachineUuid.",
         "next_backup_time": "When the next backup is due, in the server's own time.",
         "next_offsite_copy_time": "When the next offsite copy is due, in the server's own time.",
@@ -62,7 +62,7 @@ _VM_REF = (
 _LOCATION_ID = ("string", "The BackupLocationId, a GUID in any case, with or without braces.")
 _ASSIGNED_AT = (
     "string",
-    "When Pulumi last assigned or adopted something of it, as ISO 8601 in UTC.",
+    "When Pulumi last assigned or adopted a part of it, as ISO 8601 in UTC.",
 )
 
 
@@ -79,21 +79,21 @@ def schema() -> str:
             "license": "Apache-2.0",
             "config": {"variables": _settings()},
             "provider": {
-                "description": "The way to one VM Backup server. What is left out is taken from "
-                "the stack's configuration, then from the environment.",
+                "description": "The settings of one VM Backup server. A setting that is left out "
+                "comes from the stack configuration, else from the environment.",
                 "inputProperties": _settings(),
                 "properties": _settings(),
             },
             "resources": {ASSIGNMENT: _assignment(), ASSIGNMENT_SET: _assignment_set()},
             "types": {
                 "vmbackup:index:VmBackupLocations": _object(
-                    "A virtual machine and the backup locations that it goes to.",
+                    "A virtual machine and its backup locations.",
                     {
                         "vmRef": _property(*_VM_REF),
                         "backupLocationIds": {
                             **_map(_property(*_LOCATION_ID)),
-                            "description": "The BackupLocationIds, GUIDs, each by a label that "
-                            "people read, such as the location's path.",
+                            "description": "The BackupLocationIds (GUIDs) by readable labels, such "
+                            "as the paths of the locations.",
                         },
                     },
                     required=["vmRef", "backupLocationIds"],
@@ -108,7 +108,7 @@ def schema() -> str:
                 ),
             },
             "functions": _functions(),
-            # Without it, the version of a generated SDK for TypeScript is a placeholder.
+            # Without it, a generated SDK for TypeScript has a placeholder as its version.
             "meta": {"supportPack": True},
             "language": {},
         },
@@ -120,8 +120,8 @@ def _assignment() -> dict[str, Any]:
     inputs = {"vmRef": _property(*_VM_REF), "backupLocationId": _property(*_LOCATION_ID)}
     return {
         "description": "Assigns a virtual machine to a backup location. A change of either id "
-        "assigns the new pair before it un-assigns the old one. An assignment that is there "
-        "already is adopted. Its id, also for `pulumi import`, is `<vmRef>/<backupLocationId>`.",
+        "assigns the new pair before it un-assigns the old one. An existing assignment is "
+        "adopted. The id, also for `pulumi import`, is `<vmRef>/<backupLocationId>`.",
         "inputProperties": {
             key: {**each, "willReplaceOnChanges": True} for key, each in inputs.items()
         },
@@ -129,10 +129,10 @@ def _assignment() -> dict[str, Any]:
         "properties": {
             **inputs,
             "vmName": _property(
-                "string", "The VM's name when it was assigned; not set when unknown."
+                "string", "The VM's name when it was assigned; not set if unknown."
             ),
-            "locationPath": _property("string", "The location's path; not set when unknown."),
-            "kind": _property("string", "`primary` or `offsite`; not set when unknown."),
+            "locationPath": _property("string", "The location's path; not set if unknown."),
+            "kind": _property("string", "`primary` or `offsite`; not set if unknown."),
             "assignedAt": _property(*_ASSIGNED_AT),
         },
         "required": list(inputs),
@@ -143,29 +143,28 @@ def _assignment_set() -> dict[str, Any]:
     inputs = {
         "assignments": {
             **_map({"$ref": "#/types/vmbackup:index:VmBackupLocations"}),
-            "description": "The virtual machines with their backup locations, each by a label that "
-            "people read, such as the VM's name. The ids decide: another label changes nothing on "
-            "the server.",
+            "description": "The virtual machines with their backup locations, by readable labels, "
+            "such as the VMs' names. The ids decide: another label changes nothing on the server.",
         },
         "exclusive": _property(
             "boolean",
-            "Whether the listed virtual machines have no other backup locations: others are "
-            "un-assigned. False when left out.",
+            "Whether to un-assign all other backup locations of the listed virtual machines. "
+            "False when left out.",
         ),
     }
     return {
-        "description": "Assigns many virtual machines to backup locations, as one resource. What "
-        "is new is assigned before anything is un-assigned; deleting the set un-assigns its own "
-        "assignments only. `pulumi import` takes the refs of virtual machines with commas between "
-        "them.",
+        "description": "Assigns many virtual machines to backup locations, as one resource. An "
+        "update first assigns what is new, and then un-assigns the rest. Delete un-assigns only "
+        "the set's own assignments. For `pulumi import`, the id is the refs of virtual machines "
+        "with commas between them.",
         "inputProperties": inputs,
         "requiredInputs": ["assignments"],
         "properties": {
             **inputs,
             "otherAssignments": {
                 **_map({"$ref": "#/types/vmbackup:index:VmBackupLocations"}),
-                "description": "What the virtual machines of an exclusive set have besides, as the "
-                "last refresh found it. The next update un-assigns it.",
+                "description": "Other assignments of the virtual machines of an exclusive set, "
+                "found by the last refresh. The next update un-assigns them.",
             },
             "assignedAt": _property(*_ASSIGNED_AT),
         },
@@ -195,11 +194,11 @@ def _functions() -> dict[str, Any]:
             required=["virtualMachines"],
         ),
         "vmbackup:index:getVirtualMachine": _function(
-            "Finds the one virtual machine of a name, which must be configured in VM Backup.",
+            "Finds one virtual machine, which must be configured in VM Backup, by name or ref.",
             {
                 "name": ("string", "The VM's name, in any case."),
-                "host": ("string", "The name of its host, where several VMs have the name."),
-                "ref": ("string", "Its AltaroVirtualMachineRef, instead of or besides the name."),
+                "host": ("string", "The name of its host, if several VMs have the name."),
+                "ref": ("string", "Its AltaroVirtualMachineRef, with or without the name."),
             },
             _fields(VirtualMachine),
             required=["ref"],
@@ -222,11 +221,11 @@ def _functions() -> dict[str, Any]:
             required=["backupLocations"],
         ),
         "vmbackup:index:getBackupLocation": _function(
-            "Finds the one backup location of a path.",
+            "Finds one backup location by path, id or kind.",
             {
                 "path": ("string", "The LocationPath as VM Backup shows it, in any case."),
-                "id": ("string", "Its BackupLocationId, instead of or besides the path."),
-                "kind": ("string", "`primary` or `offsite`, where that makes it the only one."),
+                "id": ("string", "Its BackupLocationId, with or without the path."),
+                "kind": ("string", "`primary` or `offsite`, if several locations match."),
             },
             _fields(BackupLocation),
             required=["id"],
@@ -260,13 +259,13 @@ def _settings() -> dict[str, Any]:
 
 
 def setting_description(setting: Setting) -> str:
-    """A setting's description as sentences, with what holds when it is left out."""
+    """A setting's description as sentences, with its default."""
     default = setting.default[:1].upper() + setting.default[1:]
     return f"{setting.description}." + (f" {default} when left out." if default else "")
 
 
 def _fields(of: type[VirtualMachine] | type[BackupLocation]) -> dict[str, Any]:
-    """The fields of a value that the server tells, but for the way it was told."""
+    """The fields of a value that come from the server: all but its connection."""
     properties = {}
     for each in dataclasses.fields(of):
         if each.name != "connection":

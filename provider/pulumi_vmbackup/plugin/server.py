@@ -1,9 +1,8 @@
 """``pulumi-resource-vmbackup``: the plugin that Pulumi's engine starts and speaks gRPC with.
 
-It implements the protocol's own servicer rather than a provider of
-``pulumi.provider.experimental``: that one puts a traceback into each error, cannot report a partly
-failed create with the state that it reached, and is async, while the client is not. The protocol
-itself is what all providers speak, so it cannot change under them.
+It implements the protocol's own servicer, not a provider of ``pulumi.provider.experimental``: that
+one puts a traceback into each error, cannot report the state that a partly failed create reached,
+and is async, which the client is not. The protocol is stable, because all providers use it.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ from .wording import worded
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-# As many as Pulumi may have under way at a time; those beyond vmbackup:parallelRequests wait.
+# As many calls as Pulumi may make at a time; those beyond vmbackup:parallelRequests wait.
 _THREADS = 64
-# How often the plugin looks whether its engine was killed.
+# How often the plugin checks whether its engine was killed.
 _POLL_SECONDS = 2.0
 _END_SECONDS = 4.5
 _CHANGES = {
@@ -65,7 +64,7 @@ _REPLACING = {
 
 
 def _says_a_sentence(method: _Method) -> _Method:
-    """Answer this package's errors with their sentence, and others with a redacted traceback."""
+    """Answer this package's errors with their message, and others with a redacted traceback."""
 
     @wraps(method)
     def wrapper(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
@@ -76,7 +75,7 @@ def _says_a_sentence(method: _Method) -> _Method:
             says = worded(error)
         except PartlyDoneError as error:
             says, details = str(error), _reached_state(error)
-        except Exception:  # noqa: BLE001  # a defect, which a user can report with this
+        except Exception:  # noqa: BLE001  # a defect: a user can report the traceback
             from ..transport import redact
 
             code, says = grpc.StatusCode.INTERNAL, redact(traceback.format_exc())
@@ -84,7 +83,7 @@ def _says_a_sentence(method: _Method) -> _Method:
             context.set_trailing_metadata((("grpc-status-details-bin", details),))
         return context.abort(code, says)
 
-    return wrapper  # type: ignore[return-value]  # the signature is the method's own
+    return wrapper  # type: ignore[return-value]  # same signature as the method
 
 
 def _reached_state(error: PartlyDoneError) -> bytes:
@@ -96,13 +95,13 @@ def _reached_state(error: PartlyDoneError) -> bytes:
     return status.SerializeToString()
 
 
-# The methods are called as the protocol has them.
+# The protocol sets the names of the methods.
 # ruff: noqa: N802
 class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     """Answers the engine: finds the handler, and translates between its values and the protocol's.
 
     Args:
-        context: what the handlers share.
+        context: the state that the handlers share.
     """
 
     def __init__(self, context: Context) -> None:
@@ -135,7 +134,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
                 reason=f"{key!r} is not a setting of vmbackup: use {did_you_mean(key, SETTINGS)}.",
             )
             for key in news
-            # Those of the dynamic provider's connections are in the same stack configuration.
+            # `connections` is for the dynamic provider and is in the same stack configuration.
             if key not in (*SETTINGS, "version", "connections", "pluginDownloadURL")
         ]
         if not failures and not any(map(is_unknown, news.values())):
@@ -155,7 +154,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.DiffResponse:
         olds, news = _values(request.olds), _values(request.news)
         keys = [key for key in {**olds, **news} if olds.get(key) != news.get(key)]
-        # It is the way to the server, and no part of any resource: nothing is replaced.
+        # The settings are not part of any resource, so nothing is replaced.
         return provider_pb2.DiffResponse(
             changes=provider_pb2.DiffResponse.DIFF_SOME
             if keys
@@ -167,7 +166,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.ConfigureRequest, _context: Any
     ) -> provider_pb2.ConfigureResponse:
         given, urn = _values(request.args), request.urn
-        # Read when it is needed: a preview needs none.
+        # Read on first use: a preview needs none.
         self._context.configure(lambda: _settings(urn, given))
         return provider_pb2.ConfigureResponse(supportsPreview=True)
 
@@ -264,13 +263,13 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
 
 
 def _settings(urn: str, given: Properties) -> Settings:
-    """The settings of a provider resource: its inputs, the stack's configuration, the environment.
+    """The settings of a provider: its inputs, else the stack configuration, else the environment.
 
-    The inputs of Pulumi's default provider are the stack's configuration at the time of the last
-    `pulumi up`, so what the configuration says now goes before them.
+    The inputs of Pulumi's default provider are the stack configuration of the last `pulumi up`, so
+    the present configuration wins over them.
 
     Raises:
-        SettingsError: a value cannot be used, or is not known yet.
+        SettingsError: a value is unusable, or is not known yet.
     """
     for key, value in given.items():
         if is_unknown(value):
@@ -278,7 +277,7 @@ def _settings(urn: str, given: Properties) -> Settings:
     inputs = {key: _text(value) for key, value in given.items() if value not in (None, "")}
     name = urn.rpartition("::")[2]
     is_default = name == "default" or name.startswith("default_")
-    text = os.environ.get("PULUMI_CONFIG")  # of the package alone, decrypted
+    text = os.environ.get("PULUMI_CONFIG")  # this package's part, decrypted
     configuration = json.loads(text) if text else inputs if is_default else {}
     return read_settings(
         configuration.get,
@@ -294,7 +293,7 @@ def _text(value: object) -> str:
 
 
 def _values(struct: struct_pb2.Struct) -> Properties:
-    """What a message holds, without the marks of secrets."""
+    """The values of a message, without the marks of secrets."""
     return {key: _plain(value) for key, value in json_format.MessageToDict(struct).items()}
 
 
@@ -334,8 +333,8 @@ def main() -> None:
             signal.signal(number, signal.SIG_IGN)
     context.is_cancelled.set()
     server.stop(0)
-    # Ends the session. Calls under way are not waited for, as an exit of Python's own would: Pulumi
-    # kills what has not ended after five seconds, and the session would stay open.
+    # Ends the session. A normal exit of Python would wait for calls that are under way. But Pulumi
+    # kills the process after five seconds, and the session would stay open.
     ending = threading.Thread(target=end_process, daemon=True)
     ending.start()
     ending.join(_END_SECONDS)

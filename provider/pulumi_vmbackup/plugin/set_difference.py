@@ -1,4 +1,4 @@
-"""What differs between a set's state and its program, as property paths for Pulumi's diff."""
+"""The difference between a set's state and its program, as property paths for Pulumi's diff."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .set_values import SetValues, property_path
 def set_difference(
     old: SetValues, new: SetValues, was_unassigned: Callable[[Pair], bool]
 ) -> Difference:
-    """How a program differs from the state; the ids decide, and the labels name the paths.
+    """How the program differs from the state: ids are compared, and labels name the paths.
 
     Args:
         old: the state.
         new: the program.
-        was_unassigned: tells whether this run has un-assigned a pair that the state holds.
+        was_unassigned: returns True for a pair that this run has un-assigned.
     """
     difference = Difference()
     if new.exclusive != old.exclusive:
@@ -39,7 +39,7 @@ def set_difference(
 
 
 def _changed(old: Mapping[str, str], new: Mapping[str, str | None]) -> dict[str, Change]:
-    """How two maps from labels to ids differ, by the labels: which ids come and which go."""
+    """The changes between two maps from labels to ids, by label: ids that are new or gone."""
     before, after = {*old.values()}, {*new.values()}
     changes: dict[str, Change] = {}
     for label, id_ in new.items():
@@ -52,7 +52,7 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str | None]) -> dict[str,
 
 
 def _changed_paths(old: SetValues, new: SetValues) -> dict[str, Change]:
-    """The property paths at which the ids differ: of whole VMs, or of locations of a VM."""
+    """The property paths where ids differ: of VMs, or of a VM's locations."""
     declared = new.declared or {}
     changes = _changed(
         {vm.label: ref for ref, vm in old.vms.items()},
@@ -79,7 +79,7 @@ def _changed_paths(old: SetValues, new: SetValues) -> dict[str, Change]:
 
 
 def _paths_of_others(old: SetValues, new: SetValues) -> dict[str, Change]:
-    """The paths of the other locations that an exclusive set is going to un-assign."""
+    """The paths of the other locations that an exclusive set will un-assign."""
     paths: dict[str, Change] = {}
     for vm_ref, vm in old.others.items():
         if vm_ref in new.vms:
@@ -95,6 +95,6 @@ def _locations(parent: str, label: str) -> str:
 
 
 def _marked(parent: str, key: str, change: Change, suffix: str = "") -> dict[str, Change]:
-    """A changed entry of a map; the map itself where the engine could not read the entry's path."""
+    """A changed entry of a map; the map itself if the engine cannot read the entry's path."""
     path = property_path(parent, key)
     return {parent: "update"} if path == parent else {path + suffix: change}

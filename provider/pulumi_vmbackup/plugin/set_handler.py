@@ -37,7 +37,7 @@ from .wording import HINTS_OF_SETS, worded
 
 
 class SetHandler(Handler):
-    """Many VMs with their backup locations; the ids decide, and the labels are for people."""
+    """Many VMs with their backup locations; ids decide, labels are for people."""
 
     def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
         values, failures = set_values.check(news)
@@ -59,8 +59,8 @@ class SetHandler(Handler):
             strangers = self._strangers(vms)
         except VmBackupError as error:
             self._context.engine.warn(
-                "Which other backup locations the VMs of an exclusive set have could not be found "
-                f"out; `pulumi up` will un-assign them: {worded(error)}"
+                "The other backup locations of the VMs of an exclusive set could not be found out. "
+                f"`pulumi up` will un-assign them: {worded(error)}"
             )
             return
         if strangers:
@@ -82,7 +82,7 @@ class SetHandler(Handler):
         return self._write(urn, id_, olds, news)
 
     def _write(self, urn: str, id_: str, olds: Properties | None, news: Properties) -> Properties:
-        """Assign what is new, then un-assign what is not wanted any more."""
+        """Assign what is new, then un-assign what the program no longer declares."""
         old, new = _before(olds), of_state(news)
         named = merged(old.vms, old.others, new.vms)
         wanted = dict.fromkeys(pairs_of(new.vms))
@@ -93,10 +93,10 @@ class SetHandler(Handler):
         assigned = self._each(urn, [pair for pair in wanted if pair not in held], assigned=True)
         held |= dict.fromkeys(assigned.done)
         problems = [_problem("assign", "to", assigned, named)]
-        # A VM whose new location could not be assigned keeps all that it has.
+        # A VM whose new location could not be assigned keeps all its locations.
         kept = {vm_ref for vm_ref, _ in (*assigned.failures, *assigned.untried)}
 
-        # While the state says so, updates look for no other locations of the VMs that it has.
+        # If the state says exclusive, later updates do not look for other locations of its VMs.
         is_exclusive = bool(new.exclusive) and not kept
         strangers = [
             pair for pair in others if new.exclusive and pair not in wanted and pair[0] in new.vms
@@ -156,13 +156,13 @@ class SetHandler(Handler):
         return Found(id_, of_state(inputs).only(held).inputs, outputs)
 
     def _import(self, id_: str) -> Found:
-        """What the VMs of the given refs have now."""
+        """The present assignments of the VMs with the given refs."""
         try:
             refs = list(dict.fromkeys(normalize_guid(ref.strip()) for ref in id_.split(",")))
         except ArgumentError:
             raise ArgumentError(
-                f"{id_!r} is not the id of a set to import: use the refs of its VMs with commas "
-                "between them, GUIDs as `vmbackup vms` shows them."
+                f"{id_!r} is not the id of a set to import: use the refs of its VMs (GUIDs) that "
+                "`vmbackup vms` shows, with commas between them."
             ) from None
         with explained("list the virtual machines"):
             catalog = self._context.catalog(may_read_snapshot=False)
@@ -183,10 +183,10 @@ class SetHandler(Handler):
         unassigned = self._each(urn, pairs_of(old.vms), assigned=False, age=age)
         problem = _problem("un-assign", "from", unassigned, old.vms)
         if problem and unassigned.done:
-            # Pulumi keeps the state of a delete that failed as it was.
+            # After a failed delete, Pulumi keeps the old state.
             problem += (
-                " The others are un-assigned, which the state does not show: run the same again, "
-                "or to keep the set, `pulumi refresh` and then `pulumi up`."
+                " The others are un-assigned, but the state does not show it. Run the same again. "
+                "To keep the set, run `pulumi refresh` and then `pulumi up`."
             )
         if problem:
             raise VmBackupError(problem)
@@ -194,7 +194,7 @@ class SetHandler(Handler):
     def _each(
         self, urn: str, pairs: Iterable[Pair], *, assigned: bool, age: float | None = None
     ) -> Outcome:
-        """Make each pair be assigned, or not be unless the program declares it."""
+        """Assign or un-assign pairs; pairs that the program declares are not un-assigned."""
         verb = "assigned" if assigned else "un-assigned"
 
         def show(count: int, of: int) -> None:
@@ -225,7 +225,7 @@ class SetHandler(Handler):
         return dict(zip(vms, map_in_parallel(list_one, vms, threads=threads), strict=True))
 
     def _strangers(self, vms: Vms) -> dict[Pair, BackupLocation]:
-        """What VMs have besides what the set gives them."""
+        """The locations that VMs have but the set does not give them."""
         return {
             (vm_ref, location.id): location
             for vm_ref, listing in self._listings(vms).items()
@@ -239,13 +239,13 @@ def _before(olds: Properties | None) -> SetValues:
 
 
 def _newly_exclusive(old: SetValues, new: Vms) -> Vms:
-    """The VMs whose other locations no refresh and no earlier update has looked for."""
+    """The VMs for which no refresh or update has looked for other locations yet."""
     seen = old.vms if old.exclusive else {}
     return {vm_ref: vm for vm_ref, vm in new.items() if vm_ref not in seen}
 
 
 def _problem(verb: str, preposition: str, outcome: Outcome, vms: Vms) -> str:
-    """The sentences about what could not be done; empty when all could."""
+    """The sentences about what could not be done; empty if all was done."""
     failures, untried = outcome.failures, len(outcome.untried)
     if not failures and not untried:
         return ""
@@ -258,5 +258,5 @@ def _problem(verb: str, preposition: str, outcome: Outcome, vms: Vms) -> str:
     if len(failures) > NAMED_PAIRS:
         text += f" And {len(failures) - NAMED_PAIRS:,} more failed."
     if untried:
-        text += f" {untried:,} {'was' if untried == 1 else 'were'} not tried any more."
+        text += f" {untried:,} {'was' if untried == 1 else 'were'} not tried."
     return text

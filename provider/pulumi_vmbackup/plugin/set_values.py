@@ -1,6 +1,6 @@
-"""The properties of a set as values: parsed once when they come, rendered once when they go.
+"""The properties of a set as values, parsed once on input and rendered once on output.
 
-A property that a preview does not know yet is None in a value.
+A property that a preview does not know yet is None.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .handler import Failure, Properties, is_unknown
 
 
 class DeclaredVm(NamedTuple):
-    """A VM of a set with its locations, as far as they are known.
+    """A VM of a set with its locations, as far as known.
 
     Attributes:
         ref: its ref.
-        locations: the ids of its locations by their labels.
+        locations: the ids of its locations, by label.
     """
 
     ref: str | None
@@ -30,25 +30,25 @@ class DeclaredVm(NamedTuple):
 
 
 class LabelledVm(NamedTuple):
-    """The label of a VM, and the labels of its locations by their ids."""
+    """The label of a VM, and the labels of its locations by id."""
 
     label: str
     locations: dict[str, str]
 
 
 Vms = dict[str, LabelledVm]
-"""VMs by their refs: the ids decide, the labels are for people."""
+"""VMs by ref."""
 
 
 @dataclass(frozen=True)
 class SetValues:
-    """What a set's program declares, or what its state holds.
+    """A set as its program declares it, or as its state holds it.
 
     Attributes:
-        declared: the VMs by their labels.
-        exclusive: whether they have no other locations.
-        others: of a state: the other locations of an exclusive set that the last refresh found.
-        assigned_at: of a state: when something was assigned last.
+        declared: the VMs by label.
+        exclusive: whether to un-assign all other locations of the VMs.
+        others: in a state, the other locations that the last refresh of an exclusive set found.
+        assigned_at: in a state, when something was last assigned, as ISO 8601 in UTC.
     """
 
     declared: Mapping[str, DeclaredVm] | None
@@ -60,7 +60,7 @@ class SetValues:
     def vms(self) -> Vms:
         """The VMs and locations that are known."""
         vms: Vms = {}
-        # In the order of their labels: the protocol's maps have none.
+        # Sorted by label: the protocol's maps have no order.
         for label, vm in sorted((self.declared or {}).items()):
             if vm.ref is not None:
                 known = {id_: each for each, id_ in sorted((vm.locations or {}).items()) if id_}
@@ -69,7 +69,7 @@ class SetValues:
 
     @cached_property
     def known_vms(self) -> Vms:
-        """The VMs of which everything is known."""
+        """The VMs whose ref and locations are all known."""
         declared = (self.declared or {}).values()
         known = {
             vm.ref
@@ -80,7 +80,7 @@ class SetValues:
 
     @property
     def inputs(self) -> Properties:
-        """The properties that a program gives."""
+        """The input properties of the set."""
         return {
             "assignments": rpc.UNKNOWN
             if self.declared is None
@@ -89,7 +89,7 @@ class SetValues:
         }
 
     def only(self, pairs: Collection[Pair]) -> SetValues:
-        """The same VMs, with those of their locations that are among some pairs."""
+        """The same VMs, with only the locations that are in ``pairs``."""
         declared = {
             label: vm._replace(
                 locations={
@@ -106,7 +106,7 @@ class SetValues:
         """The properties of a state in which some pairs are assigned.
 
         Args:
-            pairs: those that are assigned; VMs of the set without any are shown as well.
+            pairs: the assigned pairs; VMs of the set without any are included too.
             named: the labels of all VMs and locations of the pairs; None for the set's own.
         """
         outputs: Properties = {
@@ -124,7 +124,7 @@ NOTHING = SetValues(declared={}, exclusive=False)
 
 
 def of_state(properties: Properties) -> SetValues:
-    """What a state holds, or a program that was checked."""
+    """The values of a state, or of the inputs of a checked program."""
     others = _declared(properties.get("otherAssignments", {}))
     exclusive = properties["exclusive"]
     return SetValues(
@@ -165,7 +165,7 @@ def _rendered(vm: DeclaredVm) -> Any:
 
 
 def check(properties: Properties) -> tuple[SetValues, list[Failure]]:
-    """What a program declares, ids in their one form, and what is wrong with it."""
+    """The values of a program with normalized ids, and what is wrong with them."""
     failures: list[Failure] = []
     exclusive = properties.get("exclusive")
     if not isinstance(exclusive, bool) and exclusive is not None and not is_unknown(exclusive):
@@ -184,7 +184,7 @@ def _checked(value: object) -> tuple[dict[str, DeclaredVm] | None, list[Failure]
     failures: list[Failure] = []
     refs: dict[str, object] = {}
     locations: dict[str, Mapping[str, str | None] | None] = {}
-    for label, vm in sorted(value.items()):  # messages keep no order
+    for label, vm in sorted(value.items()):  # the protocol's maps have no order
         if is_unknown(vm):
             refs[label], locations[label] = rpc.UNKNOWN, None
             continue
@@ -210,7 +210,7 @@ def _checked(value: object) -> tuple[dict[str, DeclaredVm] | None, list[Failure]
 def _guids(
     parent: str, values: Mapping[str, object], of: str, suffix: str = ""
 ) -> tuple[dict[str, str | None], list[Failure]]:
-    """The GUIDs by their labels; each of them may be there once."""
+    """The GUIDs by label, and a failure for any that is invalid or repeated."""
     found: dict[str, str | None] = {}
     failures: list[Failure] = []
     labels: dict[str, str] = {}
@@ -237,7 +237,7 @@ def pairs_of(vms: Vms) -> list[Pair]:
 
 
 def merged(*parts: Vms) -> Vms:
-    """All VMs and locations, with the last label of each."""
+    """All VMs and locations; if labels differ, the last one wins."""
     result: Vms = {}
     for vms in parts:
         for vm_ref, vm in vms.items():
@@ -247,7 +247,7 @@ def merged(*parts: Vms) -> Vms:
 
 
 def chosen(vms: Vms, pairs: Collection[Pair]) -> Vms:
-    """The VMs with those of their locations that are among some pairs; VMs without are left out."""
+    """The VMs with only the locations that are in ``pairs``; VMs without any are left out."""
     result: Vms = {}
     for vm_ref, vm in vms.items():
         locations = {id_: each for id_, each in vm.locations.items() if (vm_ref, id_) in pairs}
@@ -257,7 +257,7 @@ def chosen(vms: Vms, pairs: Collection[Pair]) -> Vms:
 
 
 def _entries(vms: Vms, pairs: Collection[Pair], listed: Iterable[str] = ()) -> Properties:
-    """The output for some pairs: the VMs that have one, and those that are listed anyway."""
+    """The output for some pairs: the VMs that have one, and those in ``listed``."""
     entries: Properties = {}
     for vm_ref, vm in vms.items():
         ids: dict[str, str] = {}
@@ -271,10 +271,10 @@ def _entries(vms: Vms, pairs: Collection[Pair], listed: Iterable[str] = ()) -> P
 
 
 def property_path(parent: str, key: str) -> str:
-    """The property path of an entry as the engine reads it, or the map's where it cannot.
+    """The property path of an entry; the map's path if the engine cannot read the entry's.
 
-    In quotation marks it knows no escape but that of a quotation mark, so none may end with a
-    backslash; without them, a name ends at a dot or a bracket.
+    Between quotation marks, the engine knows only the escape of a quotation mark, so a key cannot
+    end with a backslash. Without quotation marks, a key ends at a dot or a bracket.
     """
     if not key.endswith("\\"):
         return f'{parent}["{key.replace(chr(34), chr(92) + chr(34))}"]'

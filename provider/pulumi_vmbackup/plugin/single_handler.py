@@ -41,7 +41,7 @@ class SingleHandler(Handler):
         return inputs, failures
 
     def diff(self, olds: Properties, news: Properties) -> Difference:
-        # An id that is not known yet may change, so a preview shows the replacement.
+        # An id that is not known yet may change, so a preview shows a replacement.
         changed = [key for key in _IDS if news[key] != olds.get(key)]
         if not changed and self._context.was_unassigned((news["vmRef"], news["backupLocationId"])):
             return Difference(paths={"backupLocationId": "update"})
@@ -69,13 +69,13 @@ class SingleHandler(Handler):
         return Found(f"{vm_ref}/{location_id}", inputs, _outputs(found, assigned_at))
 
     def update(self, urn: str, _id: str, _olds: Properties, news: Properties) -> Properties:
-        # A change of the ids is a replacement, so this run has un-assigned the pair.
+        # Called only for a pair that this run has un-assigned: a changed id is a replacement.
         return self.create(urn, news)[1]
 
     def delete(self, _urn: str, id_: str, olds: Properties) -> None:
         pair = _pair(id_)
-        # Pulumi turns a renamed resource into a create and a delete of the same pair. The old one
-        # may have a provider whose settings are gone, which are then not needed.
+        # Pulumi turns a renamed resource into a create and a delete of the same pair. A declared
+        # pair stays assigned. That needs no settings: the old provider's may be gone.
         if not self._context.is_declared(pair):
             age = age_seconds(olds.get("assignedAt"))
             self._context.lifecycle.unassign(*pair, age_seconds=age)

@@ -10,11 +10,9 @@ from ..settings import for_programs
 HINTS = {
     Hint.RUN_PROGRAM: "",  # the plugin reads the present configuration
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
-    "first with the resource option deleteBeforeReplace, and aliases when the resource has another "
-    "name now.",
-    Hint.FIND_VM_REF: "Use the ref that getVirtualMachine finds, or as `vmbackup vms` shows it.",
-    Hint.FIND_LOCATION_ID: "Use the id that getBackupLocation finds, or as `vmbackup locations` "
-    "shows it.",
+    "first with the resource option deleteBeforeReplace, and aliases if the resource was renamed.",
+    Hint.FIND_VM_REF: "Use the ref that getVirtualMachine finds or `vmbackup vms` shows.",
+    Hint.FIND_LOCATION_ID: "Use the id that getBackupLocation finds or `vmbackup locations` shows.",
 }
 HINTS_OF_SETS = {
     **HINTS,

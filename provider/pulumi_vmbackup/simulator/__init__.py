@@ -1,4 +1,4 @@
-"""A stand-in for the VM Backup API over real HTTP, to try programs on.
+"""A stand-in for the VM Backup API over real HTTP, to test programs with.
 
 From a shell: ``python -m pulumi_vmbackup.simulator --help``. From a test::
 
@@ -8,8 +8,8 @@ From a shell: ``python -m pulumi_vmbackup.simulator --help``. From a test::
     with serve(simulator) as base_url:
         ...
 
-It needs the extra ``simulator``. It answers as far as the real API is known; where nobody knows,
-:class:`Behavior` chooses. A :class:`Fault` makes calls go wrong.
+It needs the extra ``simulator``. It answers as the real API does, as far as that is known. Where it
+is unknown, :class:`Behavior` chooses the answer. A :class:`Fault` makes calls fail.
 """
 
 try:

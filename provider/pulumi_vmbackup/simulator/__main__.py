@@ -52,9 +52,9 @@ def main() -> None:
             certificate=arguments.tls_certificate,
             key=arguments.tls_key,
         ) as base_url:
-            simulator.save_state()  # fails now rather than in a call
+            simulator.save_state()  # fails now, not in a call
             print(f"VM Backup API simulator at {base_url}", flush=True)
-            while not stop.wait(0.5):  # in slices: Windows delivers signals between waits only
+            while not stop.wait(0.5):  # in slices: Windows delivers signals only between waits
                 pass
     except (VmBackupError, OSError) as error:
         sys.exit(f"{_parser().prog}: {error}")
@@ -71,20 +71,20 @@ def _arguments() -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pulumi_vmbackup.simulator",
-        description="A stand-in for the VM Backup API over real HTTP, to try Pulumi programs on. "
-        "It prints its base URL, for vmbackup:baseUrl, then each call without its session token, "
-        "and stops at Ctrl-C. Without --inventory it holds eight VMs and four backup locations. "
-        "While it runs, GET and PATCH of /simulator tell and change how it behaves.",
+        description="A stand-in for the VM Backup API over real HTTP, to test Pulumi programs "
+        "with. It prints its base URL, for vmbackup:baseUrl, then all calls without session "
+        "tokens, and stops at Ctrl-C. Without --inventory it holds eight VMs and four backup "
+        "locations. While it runs, GET and PATCH of /simulator show and change its behavior.",
         formatter_class=_HelpFormatter,
     )
     parser.add_argument("--host", type=_host, default="127.0.0.1", help="the address to listen at")
     parser.add_argument(
         "--port",
         type=_port,
-        help="the port, 0 for a free one; when left out, the documented one of the API version",
+        help="the port, 0 for a free one; by default the documented one of the API version",
     )
     parser.add_argument(
-        "--api-version", choices=BASE_PATHS, default="9.1", help="the API whose address it has"
+        "--api-version", choices=BASE_PATHS, default="9.1", help="the API version to simulate"
     )
     parser.add_argument("--username", default="Administrator", help="the user who may log in")
     parser.add_argument("--password", default="simulator", help="that user's password")
@@ -105,16 +105,16 @@ def _parser() -> argparse.ArgumentParser:
         "--state",
         type=Path,
         metavar="FILE",
-        help="keep the inventory in this file, and start from it when it is there",
+        help="keep the inventory in this file, and start from it if it exists",
     )
     parser.add_argument(
         "--tls-certificate", type=Path, metavar="FILE", help="answer https with this PEM file"
     )
     parser.add_argument(
-        "--tls-key", type=Path, metavar="FILE", help="its key, when that is in another file"
+        "--tls-key", type=Path, metavar="FILE", help="its key, if that is in another file"
     )
     odd_calls = parser.add_argument_group(
-        "odd calls", "What to answer where nobody knows what the real API answers."
+        "odd calls", "What to answer where the answer of the real API is unknown."
     )
     for key, choices in behavior_choices().items():
         odd_calls.add_argument(
@@ -123,30 +123,30 @@ def _parser() -> argparse.ArgumentParser:
             default=getattr(Behavior(), key),
             help=f"what to do with {_ODD_CALLS[key]}",
         )
-    trouble = parser.add_argument_group("trouble", "What a program has to cope with.")
+    trouble = parser.add_argument_group("trouble", "Delays and failures, for tests of a program.")
     trouble.add_argument(
         "--lag-seconds",
         type=_waiting_seconds,
         default=0,
         metavar="N",
-        help="how long the locations of a VM are listed as they were before a change",
+        help="how many seconds a list of a VM's locations lags behind a change",
     )
     trouble.add_argument(
         "--answer-seconds",
         type=_waiting_seconds,
         default=0,
         metavar="N",
-        help="how long each answer takes",
+        help="how many seconds an answer takes",
     )
     trouble.add_argument(
         "--fault",
         type=_fault,
         action="append",
         metavar="TEXT",
-        help="calls that go wrong, as 'reset before times=2 skip=1 POST /vms/backuplocations'. "
-        f"First the kind: {', '.join(FAULT_KINDS)}. The rest may be left out: 'before' when the "
-        "server is not to act; how many calls, or times=all; how many are answered before; how the "
-        "calls begin. The option may be repeated",
+        help="calls that fail, such as 'reset before times=2 skip=1 POST /vms/backuplocations'. "
+        f"First the kind: {', '.join(FAULT_KINDS)}. The rest is optional: 'before' if the "
+        "server does not act; times: how many calls fail, or all; skip: how many succeed first; "
+        "the start of the calls. May be repeated",
     )
     return parser
 
@@ -177,7 +177,7 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1
-    if not seconds >= 0:  # nor nan
+    if not seconds >= 0:  # rejects nan too
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds: use 0 or more")
     return seconds
 

@@ -1,4 +1,4 @@
-"""The simulated API: what each call answers."""
+"""The simulated API: the answer to each call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BASE_PATHS = {"8": "/api", "9.0": "/api", "9.1": "/api/rest"}
 PORTS = {"8": 35113, "9.0": 36015, "9.1": 36013}
 SERVER_PORTS = {"8": "35107", "9.0": "36014", "9.1": "36014"}
 
-# How each session token begins, so that leaks can be searched for.
+# All session tokens begin with this, so that a test can search for leaks.
 TOKEN_PREFIX = "5e551047"  # noqa: S105  # of a server that holds nothing
 
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -48,7 +48,7 @@ class Call:
     Attributes:
         method: the HTTP method.
         path: the URL's path, with ``[token]`` for the token.
-        status: the HTTP status that was meant to be answered; 0 when no answer was meant to come.
+        status: the HTTP status of the answer; 0 if no answer was sent.
     """
 
     method: str
@@ -70,27 +70,27 @@ class Simulator:
     """A VM Backup server in memory; a WSGI application for :func:`serve`.
 
     Args:
-        inventory: what it holds; the sample when left out.
-        api_version: ``"8"``, ``"9.0"`` or ``"9.1"``: the base path, and the server port that
-            ``sessions/start`` wants.
-        username, password: the one account that can start a session.
-        session_seconds: how long a session lives without a call.
-        behavior: what it answers to odd calls.
-        state_file: where the inventory is written after each change; None for nowhere.
+        inventory: what the server holds; the sample if left out.
+        api_version: ``"8"``, ``"9.0"`` or ``"9.1"``. It sets the base path, and the server port
+            that ``sessions/start`` must name.
+        username, password: the only account that can start a session.
+        session_seconds: how many seconds a session lives without a call.
+        behavior: the answers to odd calls.
+        state_file: the file for the inventory, written after each change; None for no file.
 
     Attributes:
-        behavior: what it answers to odd calls. This and the next three may be changed at any time,
-            also by ``PATCH /simulator`` while it is served.
-        faults: what goes wrong from now on; the first that meets a call is the one.
+        behavior: the answers to odd calls. This and the next three may be changed at any time, also
+            by ``PATCH /simulator`` while it is served.
+        faults: the faults from now on; a call gets the first one that matches.
         console_connected: whether the Management Console is connected, so that no session starts.
-        answer_seconds: how long each answer takes; calls at the same time wait at the same time.
-        username, password: the account of session starts from now on.
-        session_seconds: how long a session lives without a call, from now on.
-        calls: every call so far, oldest first.
-        tokens: every session token it has given out; each begins with TOKEN_PREFIX.
-        sessions: the tokens that are alive, and when each was used last; cleared, it is a server
-            that was restarted.
-        connections: how many TCP connections :func:`serve` has accepted for it.
+        answer_seconds: how many seconds an answer takes; parallel calls wait in parallel.
+        username, password: the account that can start a session from now on.
+        session_seconds: how many seconds a session lives without a call, from now on.
+        calls: all calls so far, oldest first.
+        tokens: all session tokens so far; they begin with TOKEN_PREFIX.
+        sessions: the open sessions: the time of last use, by token. Clear it to simulate a restart
+            of the server.
+        connections: how many TCP connections :func:`serve` has accepted.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Simulator:
         self._server_port = SERVER_PORTS[api_version]
         self._state_file = state_file
         self._lock = threading.Lock()
-        # What was assigned before each change that listings may not show yet.
+        # The assignments before each change that lists may not show yet, with its time.
         self._before: list[tuple[float, dict[tuple[str, str], None]]] = []
         self._urls = Map(
             [Submount(self.base_path, self._rules())], strict_slashes=False, merge_slashes=False
@@ -162,7 +162,7 @@ class Simulator:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         request = Request(environ)
-        request.get_data()  # of a request that is read whole, waiting notices the caller's end
+        request.get_data()  # only after that, a wait notices that the caller is gone
         path = _GUID.sub("[guid]", request.path)
         fault = None
         response = refused_host(request)
@@ -220,7 +220,7 @@ class Simulator:
             try:
                 payload = answer(**arguments)
             except _RefusedCallError as refusal:
-                payload = {"Success": False, **refusal.envelope}  # HTTP 200 all the same (seen)
+                payload = {"Success": False, **refusal.envelope}  # still HTTP 200 (seen)
             return Response(json.dumps({**envelope, **payload}), mimetype="application/json")
 
     # Sessions
@@ -396,17 +396,17 @@ def _cut_short(
 
 
 def refused_host(request: Request) -> Response | None:
-    """The answer to a request that is not for localhost; only such requests are answered (seen)."""
+    """The refusal of a request whose Host header is not localhost (seen); None for others."""
     if request.host.partition(":")[0].lower() == "localhost":
         return None
     return Response(_INVALID_HOST, 400, mimetype="text/html")
 
 
 def json_body(request: Request) -> object:
-    """What a request's JSON says; None when it is no JSON."""
+    """The JSON value of a request; None if it is not JSON."""
     try:
         return request.get_json(force=True, silent=True)
-    except RecursionError:  # of json itself, which nests no deeper
+    except RecursionError:  # nested too deeply for json
         return None
 
 

@@ -1,4 +1,4 @@
-"""What the simulated server answers where nobody knows what the real one does."""
+"""What the simulated server answers where the answer of the real one is unknown."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ LONGEST_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Behavior:
-    """What the simulated server answers where nobody knows what the real one does.
+    """What the simulated server answers where the answer of the real one is unknown.
 
     Attributes:
         second_post: whether a POST of a pair that is assigned already is accepted or refused.
         unassigned_delete: whether a DELETE of a pair that is not assigned is accepted or refused.
-        unknown_vm: whether the locations of an unknown VM are refused, or an empty list.
+        unknown_vm: whether a GET of the locations of an unknown VM is refused or returns none.
         second_primary: whether a second primary location of a VM is allowed, refused, or moves the
-            VM away from the first.
-        second_session: whether a session that is started while another one is open is accepted, or
-            refused as while a Management Console is connected.
-        lag_seconds: how long the locations of a VM are listed as they were before a change; from 0
-            to 86400.
+            VM away from the first one.
+        second_session: whether a second session while one is open is accepted, or refused as if a
+            Management Console were connected.
+        lag_seconds: how many seconds a list of a VM's locations lags behind a change; from 0 to
+            86400.
 
     Raises:
-        ValueError: one of them is something else.
+        ValueError: a value is not one of these.
     """
 
     second_post: Literal["accept", "refuse"] = "accept"
@@ -43,16 +43,16 @@ class Behavior:
 
 
 def behavior_choices() -> dict[str, tuple[str, ...]]:
-    """The odd calls, and what may be chosen for each."""
+    """The odd calls, and the choices for each of them."""
     hints = get_type_hints(Behavior)
     return {key: get_args(hint) for key, hint in hints.items() if get_args(hint)}
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Check how long something takes.
+    """Check a number of seconds.
 
     Raises:
-        ValueError: it is no number of seconds, or longer than a day.
+        ValueError: it is not a number from 0 to 86400 (a day).
     """
     if (
         isinstance(value, bool)

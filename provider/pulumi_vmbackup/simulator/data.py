@@ -13,7 +13,7 @@ from ..models import normalize_guid
 
 
 class InventoryError(VmBackupError):
-    """An inventory file cannot be read or written, or holds something else."""
+    """An inventory file cannot be read or written, or is not an inventory."""
 
 
 @dataclass
@@ -21,10 +21,10 @@ class Inventory:
     """VMs, locations and assignments.
 
     Attributes:
-        virtual_machines: what ``vms/list`` answers for each VM, by its ref.
-        backup_locations: what ``backuplocations`` answers for each location, by its id.
-        kinds: ``"primary"`` or ``"offsite"`` for each location, by its id.
-        assignments: the pairs of VM ref and location id, in the order in which they were made.
+        virtual_machines: the VMs as ``vms/list`` returns them, by ref.
+        backup_locations: the locations as ``backuplocations`` returns them, by id.
+        kinds: ``"primary"`` or ``"offsite"``, by location id.
+        assignments: the pairs of VM ref and location id, oldest first.
     """
 
     virtual_machines: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Inventory:
         """Read an inventory file.
 
         Raises:
-            InventoryError: the file cannot be read, or is no inventory.
+            InventoryError: the file cannot be read, or is not an inventory.
         """
         try:
             text = path.read_text("utf-8-sig")
@@ -63,7 +63,7 @@ class Inventory:
         try:
             data = json.loads(text)
             if not isinstance(data, dict):
-                raise ValueError("it is no JSON object")
+                raise ValueError("it is not a JSON object")
             for vm in _objects(data, "VirtualMachines"):
                 vm_ref = normalize_guid(vm["AltaroVirtualMachineRef"])
                 if vm_ref in inventory.virtual_machines:
@@ -84,12 +84,12 @@ class Inventory:
                 vm_ref = normalize_guid(pair["AltaroVirtualMachineRef"])
                 location_id = normalize_guid(pair["BackupLocationId"])
                 if vm_ref not in inventory.virtual_machines:
-                    raise ValueError(f"the assignment of {vm_ref} is of a VM that is not listed")
+                    raise ValueError(f"the VM {vm_ref} of an assignment is not listed")
                 if location_id not in inventory.kinds:
-                    raise ValueError(f"the assignment to {location_id} is to no listed location")
+                    raise ValueError(f"the location {location_id} of an assignment is not listed")
                 inventory.assignments[vm_ref, location_id] = None
         except KeyError as error:
-            raise InventoryError(f"The inventory of {source} misses the field {error}.") from None
+            raise InventoryError(f"The inventory of {source} lacks the field {error}.") from None
         except (ValueError, RecursionError) as error:
             reason = str(error).rstrip(".")
             raise InventoryError(f"The inventory of {source} is not valid: {reason}.") from None
@@ -111,7 +111,7 @@ class Inventory:
         return json.dumps(data, indent=2) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write the inventory so that a crash leaves the old file or the new one, whole.
+        """Write the inventory; a crash leaves the whole old file or the whole new one.
 
         Raises:
             InventoryError: the file cannot be written.
@@ -133,5 +133,5 @@ class Inventory:
 def _objects(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
     items = data[key]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError(f"{key} is no list of objects")
+        raise ValueError(f"{key} is not a list of objects")
     return items

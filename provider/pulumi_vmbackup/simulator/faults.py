@@ -1,4 +1,4 @@
-"""What can go wrong with a call on its way, so that tests can see what a program makes of it."""
+"""Failures of calls, so that tests can see how a program handles them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-# Where the server keeps the connection in the environment of a WSGI call.
+# The key of the connection in the environment of a WSGI call.
 CONNECTION = "pulumi_vmbackup.connection"
 
 FaultKind = Literal["reset", "stall", "cut short", "html", "error", "session over"]
@@ -21,30 +21,30 @@ _TEXT = re.compile(
 
 @dataclass(eq=False)
 class Fault:
-    """Calls that go wrong: append it to ``Simulator.faults``, at any time.
+    """Calls that fail: append a fault to ``Simulator.faults``, at any time.
 
     Attributes:
-        kind: what becomes of the call:
+        kind: how the call fails:
 
             * ``"reset"``: the connection is reset, and no answer comes.
-            * ``"stall"``: no answer comes until the caller gives up, or until the fault is taken
-              out of ``Simulator.faults``, which resets the connection.
+            * ``"stall"``: no answer comes until the caller gives up, or until the fault is removed
+              from ``Simulator.faults``, which resets the connection.
             * ``"cut short"``: the answer ends in its middle.
-            * ``"html"``: the answer is a page of HTML, as a proxy's.
+            * ``"html"``: the answer is an HTML page, like that of a proxy.
             * ``"error"``: the answer is HTTP 500, without the API's envelope.
-            * ``"session over"``: the server has forgotten all sessions, as after a restart, and
-              then answers.
-        call: how the calls begin that it is about, as ``"POST /vms/backuplocations"`` or
+            * ``"session over"``: the server forgets all sessions, as after a restart, and then
+              answers.
+        call: the start of the calls that match, such as ``"POST /vms/backuplocations"`` or
             ``"DELETE"``: GET, POST or DELETE, and the path below the base URL, with ``[token]`` for
-            the token. Any call of the API when it is empty.
-        skip: how many of these calls are answered as usual before.
-        times: how many of them go wrong then; None for all.
-        acted: whether the server does what the call asks for before it goes wrong; nothing to
+            the token. Empty for all calls of the API.
+        skip: how many matching calls succeed first.
+        times: how many matching calls fail then; None for all.
+        acted: whether the server does what the call asks for before it fails; ignored by
             ``"session over"``.
-        hits: how many calls have gone wrong so far.
+        hits: how many calls have failed so far.
 
     Raises:
-        ValueError: one of them is something else.
+        ValueError: a value is not one of these.
     """
 
     kind: FaultKind
@@ -60,8 +60,8 @@ class Fault:
             raise ValueError(f"kind is {self.kind!r}: use {_kinds()}.")
         if self.call != "" and not _is_call(self.call):
             raise ValueError(
-                f"call is {self.call!r}: use GET, POST or DELETE, with or without how the path "
-                "begins, as in 'POST /vms/backuplocations'."
+                f"call is {self.call!r}: use GET, POST or DELETE, with or without the start of "
+                "the path, as in 'POST /vms/backuplocations'."
             )
         if not _is_count(self.skip):
             raise ValueError(f"skip is {self.skip!r}: use a whole number, 0 or more.")
@@ -74,16 +74,16 @@ class Fault:
     def parse(cls, text: str) -> Fault:
         """Read a fault from a text such as ``"reset before times=2 skip=1 POST /vms"``.
 
-        It is the kind, ``before`` where the server has not acted, ``times=`` with a number or
-        ``all``, ``skip=`` with a number, and the call; all but the kind may be left out.
+        It is the kind, ``before`` if the server does not act, ``times=`` with a number or ``all``,
+        ``skip=`` with a number, and the call; all but the kind are optional.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text is not a fault.
         """
         found = _TEXT.fullmatch(text)
         if not found:
             raise ValueError(
-                f"{text!r} is no fault: use KIND [before] [times=N|all] [skip=N] [CALL], where "
+                f"{text!r} is not a fault: use KIND [before] [times=N|all] [skip=N] [CALL], where "
                 f"KIND is {_kinds()}, and CALL is like DELETE or POST /vms/backuplocations"
             )
         times = found["times"] or "1"
@@ -96,7 +96,7 @@ class Fault:
         )
 
     def meets(self, call: str) -> bool:
-        """Whether this very call is to go wrong; counts the calls that it is about."""
+        """Whether this call fails; counts the matching calls."""
         if not call.startswith(self.call):
             return False
         self._matched += 1

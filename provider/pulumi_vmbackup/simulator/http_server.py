@@ -27,9 +27,9 @@ from .switches import Switches
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
-_THREADS = 32  # so many calls may stall or take long without holding up others
+_THREADS = 32  # this many calls may stall without delaying others
 
-# Where a server that listens at every address is called from this machine.
+# The address from this machine of a server that listens at all addresses.
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -39,7 +39,7 @@ class _QuietServer(Server):
     def error_log(
         self,
         msg: str = "",
-        level: int = logging.INFO,  # noqa: ARG002  # cheroot names it
+        level: int = logging.INFO,  # noqa: ARG002  # cheroot's own name
         traceback: bool = False,
     ) -> None:
         log.debug("%s", msg, exc_info=traceback)
@@ -70,23 +70,23 @@ class CallerConnection(HTTPConnection):
     _is_reset = False
 
     def wait(self, seconds: float = math.inf, *, until: Callable[[], bool] = lambda: False) -> None:
-        """Wait, at most until the caller gives up or the server ends."""
+        """Wait, but no longer than until the caller gives up or the server stops."""
         end = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
-            # A caller whose request was read and who waits for the answer says nothing: what can
-            # be read is the end.
+            # A caller that waits for an answer sends nothing, so a readable socket means that it
+            # has closed the connection.
             selector.register(self.socket, selectors.EVENT_READ)
             while not until() and self.server.ready and (left := end - time.monotonic()) > 0:
                 if selector.select(min(left, _POLL_SECONDS)):
                     break
 
     def reset(self) -> NoReturn:
-        """Break the connection off as a server that crashes does."""
+        """Break the connection as a crashing server does."""
         self._is_reset = True
         raise ConnectionResetError(errno.ECONNRESET, "a fault resets the connection")
 
     def close(self) -> None:
-        if self._is_reset:  # so no orderly end: with this option, closing sends a reset
+        if self._is_reset:  # with this option, closing sends a reset
             linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             for each in (self.rfile, self.wfile, self.socket):
@@ -107,17 +107,17 @@ def serve(
     """Serve a simulator in threads until the block ends.
 
     Args:
-        simulator: what answers.
+        simulator: the simulator.
         host: the address to listen at.
         port: the TCP port; 0 for any free one.
         certificate: a PEM file with a certificate, to answer https.
-        key: the certificate's key, when that is in another file.
+        key: the certificate's key, if that is in another file.
 
     Yields:
         The base URL, for ``vmbackup:baseUrl``.
 
     Raises:
-        OSError: nothing can listen there, or the certificate cannot be used.
+        OSError: the port cannot be opened, or the certificate cannot be used.
     """
 
     class CountedConnection(CallerConnection):
@@ -130,12 +130,12 @@ def serve(
         Switches(simulator),
         numthreads=_THREADS,
         request_queue_size=128,  # with cheroot's 5, a burst of clients connects a second late
-        shutdown_timeout=1,  # is waited for a client that is connected and says nothing
+        shutdown_timeout=1,  # the wait for a connected client that sends nothing
     )
     server.ConnectionClass = CountedConnection
     server.gateway = _Gateway
-    server.keep_alive_conn_limit = 4 * _THREADS  # with cheroot's 10, more of them are not kept
-    server.expiration_interval = _POLL_SECONDS  # so that it ends soon after it is told to
+    server.keep_alive_conn_limit = 4 * _THREADS  # cheroot's default is 10
+    server.expiration_interval = _POLL_SECONDS  # so that it stops quickly
     if certificate:
         try:
             server.ssl_adapter = BuiltinSSLAdapter(str(certificate), str(key or certificate))

@@ -1,4 +1,4 @@
-"""``/simulator``: what may be changed while a simulator runs, beside the API that it serves."""
+"""``/simulator``: the switches of a running simulator, beside the API that it serves."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ _FAULT = [each.name for each in fields(Fault) if each.init]
 class Switches:
     """A simulator with its switches; a WSGI application.
 
-    ``GET /simulator`` tells them as JSON. ``PATCH /simulator`` changes those that its JSON names,
-    all or, when one is wrong, none: of ``behavior`` the fields that it names, of ``faults`` the
-    whole list. Both are no calls of the API: they are not recorded and meet no fault.
+    ``GET /simulator`` returns them as JSON. ``PATCH /simulator`` changes the switches that its JSON
+    names: of ``behavior`` the named fields, of ``faults`` the whole list. If one value is wrong,
+    nothing changes. These calls are not calls of the API: they are not recorded, and no fault
+    applies to them.
     """
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
-        self._lock = threading.Lock()  # two changes at once are both made
+        self._lock = threading.Lock()  # no change is lost if two come at once
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -90,14 +91,14 @@ class Switches:
 
 def _faults(value: object) -> list[Fault]:
     if not isinstance(value, list):
-        raise ValueError("faults is no list.")
-    # A fault without a kind is refused as one with a wrong kind is.
+        raise ValueError("faults is not a list.")
+    # A fault without a kind is refused like one with a wrong kind.
     return [Fault(**{"kind": None, **_object(each, "A fault", _FAULT)}) for each in value]
 
 
 def _object(value: object, name: str, keys: Collection[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is no JSON object.")
+        raise ValueError(f"{name} is not a JSON object.")
     for key in value:
         if key not in keys:
             raise ValueError(f"{name} has no {key!r}: use {', '.join(keys)}.")
