@@ -387,8 +387,8 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "it is not ended with the process",
             "session.py",
-            "# them.\n            at_process_end(self.close)",
-            "# them.",
+            "run later.\n            at_process_end(self.close)",
+            "run later.",
             "contract/test_plugin.py::test_a_signal_ends_it_and_its_session",
         ),
         Break(
@@ -910,8 +910,7 @@ PROMISES: dict[str, list[Break]] = {
             "lookups.py",
             "may_read_snapshot=pulumi.runtime.is_dry_run()",
             "may_read_snapshot=True",
-            "e2e/test_examples.py::"
-            "test_a_preview_without_the_server_prints_the_same_plan_and_up_refuses",
+            "test_lookups.py",
         ),
         Break(
             "the functions of the plugin read it in `pulumi up`",
