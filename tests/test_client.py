@@ -1051,3 +1051,11 @@ def test_no_cookie_is_kept(api: responses.RequestsMock, in_session: Client) -> N
 def test_the_traceback_of_an_error_of_the_connection_holds_no_token() -> None:
     error = failure_at(f"http://127.0.0.1:{free_port()}/api")
     assert TOKEN not in "".join(traceback.format_exception(error))
+
+
+def test_a_password_with_two_spaces_is_hidden(api: responses.RequestsMock) -> None:
+    api.post(PAIR_URL, json={"Success": False, "ErrorMessage": "two  spaces is wrong"})
+    settings = Settings(base_url=BASE, session_token=TOKEN, password="two  spaces")
+    with Client(settings) as client, pytest.raises(RefusedError) as raised:
+        client.assign(SQL01, NAS01)
+    assert str(raised.value) == 'the server says "[secret] is wrong".'

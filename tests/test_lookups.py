@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -29,6 +30,8 @@ from pulumi_vmbackup import (
     get_virtual_machines,
     get_virtual_machines_output,
 )
+from pulumi_vmbackup.catalog import gather
+from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.simulator import Simulator
 
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
@@ -385,3 +388,13 @@ def test_the_output_form_asks_nothing_of_what_is_not_known_yet(simulator: Simula
 
     run_program(program)
     assert not simulator.calls
+
+
+def test_a_program_that_is_not_previewed_reads_no_snapshot(
+    set_config: SetConfig, client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text(gather(client).dump(), "utf-8")
+    set_config(inventoryFile=str(file))
+    with pytest.raises(SettingsError, match="No username for VM Backup is known"):
+        get_virtual_machine(name="SQL01")

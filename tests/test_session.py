@@ -118,3 +118,16 @@ def test_a_session_is_not_idle_while_a_call_is_under_way(
         assert simulator.sessions
         simulator.faults = []
         thread.join()
+
+
+def test_a_session_whose_start_is_answered_after_close_is_ended(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.answer_seconds = 0.3
+    client = Client(settings)
+    thread, _ = in_thread(client.virtual_machines)
+    wait_until(lambda: simulator.tokens)
+    client.close()
+    thread.join()
+    assert len(simulator.tokens) == 1
+    assert not simulator.sessions

@@ -454,3 +454,12 @@ def test_an_address_of_something_else(doctor: Doctor, base_url: str) -> None:
     good, failed = doctor("--base-url", wrong, "--host-header", "localhost")
     assert good == STEPS[:5]
     assert f"An API of version 9.1 answers at {base_url}" in failed
+
+
+def test_a_password_in_another_setting_is_not_shown(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_DOMAIN", PASSWORD)
+    doctor()
+    assert "account [secret]\\Administrator" in doctor.output
+    assert PASSWORD not in doctor.output
