@@ -141,7 +141,7 @@ def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator
 @pytest.mark.parametrize("failure", [*PASSES, *only_full(*ALSO_LOST)], ids=str)
 def test_one_failure_is_survived_wherever_it_hits(failure: Failure) -> None:
     with make_stack(**settings_for(failure)) as stack:
-        for case in stack.cases():
+        for case in stack.cases_of(failure):
             stack.survive(case, failure)
 
 
@@ -164,7 +164,7 @@ def test_a_failure_that_lasts_fails_a_run_with_a_sentence_and_the_next_run_makes
     failure: Failure,
 ) -> None:
     with make_stack(**settings_for(failure)) as stack:
-        for case in stack.cases():
+        for case in stack.cases_of(failure):
             with told(f"{failure} from {case} on"):
                 stack.begin_case(case)
                 lasting = failure.mishap(skip=case.exchange, times=None)
