@@ -133,8 +133,13 @@ def test_a_whole_life_of_a_single_and_of_a_set(make_stack: MakeStack, simulator:
     simulator.calls.clear()
     want(stack, singles=singles, sets={"rest": {FILE01: [ROTATING], EXCH01: [NAS01]}})
     stack.up("--parallel", "1")
-    writes = [call.method for call in simulator.calls if "/vms/backuplocations/" in call.path]
-    assert [each for each in writes if each != "GET"] == ["POST"] * 3 + ["DELETE"] * 2
+    of_the_set = [
+        call.method
+        for call in simulator.calls
+        if re.search(f"/vms/backuplocations/.*/({FILE01}|{EXCH01})/", call.path)
+    ]
+    assert of_the_set == ["POST"] * 2 + ["DELETE"] * 2
+    assert len(pairs(simulator, "POST")) == 3
     assert assigned(simulator) == {
         f"{SQL01}/{OFFSITE01}",
         f"{FILE01}/{ROTATING}",
