@@ -135,3 +135,18 @@ def test_calls_that_wait_for_their_turn_are_not_sent_after_close(
     for thread, _ in threads:
         thread.join()
     assert len(pairs(simulator, "POST")) == 1
+
+
+def test_a_session_is_not_idle_while_a_call_is_under_way(
+    simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 0.01)
+    stall = Fault("stall", "GET /vms/list")
+    simulator.faults = [stall]
+    with Client(settings) as client:
+        thread, _ = in_thread(client.virtual_machines)
+        wait_until(lambda: stall.hits)
+        threading.Event().wait(0.2)  # in which an idle session ends
+        assert simulator.sessions
+        simulator.faults = []
+        thread.join()
