@@ -29,14 +29,16 @@ REFACTORS: list[tuple[dict[str, tuple[str, str]], list[str], bool]] = [
     ({"a": B, "b": A}, [], False),
     ({"a": A, "b": B}, ["--replace", f"{URN}*"], False),
     # Pulumi's own provider too, so that another process deletes than the one that has checked;
-    # these options are handed on to it beside the engine's address.
-    ({"a": B, "b": A}, ["--replace", "**", "--logflow", "-v=1"], False),
-    ({"a": A, "b": B}, ["--replace", "**", "--tracing", "file:trace.json"], False),
-    ({"c": A, "d": B}, ["--continue-on-error"], False),
-    ({"a": A, "c": B}, ["--refresh"], False),
-    ({"d": A, "c": B}, [*targets("a", "d"), "--target-dependents"], False),
+    # two of these options are handed on to it beside the engine's address.
+    (
+        {"a": B, "b": A},
+        ["--replace", "**", "--logflow", "-v=1", "--tracing", "file:trace.json"],
+        False,
+    ),
+    ({"a": B, "c": A}, ["--refresh"], False),
+    ({"d": B, "c": A}, [*targets("a", "d"), "--target-dependents"], False),
     ({"a": A, "b": B}, targets("a", "b"), True),
-    ({"a": A, "b": B}, ["--parallel", "1"], False),
+    ({"a": A, "b": B}, ["--parallel", "1", "--continue-on-error"], False),
 ]
 
 
