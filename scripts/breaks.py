@@ -23,7 +23,7 @@ from promises import PROMISES, Break
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "maintainers" / "breaks.md"
 AT_A_TIME = 2
-LONGEST_SECONDS = 1200
+LONGEST_SECONDS = 600
 _NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", ".tools", ".quickstart", "node_modules", "dist", "__pycache__", ".*_cache"
 )

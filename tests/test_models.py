@@ -31,13 +31,25 @@ def test_a_guid_in_any_case_with_or_without_braces_becomes_plain(written: str) -
         GUID.replace("b", "g", 1),
         GUID.replace("1", "\u0661"),  # a digit to Python, and none of the 16 that a GUID has
         f"../{GUID}",
-        None,
         7,
-        [GUID],
     ],
     ids=repr,
 )
 def test_anything_else_is_an_error_that_shows_it(value: object) -> None:
     with pytest.raises(ArgumentError) as raised:
         normalize_guid(value)
-    assert str(raised.value).startswith(f"{value!r} is not a GUID; expected 32 hexadecimal digits")
+    assert f" {value!r} is not a GUID; expected 32 hexadecimal digits" in f" {raised.value}"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "A GUID is missing."),
+        (True, "true is not a GUID;"),
+        ([None], "[null] is not a GUID;"),
+    ],
+)
+def test_what_is_no_text_is_shown_to_readers_of_any_language(value: object, says: str) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        normalize_guid(value)
+    assert str(raised.value).startswith(says)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from contract.plugin import many_vms, pairs
-from sample import NAS01
+from sample import NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.errors import StoppedError, VmBackupError
@@ -91,18 +91,50 @@ def test_a_client_that_waits_for_a_session_is_closed_at_once(
 def test_a_session_that_is_started_while_its_client_is_closed_is_ended(
     simulator: Simulator, settings: Settings
 ) -> None:
-    started = Fault("stall", "POST /sessions/start")
-    simulator.faults = [started]
-    client = Client(replace(settings, timeout_seconds=0.2))
-    simulator.answer_seconds = 0.05
+    simulator.answer_seconds = 0.5
+    client = Client(settings)
     thread, errors = in_thread(client.virtual_machines)
-    wait_until(lambda: started.hits)
+    wait_until(lambda: simulator.tokens)  # it was started, and the answer is on its way
     client.close()
     thread.join()
-    assert errors
-    # The answer with its token was lost; no other session was started.
-    assert len(simulator.tokens) == 1
-    assert [call.path for call in simulator.calls if call.path.endswith("/vms/list")] == []
+    assert [type(error) for error in errors] == [StoppedError]
+    assert [call.path.partition("/sessions/")[2] for call in simulator.calls] == [
+        "start",
+        "end/[token]",
+    ]
+    assert not simulator.sessions
+
+
+def test_a_call_under_way_is_answered_before_its_session_is_ended(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.answer_seconds = 0.3
+    client = Client(settings)
+    client.log_in()
+    thread, errors = in_thread(lambda: client.assign(SQL01, NAS01))
+    wait_until(lambda: (SQL01, NAS01) in simulator.inventory.assignments)
+    client.close()
+    thread.join()
+    assert not errors
+    assert [call.method for call in simulator.calls[1:]] == ["POST", "POST"]
+    assert simulator.calls[-1].path.endswith("/sessions/end/[token]")
+
+
+def test_calls_that_wait_for_their_turn_are_not_sent_after_close(
+    simulator: Simulator, settings: Settings
+) -> None:
+    client = Client(replace(settings, parallel_requests=1))
+    client.log_in()
+    stalled = Fault("stall", "POST /vms/backuplocations")
+    simulator.faults = [stalled]
+    threads = [in_thread(lambda to=to: client.assign(SQL01, to)) for to in (NAS01, OFFSITE01)]  # type: ignore[misc]
+    wait_until(lambda: stalled.hits)
+    client.close()
+    assert not simulator.sessions  # though the only turn is taken
+    simulator.faults.clear()
+    for thread, _ in threads:
+        thread.join()
+    assert len(pairs(simulator, "POST")) == 1
 
 
 def test_a_session_is_not_idle_while_a_call_is_under_way(
@@ -118,16 +150,3 @@ def test_a_session_is_not_idle_while_a_call_is_under_way(
         assert simulator.sessions
         simulator.faults = []
         thread.join()
-
-
-def test_a_session_whose_start_is_answered_after_close_is_ended(
-    simulator: Simulator, settings: Settings
-) -> None:
-    simulator.answer_seconds = 0.3
-    client = Client(settings)
-    thread, _ = in_thread(client.virtual_machines)
-    wait_until(lambda: simulator.tokens)
-    client.close()
-    thread.join()
-    assert len(simulator.tokens) == 1
-    assert not simulator.sessions

@@ -66,6 +66,8 @@ _MODULES = ("errors", "models", "program", "lookups", "assignment")
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name in __all__:
         for module in _MODULES:
             found = getattr(import_module(f".{module}", __name__), name, None)
@@ -76,4 +78,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -214,7 +214,7 @@ class ProviderProcess:
             return self._lifecycles[settings]
 
     def end(self) -> None:
-        """End all sessions and forget everything, as when the process ends."""
+        """End all sessions and forget everything. For tests, which are many processes in one."""
         with self._lock:
             clients = list(self._clients.values())
             self._clients.clear()

@@ -79,6 +79,8 @@ class Lists:
                         else client.backup_locations(name)
                     )
                 except RefusedError as error:
+                    if error.is_server_error:  # may pass
+                        raise
                     self._answers[name] = copy.copy(error)
         return self.items([name])
 
@@ -114,7 +116,6 @@ class Catalog:
     Args:
         settings: how to reach the server.
         client: the client to use. None: open a session per query and close it.
-        lists: the lists of another catalog of the same server, to share; None for own ones.
         may_read_snapshot: whether to read ``vmbackup:inventoryFile`` if the server cannot be asked,
             as in a preview.
         warn: called with a message, and perhaps advice, when the snapshot is read.
@@ -128,7 +129,6 @@ class Catalog:
         settings: Settings,
         *,
         client: Client | None = None,
-        lists: Lists | None = None,
         may_read_snapshot: bool = False,
         warn: Callable[..., None] = lambda _message, *_advice: None,
     ) -> None:
@@ -136,7 +136,7 @@ class Catalog:
         self._may_read_snapshot = may_read_snapshot and settings.inventory_file is not None
         self._warn = warn
         self._client = client
-        self._lists = lists or Lists()
+        self._lists = Lists()
         self._lock = threading.RLock()
         self._has_learnt_names = False
         self._vm_names: dict[str, str | None] = {}
@@ -309,7 +309,7 @@ class Catalog:
 
         def ask(client: Client) -> list[Any]:
             self._lists.get_all(client)  # in one session
-            return self._lists.items(names)
+            return [each for name in names for each in self._lists.get(name, client)]
 
         def read(snapshot: Snapshot) -> list[Any]:
             return [each for name in names for each in snapshot.listed(name)]

@@ -128,7 +128,7 @@ class BusyError(VmBackupError):
 
 
 class StoppedError(VmBackupError):
-    """The run was interrupted or is over, so nothing was sent."""
+    """The run was interrupted or is over, so no other call is begun."""
 
 
 class RefusedError(VmBackupError):

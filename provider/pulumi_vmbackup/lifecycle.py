@@ -49,6 +49,8 @@ class _Proof:
     |           | arrived, or another write to this VM,    | assigned less than                |
     |           | ``settle_seconds`` later                 | ``settle_seconds`` ago            |
 
+    A VM that VM Backup does not manage has no assignments: that is always proof.
+
     Attributes:
         present_from: the time from which a listing proves that the pair is assigned.
         absent_from: the time from which a listing proves that it is not assigned.
@@ -293,7 +295,7 @@ class AssignmentLifecycle:
                 f"{refusal} VM Backup manages no VM with this ref: check the ref, or add the VM to "
                 "VM Backup."
             )
-        present = ", ".join(location.path or location.id for location in locations)
+        present = ", ".join(location.label for location in locations)
         says = f"{refusal} The VM has {present or 'no backup location'} at present."
         known = self._catalog.known_locations()
         wanted = known.get(pair[1])

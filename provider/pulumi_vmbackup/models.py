@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,11 @@ class BackupLocation:
     path: str | None
     kind: Kind | None
     connection: str | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """What people call it: its path, or its id where the server names no path."""
+        return self.path or self.id
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,11 @@ def unique_locations(listed: Iterable[BackupLocation]) -> dict[str, BackupLocati
     return unique
 
 
+def shown(value: object) -> str:
+    """A value as an error shows it, to readers of any language."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, default=repr)
+
+
 def normalize_guid(value: object, *advice: Advice) -> str:
     """The one form of a GUID that this package uses: lower case, no braces.
 
@@ -156,8 +167,10 @@ def normalize_guid(value: object, *advice: Advice) -> str:
     if text.startswith("{") and text.endswith("}"):
         text = text[1:-1]
     if not _GUID.fullmatch(text):
+        if value is None:
+            raise ArgumentError("A GUID is missing.", *advice)
         raise ArgumentError(
-            f"{value!r} is not a GUID; expected 32 hexadecimal digits like "
+            f"{shown(value)} is not a GUID; expected 32 hexadecimal digits like "
             "ba2e9cdc-0d85-48e6-8db7-a45c5a40819e, with or without braces.",
             *advice,
         )

@@ -112,6 +112,7 @@ class Session:
         """End the session, if any, and close the connections; nothing is sent afterwards."""
         with self._condition:
             self._is_closed = True
+            self._transport.stop()
             self._condition.notify_all()
             # Calls get a moment to end. A start or end of the session is waited for, so that no
             # session stays open when the process ends.
@@ -226,9 +227,15 @@ class Session:
                         settings.to_set("sessionWaitSeconds", purpose="To wait longer"),
                         refusal=str(refusal),
                     ) from None
-            with self._condition:
-                if self._condition.wait_for(lambda: self._is_closed, BUSY_POLL_SECONDS):
+            self._wait_for_another_try()
+
+    def _wait_for_another_try(self) -> None:
+        try_again_at = time.monotonic() + BUSY_POLL_SECONDS
+        with self._condition:
+            while (seconds := try_again_at - time.monotonic()) > 0:
+                if self._is_closed:
                     raise _closed()
+                self._condition.wait(min(seconds, _WAIT_SLICE_SECONDS))
 
     def _started(self) -> str:
         settings = self._settings
@@ -270,9 +277,9 @@ class Session:
         path = f"sessions/end/{token}"
         with suppress(RefusedError, NoAnswerError):
             try:
-                self._transport.exchange("POST", path, timeout=_END_SECONDS)
+                self._transport.exchange("POST", path, ends_session_within=_END_SECONDS)
             except LostAnswerError:
-                self._transport.exchange("POST", path, timeout=_END_SECONDS)
+                self._transport.exchange("POST", path, ends_session_within=_END_SECONDS)
 
 
 def _closed() -> StoppedError:

@@ -284,7 +284,7 @@ class Settings:
     timeout_seconds: float = _setting(
         30,
         _seconds(minimum=0.001),
-        "How many seconds the server may be silent in one HTTP call",
+        "How many seconds to wait for an answer, and as many again until it is complete",
         metavar="N",
     )
     session_wait_seconds: float = _setting(

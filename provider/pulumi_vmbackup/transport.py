@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 import json
 import logging
-import math
 import re
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
@@ -50,7 +50,8 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._http = _http_session(settings)
-        self._is_closed = False
+        self._is_stopped = False
+        self._turns = threading.BoundedSemaphore(settings.parallel_requests)
         if settings.password:
             add_secret(settings.password)
         if settings.session_token:
@@ -58,8 +59,12 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections. Nothing is sent afterwards."""
-        self._is_closed = True
+        self.stop()
         self._http.close()
+
+    def stop(self) -> None:
+        """Begin no other call, also none that waits for its turn; but a session can be ended."""
+        self._is_stopped = True
 
     def hide_token(self, token: str) -> None:
         """Redact a session token, with and without its dashes."""
@@ -72,7 +77,7 @@ class Transport:
         path: str,
         body: Mapping[str, object] | None = None,
         *,
-        timeout: float = math.inf,
+        ends_session_within: float | None = None,
     ) -> Mapping[str, Any]:
         """Send a request and return the envelope of its answer.
 
@@ -80,7 +85,8 @@ class Transport:
             method: the HTTP method.
             path: the path below the base URL.
             body: what to send as JSON.
-            timeout: seconds to wait at most, if fewer than ``timeoutSeconds``.
+            ends_session_within: for the call that ends a session, how many seconds to wait at
+                most. It does not wait for its turn, and is sent after :meth:`stop` too.
 
         Raises:
             RefusedError: the server says no; InvalidTokenError if the session is over.
@@ -88,7 +94,7 @@ class Transport:
             LostAnswerError: no answer came, or it is not one of the API.
             StoppedError: the transport is closed.
         """
-        status, content = self.send(method, path, body, timeout=timeout)
+        status, content = self.send(method, path, body, ends_session_within=ends_session_within)
         answer = read_json(content)
         if not isinstance(answer, dict) or not isinstance(answer.get("Success"), bool):
             raise self._foreign_answer(status, content)
@@ -115,7 +121,7 @@ class Transport:
         path: str,
         body: Mapping[str, object] | None = None,
         *,
-        timeout: float = math.inf,
+        ends_session_within: float | None = None,
     ) -> tuple[int, bytes]:
         """Send a request; return the status and the content of any answer.
 
@@ -123,10 +129,15 @@ class Transport:
             NoAnswerError: see :meth:`exchange`.
             StoppedError: the transport is closed.
         """
-        if self._is_closed:
-            raise StoppedError("The connection to VM Backup is closed: the run is over.")
+        timeout = self._settings.timeout_seconds
         try:
-            return self._send(method, path, body, min(timeout, self._settings.timeout_seconds))
+            if ends_session_within is not None:
+                return self._send(method, path, body, min(timeout, ends_session_within))
+            # More threads than turns wait, so that the server is not flooded.
+            with self._turns:
+                if self._is_stopped:
+                    raise StoppedError("The connection to VM Backup is closed: the run is over.")
+                return self._send(method, path, body, timeout)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = self._explain(error)
         # Outside the except block: the error that requests raised holds the URL, and so the token.
@@ -268,8 +279,7 @@ def _http_session(settings: Settings) -> requests.Session:
     session.headers["Accept-Encoding"] = "identity"  # or an answer could exceed the limit
     if settings.host_header:
         session.headers["Host"] = settings.host_header
-    # A thread waits while all connections are in use, so that the server is not flooded.
-    connections = settings.parallel_requests
+    connections = settings.parallel_requests + 1  # one more, to end the session
     session.mount("https://", _TrustAdapter(settings.ca_file, connections))
     session.mount(
         "http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections, pool_block=True)

@@ -248,7 +248,7 @@ def test_the_import_file_holds_the_plugins_type_and_version() -> None:
             }
         ]
     }
-    assert ASSIGNMENT == ASSIGNMENT
+    assert ASSIGNMENT == "vmbackup:index:VmBackupLocationAssignment"
 
 
 # The program

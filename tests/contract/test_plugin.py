@@ -303,7 +303,7 @@ def test_check_says_of_each_wrong_id_where_to_find_a_right_one(unconfigured: Plu
     assert failures["vmRef"].endswith(
         "Use the ref that getVirtualMachine finds or `vmbackup vms` shows."
     )
-    assert failures["backupLocationId"].startswith("None is not a GUID")
+    assert failures["backupLocationId"].startswith("A GUID is missing.")
 
 
 def test_the_same_pair_of_two_resources_names_both(unconfigured: Plugin) -> None:
@@ -561,3 +561,19 @@ def test_a_pair_that_is_still_declared_needs_no_settings_to_be_deleted(
 ) -> None:
     unconfigured.check(URN, PAIR)
     unconfigured.delete(urn(ASSIGNMENT, "of-an-old-provider"), ID, PAIR)
+
+
+def test_a_preview_that_can_read_the_snapshot_does_not_wait_for_a_busy_server(
+    start_plugin: StartPlugin,
+    login: dict[str, object],
+    simulator: Simulator,
+    client: Client,
+    tmp_path: Path,
+) -> None:
+    snapshot = tmp_path / "inventory.json"
+    snapshot.write_text(gather(client).dump(), "utf-8")
+    client.close()
+    simulator.console_connected = True
+    plugin = start_plugin()
+    plugin.configure({**login, "sessionWaitSeconds": 86400, "inventoryFile": str(snapshot)})
+    assert plugin.invoke("getVirtualMachine", preview=True, name="SQL01")["ref"] == SQL01

@@ -10,7 +10,7 @@ import ctypes
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -236,7 +236,7 @@ class _Process:
             ASSIGNMENT: SingleHandler(self._context),
             ASSIGNMENT_SET: SetHandler(self._context),
         }
-        self._ends: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self._ends: SimpleQueue[tuple[Any, BaseException | None, bool]] = SimpleQueue()
 
     def handler(self, urn: str) -> Handler:
         return self._handlers[urn.split("::")[2]]
@@ -245,16 +245,17 @@ class _Process:
         """Call a handler on a thread of its own, as gRPC does, until it returns or is killed."""
 
         def work() -> None:
-            try:
-                self._ends.put((method(), None))
-            except BaseException as error:  # noqa: BLE001  # is raised by the engine
-                self._ends.put((None, error))
+            with suppress(Killed):  # which can come late
+                try:
+                    self._ends.put((method(), None, True))
+                except BaseException as error:  # noqa: BLE001  # is raised by the engine
+                    self._ends.put((None, error, True))
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        answer, error = self._ends.get()
-        if isinstance(error, Killed) and thread.ident is not None:
-            # It may wait for a thread that died.
+        answer, error, is_over = self._ends.get()
+        if not is_over and thread.ident is not None:
+            # It may wait for the thread that died.
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident), ctypes.py_object(Killed)
             )
@@ -266,7 +267,7 @@ class _Process:
         error = args.exc_value
         if not isinstance(error, Killed):
             threading.__excepthook__(args)
-        self._ends.put((None, error))
+        self._ends.put((None, error, False))
 
     def end(self) -> None:
         """End it; of one that is killed, nothing is sent any more."""

@@ -202,7 +202,7 @@ def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator
 @pytest.mark.parametrize("failure", [*PASSES, *only_full(*ALSO_LOST)], ids=str)
 def test_one_failure_is_survived_by_singles_and_sets_wherever_it_hits(failure: Failure) -> None:
     with make_stack(**settings_for(failure)) as stack:
-        for case in stack.cases():
+        for case in stack.cases_of(failure):
             stack.survive(case, failure)
 
 

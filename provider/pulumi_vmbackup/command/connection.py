@@ -17,7 +17,7 @@ from ..inventory import Snapshot
 from ..settings import SETTINGS, Settings, environment_variable, read_settings, setting_sources
 from .output import progress_bar
 from .stack import read_stack
-from .wording import option_name
+from .wording import READS_STACK, option_name
 
 _OPTIONS = [setting for setting in SETTINGS.values() if setting.metavar]
 
@@ -69,6 +69,7 @@ def connecting(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(stack: str | None, connection: str | None, **arguments: Any) -> None:
         options = {setting.key: arguments.pop(setting.name) for setting in _OPTIONS}
         given = {key: text for key, text in options.items() if text is not None}
+        click.get_current_context().meta[READS_STACK] = stack is not None
         command(Connection(stack, connection, given), **arguments)
 
     decorated: Callable[..., None] = wrapper

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
+from ..settings import SECRET_SETTINGS
 from .wording import printable
 
 _PULUMI_SECONDS = 120
@@ -68,7 +69,20 @@ def read_stack(stack: str) -> Callable[[str], object]:
             return {name: _in_folder(folder, settings) for name, settings in value.items()}
         return _in_folder(folder, {key: value})[key]
 
+    from ..transport import add_secret
+
+    # Now, since the error about a wrong setting may hold the text of a secret one.
+    for secret in _secrets(get_config):
+        add_secret(secret)
     return get_config
+
+
+def _secrets(get_config: Callable[[str], object]) -> list[str]:
+    connections = get_config("connections")
+    places: list[Callable[[str], object]] = [get_config]
+    if isinstance(connections, dict):
+        places += [each.get for each in connections.values() if isinstance(each, dict)]
+    return [str(secret) for get in places for key in SECRET_SETTINGS if (secret := get(key))]
 
 
 def _in_folder(folder: Path, settings: Any) -> Any:

@@ -1,9 +1,14 @@
-"""How the command words errors: its users set options or environment variables."""
+"""How the command words errors: for those who give options, set variables or name a stack."""
 
 from __future__ import annotations
 
+import click
+
 from ..errors import Advice, CheckSettings, Hint, SetSetting, VmBackupError
-from ..settings import SETTINGS, environment_variable, listed, to_set_sentence
+from ..settings import SETTINGS, environment_variable, for_programs, listed, to_set_sentence
+
+READS_STACK = "pulumi_vmbackup reads a stack"
+"""In the meta of click's context: whether the settings come from a stack (``--stack``)."""
 
 
 def worded(error: VmBackupError) -> str:
@@ -14,6 +19,9 @@ def worded(error: VmBackupError) -> str:
 def _words(advice: Advice) -> str:
     if isinstance(advice, Hint):
         return ""  # all hints are about resources
+    context = click.get_current_context(silent=True)
+    if context and context.meta.get(READS_STACK):  # which counts more than the environment
+        return for_programs(advice)
     if isinstance(advice, CheckSettings):
         return f"Check {listed([_name(key, advice.connection) for key in advice.keys])}."
     return to_set_sentence(advice, _how_to_set(advice))

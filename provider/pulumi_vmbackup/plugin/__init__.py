@@ -7,6 +7,7 @@ languages of Pulumi, and one resource can hold thousands of assignments. The dyn
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ __all__ = ["Provider", "VmBackupLocationAssignment", "VmBackupLocationAssignment
 
 def __getattr__(name: str) -> object:
     # Loaded on first use: the schema and the command need no Pulumi.
-    if name in __all__:
-        from . import resources
-
-        return getattr(resources, name)
+    if name in {*__all__, "resources"}:
+        resources = import_module(".resources", __name__)
+        return resources if name == "resources" else getattr(resources, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "resources"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from ..catalog import Catalog, Lists, impatient
+from ..catalog import Catalog, impatient
 from ..client import Client
 from ..declared import DeclaredPairs, Run
 from ..errors import Advice, SettingsError, VmBackupError
@@ -102,7 +102,7 @@ class Context:
         return self._connected is not None and self._connected.lifecycle.was_unassigned(pair)
 
     def end(self) -> None:
-        """End the session and forget everything, as when the process ends."""
+        """End the session and forget everything. For tests, which are many processes in one."""
         with self._lock:
             connected, self._connected = self._connected, None
         self._declared.clear()
@@ -120,15 +120,15 @@ class _Connected:
         declared: DeclaredPairs,
         is_over: Callable[[], bool],
     ) -> None:
-        lists = Lists()
         self.client = Client(settings)
-        self.catalog = self.catalog_of_previews = Catalog(settings, client=self.client, lists=lists)
+        self.catalog = self.catalog_of_previews = Catalog(settings, client=self.client)
         self._clients = [self.client]
         if settings.inventory_file:
+            # With lists of its own: it must not wait for those that the other client waits for.
             client = Client(impatient(settings))
             self._clients.append(client)
             self.catalog_of_previews = Catalog(
-                settings, client=client, lists=lists, may_read_snapshot=True, warn=warn
+                settings, client=client, may_read_snapshot=True, warn=warn
             )
         self.lifecycle = AssignmentLifecycle(
             self.client,

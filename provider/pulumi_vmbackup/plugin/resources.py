@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from inspect import Parameter, Signature, isawaitable, signature
+from inspect import isawaitable
 from typing import Any, TypeGuard
 
 import pulumi
@@ -18,7 +18,7 @@ from ..program import (
     refuse_swapped,
     shown_without_traceback,
 )
-from ..settings import SETTINGS, camel_case, did_you_mean
+from ..settings import SETTINGS, camel_case
 from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
 
 Assignments = Mapping[
@@ -34,43 +34,42 @@ class Provider(pulumi.ProviderResource):
     Args:
         name: the resource's name in the program.
         opts: the options of any Pulumi resource.
-        settings: the settings of the README's table by their names in Python, such as
-            ``base_url=``; they may be outputs. A setting that is left out comes from the stack
-            configuration (``vmbackup:...``), else from the environment (``VMBACKUP_...``). The
-            password and the session token are kept as secrets. A changed value replaces no
-            resource.
 
-    Raises:
-        TypeError: there is no such setting.
+    The other arguments are the settings of the README's table; they may be outputs. A setting that
+    is left out comes from the stack configuration (``vmbackup:...``), else from the environment
+    (``VMBACKUP_...``). The password and the session token are kept as secrets. A changed value
+    replaces no resource.
     """
 
     def __init__(
         self,
         name: str,
         *,
+        api_version: pulumi.Input[str] | None = None,
+        base_url: pulumi.Input[str] | None = None,
+        username: pulumi.Input[str] | None = None,
+        password: pulumi.Input[str] | None = None,
+        domain: pulumi.Input[str] | None = None,
+        session_token: pulumi.Input[str] | None = None,
+        server_address: pulumi.Input[str] | None = None,
+        server_port: pulumi.Input[int] | None = None,
+        ca_file: pulumi.Input[str] | None = None,
+        host_header: pulumi.Input[str] | None = None,
+        timeout_seconds: pulumi.Input[float] | None = None,
+        session_wait_seconds: pulumi.Input[float] | None = None,
+        settle_seconds: pulumi.Input[float] | None = None,
+        parallel_requests: pulumi.Input[int] | None = None,
+        inventory_file: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
-        **settings: pulumi.Input[str] | pulumi.Input[int] | pulumi.Input[float] | None,
     ) -> None:
-        by_name = {setting.name: setting for setting in SETTINGS.values()}
-        for given in settings:
-            if given not in by_name:
-                raise TypeError(
-                    f"{given!r} is not a setting of vmbackup: use {did_you_mean(given, by_name)}."
-                )
+        # SETTINGS is what counts; the arguments are written out for type checkers and editors.
+        given = locals()
         inputs: dict[str, Any] = {}
-        for setting in SETTINGS.values():
-            value = settings.get(setting.name)
+        for key, setting in SETTINGS.items():
+            value = given[setting.name]
             is_given_secret = setting.is_secret and value is not None
-            inputs[setting.key] = pulumi.Output.secret(value) if is_given_secret else value
+            inputs[key] = pulumi.Output.secret(value) if is_given_secret else value
         super().__init__(PACKAGE, name, inputs, _of_this_version(opts))
-
-
-# For help() and editors that run the module: one argument per setting.
-_ARGUMENTS = [
-    Parameter(each.name, Parameter.KEYWORD_ONLY, default=None) for each in SETTINGS.values()
-]
-_name, _opts = (signature(Provider).parameters[each] for each in ("name", "opts"))
-Provider.__signature__ = Signature([_name, *_ARGUMENTS, _opts])  # type: ignore[attr-defined]
 
 
 class _Resource(pulumi.CustomResource):

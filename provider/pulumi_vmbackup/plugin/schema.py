@@ -260,8 +260,7 @@ def _settings() -> dict[str, Any]:
 
 def setting_description(setting: Setting) -> str:
     """A setting's description as sentences, with its default."""
-    default = setting.default[:1].upper() + setting.default[1:]
-    return f"{setting.description}." + (f" {default} when left out." if default else "")
+    return f"{setting.description}." + (f" Default: {setting.default}." if setting.default else "")
 
 
 def _fields(of: type[VirtualMachine] | type[BackupLocation]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def set_difference(
                 for id_, label in vm.locations.items()
                 if id_ in held and was_unassigned((vm_ref, id_))
             }
-        if new.exclusive:
+        if new.exclusive is not False:  # or not known yet
             difference.paths |= _paths_of_others(old, new)
     return difference
 
@@ -56,15 +56,15 @@ def _changed_paths(old: SetValues, new: SetValues) -> dict[str, Change]:
     declared = new.declared or {}
     changes = _changed(
         {vm.label: ref for ref, vm in old.vms.items()},
-        {label: vm.ref for label, vm in declared.items()},
+        {label: vm.ref if vm else None for label, vm in declared.items()},
     )
     paths: dict[str, Change] = {}
     for label, change in changes.items():
-        is_new_ref = change == "update" and declared[label] != (None, None)
+        is_new_ref = change == "update" and declared.get(label) is not None
         paths |= _marked("assignments", label, change, ".vmRef" if is_new_ref else "")
     by_label = {vm.label: vm for vm in old.vms.values()}
     for label, vm in declared.items():
-        if vm == (None, None) or changes.get(label) == "add":
+        if vm is None or changes.get(label) == "add":
             continue
         before = old.vms[vm.ref] if vm.ref in old.vms else by_label.get(label)
         there = _locations("assignments", label)

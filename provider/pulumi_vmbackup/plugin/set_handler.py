@@ -65,7 +65,7 @@ class SetHandler(Handler):
             return
         if strangers:
             named = "; ".join(
-                f"{vms[ref].label} from {location.path or location.id}"
+                f"{vms[ref].label} from {location.label}"
                 for (ref, _), location in list(strangers.items())[:NAMED_PAIRS]
             )
             more = len(strangers) - NAMED_PAIRS

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from pulumi.runtime import rpc
 
-from ..errors import ArgumentError
-from ..models import Pair, normalize_guid
+from ..errors import ArgumentError, Hint
+from ..models import Pair, normalize_guid, shown
 from .handler import Failure, Properties, is_unknown
+from .wording import worded
 
 
 class DeclaredVm(NamedTuple):
@@ -45,13 +46,13 @@ class SetValues:
     """A set as its program declares it, or as its state holds it.
 
     Attributes:
-        declared: the VMs by label.
+        declared: the VMs by label; None for one of which nothing is known.
         exclusive: whether to un-assign all other locations of the VMs.
         others: in a state, the other locations that the last refresh of an exclusive set found.
         assigned_at: in a state, when something was last assigned, as ISO 8601 in UTC.
     """
 
-    declared: Mapping[str, DeclaredVm] | None
+    declared: Mapping[str, DeclaredVm | None] | None
     exclusive: bool | None
     others: Vms = field(default_factory=dict)
     assigned_at: str | None = None
@@ -62,7 +63,7 @@ class SetValues:
         vms: Vms = {}
         # Sorted by label: the protocol's maps have no order.
         for label, vm in sorted((self.declared or {}).items()):
-            if vm.ref is not None:
+            if vm and vm.ref:
                 known = {id_: each for each, id_ in sorted((vm.locations or {}).items()) if id_}
                 vms[vm.ref] = LabelledVm(label, known)
         return vms
@@ -74,7 +75,7 @@ class SetValues:
         known = {
             vm.ref
             for vm in declared
-            if vm.locations is not None and None not in vm.locations.values()
+            if vm and vm.locations is not None and None not in vm.locations.values()
         }
         return {vm_ref: vm for vm_ref, vm in self.vms.items() if vm_ref in known}
 
@@ -99,6 +100,7 @@ class SetValues:
                 }
             )
             for label, vm in (self.declared or {}).items()
+            if vm
         }
         return replace(self, declared=declared)
 
@@ -135,15 +137,15 @@ def of_state(properties: Properties) -> SetValues:
     )
 
 
-def _declared(assignments: Any) -> dict[str, DeclaredVm] | None:
+def _declared(assignments: Any) -> dict[str, DeclaredVm | None] | None:
     if is_unknown(assignments):
         return None
     return {label: _declared_vm(vm) for label, vm in assignments.items()}
 
 
-def _declared_vm(vm: Any) -> DeclaredVm:
+def _declared_vm(vm: Any) -> DeclaredVm | None:
     if is_unknown(vm):
-        return DeclaredVm(None, None)
+        return None
     ref, locations = vm["vmRef"], vm["backupLocationIds"]
     return DeclaredVm(
         None if is_unknown(ref) else ref,
@@ -153,8 +155,8 @@ def _declared_vm(vm: Any) -> DeclaredVm:
     )
 
 
-def _rendered(vm: DeclaredVm) -> Any:
-    if vm == (None, None):
+def _rendered(vm: DeclaredVm | None) -> Any:
+    if vm is None:
         return rpc.UNKNOWN
     return {
         "vmRef": vm.ref or rpc.UNKNOWN,
@@ -169,31 +171,34 @@ def check(properties: Properties) -> tuple[SetValues, list[Failure]]:
     failures: list[Failure] = []
     exclusive = properties.get("exclusive")
     if not isinstance(exclusive, bool) and exclusive is not None and not is_unknown(exclusive):
-        failures.append(Failure("exclusive", f"exclusive is {exclusive!r}: use true or false."))
+        failures.append(
+            Failure("exclusive", f"exclusive is {shown(exclusive)}: use true or false.")
+        )
     declared, wrong = _checked(properties.get("assignments"))
     if is_unknown(exclusive):
         return SetValues(declared, None), failures + wrong
     return SetValues(declared, bool(exclusive)), failures + wrong
 
 
-def _checked(value: object) -> tuple[dict[str, DeclaredVm] | None, list[Failure]]:
+def _checked(value: object) -> tuple[dict[str, DeclaredVm | None] | None, list[Failure]]:
     if is_unknown(value):
         return None, []
     if not isinstance(value, dict):
-        return {}, [Failure("assignments", f"assignments is {value!r}: give a map of VMs.")]
+        return {}, [Failure("assignments", f"assignments is {shown(value)}: give a map of VMs.")]
     failures: list[Failure] = []
     refs: dict[str, object] = {}
     locations: dict[str, Mapping[str, str | None] | None] = {}
     for label, vm in sorted(value.items()):  # the protocol's maps have no order
         if is_unknown(vm):
-            refs[label], locations[label] = rpc.UNKNOWN, None
             continue
         of_vm = vm.get("backupLocationIds") if isinstance(vm, dict) else None
         path = property_path("assignments", label)
         if is_unknown(of_vm):
             locations[label] = None
         elif isinstance(of_vm, dict):
-            ids, wrong = _guids(f"{path}.backupLocationIds", of_vm, f"the VM {label!r}")
+            ids, wrong = _guids(
+                f"{path}.backupLocationIds", of_vm, f"the VM {label!r}", Hint.FIND_LOCATION_ID
+            )
             locations[label] = ids
             failures += wrong
         else:
@@ -201,14 +206,16 @@ def _checked(value: object) -> tuple[dict[str, DeclaredVm] | None, list[Failure]
             failures.append(Failure(path, f"the VM {label!r} is not of the form {shape}."))
             continue
         refs[label] = vm.get("vmRef")
-    known, wrong = _guids("assignments", refs, "the set", ".vmRef")
-    return {
-        label: DeclaredVm(ref, locations[label]) for label, ref in known.items()
-    }, failures + wrong
+    known, wrong = _guids("assignments", refs, "the set", Hint.FIND_VM_REF, ".vmRef")
+    declared = {
+        label: DeclaredVm(known[label], locations[label]) if label in known else None
+        for label in sorted(value)
+    }
+    return declared, failures + wrong
 
 
 def _guids(
-    parent: str, values: Mapping[str, object], of: str, suffix: str = ""
+    parent: str, values: Mapping[str, object], of: str, hint: Hint, suffix: str = ""
 ) -> tuple[dict[str, str | None], list[Failure]]:
     """The GUIDs by label, and a failure for any that is invalid or repeated."""
     found: dict[str, str | None] = {}
@@ -220,9 +227,9 @@ def _guids(
         if is_unknown(value):
             continue
         try:
-            guid = found[label] = normalize_guid(value)
+            guid = found[label] = normalize_guid(value, hint)
         except ArgumentError as error:
-            failures.append(Failure(path, str(error)))
+            failures.append(Failure(path, worded(error)))
             continue
         first = labels.setdefault(guid, label)
         if first != label:
