@@ -100,11 +100,11 @@ def test_check_brings_ids_to_one_form_and_lets_unknowns_pass(unconfigured: Plugi
 @pytest.mark.parametrize(
     ("news", "path", "says"),
     [
-        ({}, "assignments", "assignments is None: give a map of VMs."),
+        ({}, "assignments", "assignments is null: give a map of VMs."),
         (
             {"assignments": [SQL01]},
             "assignments",
-            f"assignments is ['{SQL01}']: give a map of VMs.",
+            f'assignments is ["{SQL01}"]: give a map of VMs.',
         ),
         (
             {"assignments": {}, "exclusive": "yes"},
@@ -125,14 +125,14 @@ def test_check_brings_ids_to_one_form_and_lets_unknowns_pass(unconfigured: Plugi
         (
             a_set(a={"backupLocationIds": {}}),
             'assignments["a"].vmRef',
-            "None is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces.",
+            "A GUID is missing. Use the ref that getVirtualMachine finds or `vmbackup vms` shows.",
         ),
         (
             a_set(a=entry(SQL01, **{'the "NAS"': "x"})),
             'assignments["a"].backupLocationIds["the \\"NAS\\""]',
             "'x' is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces.",
+            "a45c5a40819e, with or without braces. Use the id that getBackupLocation finds or "
+            "`vmbackup locations` shows.",
         ),
         (
             a_set(a=entry(SQL01), b=entry(SQL02), c=entry(SQL01.upper())),

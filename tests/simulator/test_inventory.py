@@ -175,7 +175,7 @@ def test_a_file_that_is_no_json_is_one_sentence(content: str, reason: str, file:
         ),
         (
             {**WHOLE, "VirtualMachines": [{"AltaroVirtualMachineRef": None}]},
-            "is not valid: None is not a GUID",
+            "is not valid: A GUID is missing",
         ),
         (
             {**WHOLE, "BackupLocations": [{**LOCATION, "BackupLocationId": 1}]},
