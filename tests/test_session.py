@@ -150,3 +150,19 @@ def test_a_session_is_not_idle_while_a_call_is_under_way(
         assert simulator.sessions
         simulator.faults = []
         thread.join()
+
+
+def test_a_session_whose_start_outlasts_the_end_of_its_client_is_ended(
+    simulator: Simulator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LAST_CALLS_SECONDS", "END_SECONDS"):
+        monkeypatch.setattr(f"pulumi_vmbackup.session.{name}", 0.01)
+    simulator.answer_seconds = 0.5
+    client = Client(settings)
+    thread, errors = in_thread(client.virtual_machines)
+    wait_until(lambda: simulator.tokens)
+    client.close()
+    assert simulator.sessions  # it could not be waited for
+    thread.join()
+    assert [type(error) for error in errors] == [StoppedError]
+    wait_until(lambda: not simulator.sessions)

@@ -40,8 +40,8 @@ BUSY_POLL_SECONDS = 2.0
 UNKNOWN_SESSION_SECONDS = 310.0
 # Pulumi gives its provider's process five seconds to end. It waits this long for calls that are
 # under way, and then tries twice to end the session.
-_LAST_CALLS_SECONDS = 1.0
-_END_SECONDS = 1.7
+LAST_CALLS_SECONDS = 1.0
+END_SECONDS = 1.7
 # Windows delivers Ctrl-C only between waits.
 _WAIT_SLICE_SECONDS = 0.5
 
@@ -116,8 +116,8 @@ class Session:
             self._condition.notify_all()
             # Calls get a moment to end. A start or end of the session is waited for, so that no
             # session stays open when the process ends.
-            self._condition.wait_for(lambda: not self._calls_under_way, _LAST_CALLS_SECONDS)
-            self._condition.wait_for(lambda: not self._is_changing, 2 * _END_SECONDS)
+            self._condition.wait_for(lambda: not self._calls_under_way, LAST_CALLS_SECONDS)
+            self._condition.wait_for(lambda: not self._is_changing, 2 * END_SECONDS)
             if self._is_changing:
                 return  # the thread that is changing it ends it
             token, self._token = self._token, None
@@ -277,9 +277,9 @@ class Session:
         path = f"sessions/end/{token}"
         with suppress(RefusedError, NoAnswerError):
             try:
-                self._transport.exchange("POST", path, ends_session_within=_END_SECONDS)
+                self._transport.exchange("POST", path, ends_session_within=END_SECONDS)
             except LostAnswerError:
-                self._transport.exchange("POST", path, ends_session_within=_END_SECONDS)
+                self._transport.exchange("POST", path, ends_session_within=END_SECONDS)
 
 
 def _closed() -> StoppedError:
