@@ -61,17 +61,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clients_that_start_at_once(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Each client and each process would read the certificates that the system trusts, for 20 ms.
-    # What loads packages needs them.
-    if not {"e2e", "test_wheel.py"} & {*request.path.parts}:
-        monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
-        monkeypatch.setenv("SSL_CERT_DIR", os.devnull)
-
-
-@pytest.fixture(autouse=True)
 def no_state_of_other_tests() -> Iterator[None]:
     yield
     assignment.process.end()

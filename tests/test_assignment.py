@@ -132,9 +132,8 @@ def test_check_names_each_wrong_property_its_value_and_what_to_use(
         ),
         (
             "backup_location_id",
-            "None is not a GUID; expected 32 hexadecimal digits like ba2e9cdc-0d85-48e6-8db7-"
-            "a45c5a40819e, with or without braces. Use get_backup_location(path=...), or the id "
-            "that `vmbackup locations` shows.",
+            "A GUID is missing. Use get_backup_location(path=...), or the id that `vmbackup "
+            "locations` shows.",
         ),
     ]
 

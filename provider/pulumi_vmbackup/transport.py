@@ -255,9 +255,9 @@ class _TrustAdapter(HTTPAdapter):
     Companies put their own authorities into the Windows store.
     """
 
-    def __init__(self, ca_file: str | None, **pool: int) -> None:
+    def __init__(self, ca_file: str | None, connections: int) -> None:
         self._ssl_context = trust(ca_file)
-        super().__init__(**pool)
+        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._ssl_context, **kwargs)
@@ -280,11 +280,12 @@ def _http_session(settings: Settings) -> requests.Session:
     if settings.host_header:
         session.headers["Host"] = settings.host_header
     connections = settings.parallel_requests + 1  # one more, to end the session
-    pool = {"pool_connections": 1, "pool_maxsize": connections, "pool_block": True}
     if settings.base_url.startswith("https:"):  # reading the system's certificates takes 20 ms
-        session.mount("https://", _TrustAdapter(settings.ca_file, **pool))
+        session.mount("https://", _TrustAdapter(settings.ca_file, connections))
     else:
-        session.mount("http://", HTTPAdapter(**pool))
+        session.mount(
+            "http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections, pool_block=True)
+        )
     return session
 
 

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, ClassVar, NamedTuple
 
 from reliability.engine import Kill, Killed, NotSent, Pair
-from reliability.server import Refusal, WatchedSimulator
+from reliability.watched import Refusal, WatchedSimulator
 from sample import PASSWORD
 
 from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Fault

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from marks import only_full
 from reliability.engine import Engine, Kill, Killed, Pair
 from reliability.sequences import run_sequences
-from reliability.server import WatchedSimulator
+from reliability.watched import WatchedSimulator
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError

@@ -15,7 +15,7 @@ import pytest
 from marks import only_full
 from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
-from reliability.server import WatchedSimulator
+from reliability.watched import WatchedSimulator
 from reliability.sweep import (
     ALSO_LOST,
     LOST,

@@ -14,7 +14,7 @@ from itertools import product
 import pytest
 from marks import only_full
 from reliability.engine import Engine, Kill, Pair, Program
-from reliability.server import WatchedSimulator
+from reliability.watched import WatchedSimulator
 from reliability.sweep import (
     ALSO_LOST,
     LOST,

@@ -1,4 +1,4 @@
-"""inventory.py: the sample, files that are written and read, and what each damaged file says."""
+"""data.py: what the simulated server holds, as one JSON file."""
 
 from __future__ import annotations
 
