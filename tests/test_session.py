@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,9 +33,10 @@ def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[Vm
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    waiting = threading.Event()
+    give_up_at = time.monotonic() + 60
     while not condition():
-        waiting.wait(0.005)
+        assert time.monotonic() < give_up_at, "it was waited for in vain"
+        time.sleep(0.005)
 
 
 def test_after_close_nothing_is_sent_and_no_session_is_open(

@@ -25,9 +25,9 @@ from marks import only_full
 from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
 from reliability.sequences import run_sequences
-from reliability.watched import WatchedSimulator
 from reliability.sweep import assert_are_sentences
 from reliability.test_any_sequence import RememberingFault, kills, pairs
+from reliability.watched import WatchedSimulator
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError

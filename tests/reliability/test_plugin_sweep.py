@@ -15,7 +15,6 @@ import pytest
 from marks import only_full
 from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
-from reliability.watched import WatchedSimulator
 from reliability.sweep import (
     ALSO_LOST,
     LOST,
@@ -29,6 +28,7 @@ from reliability.sweep import (
     settings_for,
     told,
 )
+from reliability.watched import WatchedSimulator
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError

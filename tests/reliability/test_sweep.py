@@ -14,7 +14,6 @@ from itertools import product
 import pytest
 from marks import only_full
 from reliability.engine import Engine, Kill, Pair, Program
-from reliability.watched import WatchedSimulator
 from reliability.sweep import (
     ALSO_LOST,
     LOST,
@@ -28,6 +27,7 @@ from reliability.sweep import (
     settings_for,
     told,
 )
+from reliability.watched import WatchedSimulator
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
