@@ -1,4 +1,4 @@
-"""http_server.py: connections, https, addresses that cannot be used, and an end without leftovers."""
+"""http_server.py: connections, https, unusable addresses, and an end without leftovers."""
 
 from __future__ import annotations
 
