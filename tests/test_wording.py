@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import click
 import pytest
 
 from pulumi_vmbackup import program
@@ -69,3 +70,15 @@ def test_users_of_yaml_and_typescript_read_no_python() -> None:
             assert "_" not in text
             assert "=" not in text
             assert "(" not in text
+
+
+def test_with_a_stack_the_command_names_what_the_stack_has() -> None:
+    with click.Context(click.Command("vms")) as context:
+        context.meta[command.READS_STACK] = True
+        said = [COMMAND(VmBackupError("It failed.", each)) for each in (CA_FILE, PASSWORD, CHECK)]
+    assert said == [
+        "It failed. For a private certificate, give --ca-file or run `pulumi config set "
+        "vmbackup:caFile`, to its PEM file.",
+        "It failed. Run `pulumi config set --secret --path vmbackup:connections.site-b.password`.",
+        "It failed. Check vmbackup:connections.site-b.username, password and serverPort.",
+    ]

@@ -750,3 +750,35 @@ def test_a_terminal_gets_colours_for_what_stands_out(terminal: Terminal) -> None
     assert "\x1b[1;31mEXCH01" in "".join(shown.values())
     assert "\x1b[1;33mDC01" in "".join(shown.values())
     assert EXCH01 not in "".join(shown.values())
+
+
+@ON_POSIX
+def test_closed_standard_streams_are_no_traceback(
+    base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
+    command = [sys.executable, "-m", "pulumi_vmbackup.command", "vms"]
+    command += ["--base-url", base_url, "--username", "Administrator"]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" <&- >&-', "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@ON_POSIX
+@pytest.mark.parametrize("connection", [None, "site-b"])
+def test_a_secret_of_a_stack_is_hidden_in_the_error_about_another_setting(
+    connection: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"password": PASSWORD, "serverPort": PASSWORD}
+    config = {f"vmbackup:{key}": {"value": value} for key, value in values.items()}
+    if connection:
+        config = {"vmbackup:connections": {"value": "", "objectValue": {connection: values}}}  # type: ignore[dict-item]
+    cli = tmp_path / "pulumi"
+    cli.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(config)}\nEND\n")
+    cli.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    options = ["--connection", connection] if connection else []
+    said = sentence(run("vms", "--stack", f"{tmp_path}/dev", *options, fails=1))
+    assert "is not a port" in said
+    assert PASSWORD not in said

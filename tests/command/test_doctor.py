@@ -248,7 +248,7 @@ def test_a_name_that_cannot_be_resolved(doctor: Doctor) -> None:
     good, failed = doctor("--base-url", "https://vmb01.invalid:36013/api/rest")
     assert good == STEPS[:1]
     assert failed.startswith("name vmb01.invalid cannot be resolved (")
-    assert failed.endswith("| Correct the host name in vmbackup:baseUrl.")
+    assert failed.endswith("| Correct the host name in --base-url.")
 
 
 def test_a_stopped_service(doctor: Doctor, closed_port: Callable[[], int]) -> None:
@@ -362,7 +362,8 @@ def test_an_untrusted_certificate(doctor: Doctor, https_url: str, simulator: Sim
     assert good == STEPS[:4]
     assert failed.startswith("certificate the certificate of port ")
     assert " is not accepted: unable to get local issuer certificate | " in failed
-    assert 'certlm.msc as "Base-64 encoded X.509 (.CER)", and set VMBACKUP_CA_FILE or' in failed
+    assert 'export the certificate in certlm.msc as "Base-64 encoded X.509 (.CER)", and ' in failed
+    assert "and give --ca-file or set VMBACKUP_CA_FILE to that file." in failed
     assert "Its SHA-256 fingerprint is " in failed
     assert not simulator.calls
 
@@ -433,9 +434,9 @@ def test_an_https_api_at_another_documented_address(
         good, failed = doctor()
     assert good == STEPS[:2]
     assert (
-        f"| An API of version 8 answers at https://localhost:{port}/api: set VMBACKUP_BASE_URL or "
-        f"run `pulumi config set vmbackup:baseUrl` to https://localhost:{port}/api, and set "
-        "VMBACKUP_API_VERSION or run `pulumi config set vmbackup:apiVersion` to 8."
+        f"| An API of version 8 answers at https://localhost:{port}/api: give --base-url or set "
+        f"VMBACKUP_BASE_URL to https://localhost:{port}/api, and give --api-version or set "
+        "VMBACKUP_API_VERSION to 8."
     ) in failed
 
 

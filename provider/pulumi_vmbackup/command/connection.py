@@ -15,7 +15,7 @@ from ..catalog import gather
 from ..client import Client
 from ..inventory import Snapshot
 from ..settings import SETTINGS, Settings, environment_variable, read_settings, setting_sources
-from .output import progress_bar
+from .output import is_terminal, progress_bar
 from .stack import read_stack
 from .wording import READS_STACK, option_name
 
@@ -43,8 +43,8 @@ class Connection:
         get_config = read_stack(self.stack) if self.stack else _no_config
         where = (get_config, os.environ, self.name, self.options, _describe_option)
         settings, sources = read_settings(*where), setting_sources(*where)
-        is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-        if settings.username and not settings.has_credentials and is_terminal:
+        can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr)
+        if settings.username and not settings.has_credentials and can_ask:
             password = click.prompt(f"Password of {settings.account}", hide_input=True, err=True)
             settings = replace(settings, password=password)
         for secret in (settings.password, settings.session_token):

@@ -24,14 +24,12 @@ from ..settings import (
     NEWEST_VERSION,
     VERSIONS,
     Settings,
-    config_set_command,
-    environment_variable,
     is_loopback,
 )
 from ..transport import trust
 from .connection import Connection, connecting
 from .output import print_output
-from .wording import one_line, worded
+from .wording import how_to_set, name_of, one_line, worded
 
 # How long to wait for a port that may be closed, or for a TLS handshake.
 LONGEST_PROBE_SECONDS = 5.0
@@ -176,7 +174,7 @@ def _resolve(settings: Settings, url: SplitResult) -> Finding:
             "name",
             f"{url.hostname} cannot be resolved ({reason})",
             ok=False,
-            advice=f"Correct the host name in {settings.name_of('baseUrl')}.",
+            advice=f"Correct the host name in {_name(settings, 'baseUrl')}.",
         )
     addresses = dict.fromkeys(str(each[4][0]) for each in found)
     return Finding("name", f"{url.hostname} is {', '.join(addresses)}")
@@ -202,16 +200,18 @@ def _connect(settings: Settings, sources: Mapping[str, str], url: SplitResult) -
 
 
 def _other_machine(settings: Settings, url: SplitResult) -> str:
-    port = urlsplit(VERSIONS["9.1"].base_url).port
+    version = VERSIONS[settings.api_version]
+    port = urlsplit(version.base_url).port
     if settings.is_local:
         return (
             "If VM Backup runs on another machine, open a tunnel to it first, such as "
-            f"`ssh -L {_port(url)}:localhost:{port} ...` for V9.1."
+            f"`ssh -L {_port(url)}:localhost:{port} ...` for V{settings.api_version}."
         )
     return (
         "The API answers on the VM Backup machine itself only, so a port of another machine is "
-        f"reached through a tunnel, such as `ssh -L {port}:localhost:{port} ...` for V9.1, and "
-        f"{settings.name_of('baseUrl')} {VERSIONS['9.1'].base_url}."
+        f"reached through a tunnel, such as `ssh -L {port}:localhost:{port} ...` for "
+        f"V{settings.api_version}, and "
+        f"{_name(settings, 'baseUrl')} {version.base_url}."
     )
 
 
@@ -226,7 +226,7 @@ def _speak(settings: Settings, sources: Mapping[str, str], url: SplitResult) -> 
             f"port {port} speaks neither http nor https",
             ok=False,
             advice=f"Something else listens there: correct the port in "
-            f'{settings.name_of("baseUrl")}, or start the "VM Backup API Service" again if it '
+            f'{_name(settings, "baseUrl")}, or start the "VM Backup API Service" again if it '
             "hangs.",
         )
     right_url = settings.base_url.replace(url.scheme, speaks, 1)
@@ -318,7 +318,7 @@ def _certificate_advice(settings: Settings, url: SplitResult, code: int) -> str:
         is_for = f"It is for {', '.join(names)}: use" if names else "Use"
         return (
             f"{is_for} a name that the certificate holds as the host of "
-            f"{settings.name_of('baseUrl')}, or give the server a certificate for {url.hostname}."
+            f"{_name(settings, 'baseUrl')}, or give the server a certificate for {url.hostname}."
         )
     if code in _WRONG_TIME:
         return (
@@ -336,7 +336,8 @@ def _certificate_advice(settings: Settings, url: SplitResult, code: int) -> str:
     )
     return (
         f'{held}: on the VM Backup machine, export the certificate in certlm.msc as "Base-64 '
-        f'encoded X.509 (.CER)", and {_ways_to_set(settings, "caFile")} to that file.{fingerprint}'
+        f'encoded X.509 (.CER)", and {how_to_set(settings.to_set("caFile"))} to that file.'
+        f"{fingerprint}"
     )
 
 
@@ -410,7 +411,7 @@ def _check_api(settings: Settings, sources: Mapping[str, str], answer: ProtocolA
             f"the answer at {settings.base_url} is not from a VM Backup API (HTTP {answer.status})"
         )
     advice = (
-        f"Check {settings.name_of('apiVersion')}, which chooses the address, and baseUrl; none of "
+        f"Check {_name(settings, 'apiVersion')}, which chooses the address, and baseUrl; none of "
         f"the documented addresses of {urlsplit(settings.base_url).hostname} answers."
     )
     return Finding("API", seen, ok=False, advice=elsewhere or advice)
@@ -525,13 +526,12 @@ def _list(client: Client) -> Finding:
 
 def _set(settings: Settings, sources: Mapping[str, str], key: str, value: str) -> str:
     """How to set a setting so that it wins: where it is set now, if it is."""
-    where = f"set {sources[key]}" if key in sources else _ways_to_set(settings, key)
+    where = f"set {sources[key]}" if key in sources else how_to_set(settings.to_set(key))
     return f"{where} to {value}"
 
 
-def _ways_to_set(settings: Settings, key: str) -> str:
-    variable = environment_variable(key, settings.connection)
-    return f"set {variable} or run `{config_set_command(key, settings.connection)}`"
+def _name(settings: Settings, key: str) -> str:
+    return name_of(key, settings.connection)
 
 
 def _at(url: SplitResult, port: int | None, path: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -31,7 +31,7 @@ _PIECE = 2**15
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
     """A progress bar on stderr, if that is a terminal."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield None
         return
     bar = Progress(
@@ -54,8 +54,13 @@ def new_table(*headers: str) -> Table:
     return table
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a standard stream is a terminal; it is None when it is closed."""
+    return stream is not None and stream.isatty()
+
+
 def print_output(output: Table | Text) -> None:
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         Console(highlight=False).print(output, soft_wrap=isinstance(output, Text))
         return
     text = io.StringIO()

@@ -5,7 +5,15 @@ from __future__ import annotations
 import click
 
 from ..errors import Advice, CheckSettings, Hint, SetSetting, VmBackupError
-from ..settings import SETTINGS, environment_variable, for_programs, listed, to_set_sentence
+from ..settings import (
+    SETTINGS,
+    config_name,
+    config_set_command,
+    environment_variable,
+    for_programs,
+    listed,
+    to_set_sentence,
+)
 
 READS_STACK = "pulumi_vmbackup reads a stack"
 """In the meta of click's context: whether the settings come from a stack (``--stack``)."""
@@ -19,22 +27,32 @@ def worded(error: VmBackupError) -> str:
 def _words(advice: Advice) -> str:
     if isinstance(advice, Hint):
         return ""  # all hints are about resources
-    context = click.get_current_context(silent=True)
-    if context and context.meta.get(READS_STACK):  # which counts more than the environment
-        return for_programs(advice)
     if isinstance(advice, CheckSettings):
-        return f"Check {listed([_name(key, advice.connection) for key in advice.keys])}."
-    return to_set_sentence(advice, _how_to_set(advice))
+        if _reads_stack():
+            return for_programs(advice)
+        return f"Check {listed([name_of(key, advice.connection) for key in advice.keys])}."
+    return to_set_sentence(advice, how_to_set(advice))
 
 
-def _how_to_set(advice: SetSetting) -> str:
-    variable = environment_variable(advice.key, advice.connection)
+def how_to_set(advice: SetSetting) -> str:
+    """How a setting is set, as a part of a sentence."""
     option = option_name(advice.key)
-    return f"give {option} or set {variable}" if option else f"set {variable}"
+    give = f"give {option} or " if option else ""
+    if _reads_stack():
+        return f"{give}run `{config_set_command(advice.key, advice.connection)}`"
+    return f"{give}set {environment_variable(advice.key, advice.connection)}"
 
 
-def _name(key: str, connection: str | None) -> str:
+def name_of(key: str, connection: str | None) -> str:
+    """What the user of the command knows a setting as."""
+    if _reads_stack():
+        return config_name(key, connection)
     return option_name(key) or environment_variable(key, connection)
+
+
+def _reads_stack() -> bool:
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(READS_STACK))
 
 
 def option_name(key: str) -> str | None:
