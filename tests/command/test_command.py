@@ -770,7 +770,8 @@ def test_closed_standard_streams_are_no_traceback(
 def test_a_secret_of_a_stack_is_hidden_in_the_error_about_another_setting(
     connection: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = {"password": PASSWORD, "serverPort": PASSWORD}
+    secret = "hunter2secret"
+    values = {"password": secret, "serverPort": secret}
     config = {f"vmbackup:{key}": {"value": value} for key, value in values.items()}
     if connection:
         config = {"vmbackup:connections": {"value": "", "objectValue": {connection: values}}}  # type: ignore[dict-item]
@@ -781,4 +782,4 @@ def test_a_secret_of_a_stack_is_hidden_in_the_error_about_another_setting(
     options = ["--connection", connection] if connection else []
     said = sentence(run("vms", "--stack", f"{tmp_path}/dev", *options, fails=1))
     assert "is not a port" in said
-    assert PASSWORD not in said
+    assert secret not in said
