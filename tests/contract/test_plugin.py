@@ -514,14 +514,12 @@ def test_functions_at_once_and_creates_ask_for_each_list_once_in_one_session(
         (
             "getBackupLocations",
             {"primary": "yes"},
-            "primary of getBackupLocations is 'yes': it takes primary (boolean), offsite "
-            "(boolean), vmRef (string).",
+            "primary of getBackupLocations is 'yes': give a boolean.",
         ),
         (
             "getVirtualMachine",
             {"vmName": "x"},
-            "vmName of getVirtualMachine is 'x': it takes name (string), host (string), ref "
-            "(string).",
+            "getVirtualMachine has no argument 'vmName': use 'name'.",
         ),
         (
             "getVms",

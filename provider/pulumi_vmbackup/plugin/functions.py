@@ -9,8 +9,8 @@ from typing import Any
 
 from ..catalog import Catalog
 from ..errors import ArgumentError
-from ..models import BackupLocation, VirtualMachine
-from ..settings import camel_case
+from ..models import BackupLocation, VirtualMachine, shown
+from ..settings import camel_case, did_you_mean
 from .handler import Properties, camel_case_keys
 
 ARGUMENTS: dict[str, dict[str, tuple[str, type]]] = {
@@ -46,9 +46,12 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
     for key, value in arguments.items():
         if value is None:
             continue
-        if key not in known or not isinstance(value, known[key][1]):
-            names = ", ".join(f"{each} ({_TYPES[kind]})" for each, (_, kind) in known.items())
-            raise ArgumentError(f"{key} of {name} is {value!r}: it takes {names}.")
+        if key not in known:
+            raise ArgumentError(f"{name} has no argument {key!r}: use {did_you_mean(key, known)}.")
+        if not isinstance(value, known[key][1]):
+            raise ArgumentError(
+                f"{key} of {name} is {shown(value)}: give a {_TYPES[known[key][1]]}."
+            )
         given[known[key][0]] = value
     answers: dict[str, Callable[[], Properties]] = {
         "getVirtualMachines": lambda: {
