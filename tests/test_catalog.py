@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sample import SQL01
 
-from pulumi_vmbackup import LoginError, UnreachableError
+from pulumi_vmbackup import LoginError, LostAnswerError, UnreachableError
 from pulumi_vmbackup.catalog import Catalog, gather
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.settings import Settings
-from pulumi_vmbackup.simulator import Simulator
+from pulumi_vmbackup.simulator import Fault, Simulator
 
 
 def test_many_threads_ask_for_each_list_once(simulator: Simulator, settings: Settings) -> None:
@@ -24,6 +24,22 @@ def test_many_threads_ask_for_each_list_once(simulator: Simulator, settings: Set
         assert {*found} == {SQL01}
     assert len(simulator.calls) == 5  # the session's two, and three lists
     assert not simulator.sessions
+
+
+def test_a_server_that_does_not_answer_one_thread_is_not_asked_by_the_others(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.faults = [Fault("reset", "GET", times=None)]
+    catalog = Catalog(settings)
+
+    def fails(_: int) -> bool:
+        with pytest.raises(LostAnswerError):
+            catalog.get_virtual_machines()
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(fails, range(8)))
+    assert [call.method for call in simulator.calls] == ["POST", "GET", "GET", "GET", "POST"]
 
 
 def test_a_client_of_others_is_asked_and_its_session_left_open(
