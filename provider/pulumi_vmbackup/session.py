@@ -279,6 +279,7 @@ class Session:
             try:
                 self._transport.exchange("POST", path, ends_session_within=END_SECONDS)
             except LostAnswerError:
+                self._transport.disconnect()  # the server may be about to close the connection
                 self._transport.exchange("POST", path, ends_session_within=END_SECONDS)
 
 

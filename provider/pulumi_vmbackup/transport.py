@@ -60,6 +60,10 @@ class Transport:
     def close(self) -> None:
         """Close the connections. Nothing is sent afterwards."""
         self.stop()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the connections that no call uses now; the next call opens a new one."""
         self._http.close()
 
     def stop(self) -> None:
