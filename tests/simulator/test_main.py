@@ -57,7 +57,7 @@ def started(*options: str | Path) -> Iterator[Process]:
         stderr=subprocess.PIPE,
         text=True,
     ) as popen:
-        too_long = threading.Timer(10, popen.kill)
+        too_long = threading.Timer(60, popen.kill)
         too_long.start()
         try:
             assert popen.stdout
@@ -82,7 +82,7 @@ def run(*options: str | Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=False,
     )
 
