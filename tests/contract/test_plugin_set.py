@@ -26,9 +26,8 @@ from contract.plugin import (
     urn,
 )
 from e2e.stack import wait_until
-from marks import only_full
+from marks import not_under_wine, only_full
 from pulumi.runtime.proto import provider_pb2
-from marks import not_under_wine
 from sample import (
     DC01,
     DISK_E,
