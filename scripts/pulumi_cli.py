@@ -10,6 +10,7 @@ hosts. A build makes the host for Python, and for the tests those for Node.js an
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -104,7 +105,8 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         **mine,
         "NO_PROXY": no_proxy,
         "PATH": path_with_cli(),
-        "PULUMI_BACKEND_URL": state.as_uri(),
+        # Pulumi takes what follows file:// for a path, which on Windows begins with a drive.
+        "PULUMI_BACKEND_URL": re.sub("^file:///([A-Z]:)", r"file://\1", state.as_uri()),
         "PULUMI_CONFIG_PASSPHRASE": "not a secret",
         # All plugins come with the CLI. Without a network, a search for others takes seconds.
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
