@@ -66,18 +66,20 @@ def make_environment(*, new: bool) -> None:
     print("Making the Python environment .venv. This takes a minute or two.", flush=True)
     if new:
         check_length_of_paths()
-        step(
-            [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)],
-            "The virtual environment .venv could not be made; the message above says why. On "
-            "Debian and Ubuntu, install python3-venv. On Windows, close what uses .venv.",
-        )
+        command = [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)]
+        done = subprocess.run(command, capture_output=True, errors="replace", check=False)
+        if done.returncode != 0:
+            sys.exit(
+                f"{done.stdout}{done.stderr}\nThe virtual environment .venv could not be made; the "
+                "message above says why. On Debian and Ubuntu, install python3-venv. On Windows, "
+                "close what uses .venv."
+            )
         if os.name == "nt":  # Pulumi looks for python3, and environments on Windows have none
             (BIN / "python3.exe").write_bytes(PYTHON.read_bytes())
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    step(
-        [*pip, "install", "--quiet", "--editable", ".[dev]"],
-        "The packages could not be installed; pip's messages above say why.",
-    )
+    command = [*pip, "install", "--quiet", "--editable", ".[dev]"]
+    if subprocess.run(command, check=False).returncode != 0:
+        sys.exit("The packages could not be installed; pip's messages above say why.")
     # Before 3.13, Python reads these files in the code page of Windows, and the build writes UTF-8.
     # A path from here, instead of the clone's own, has no letters that differ.
     for file in ENVIRONMENT.rglob("_pulumi_vmbackup.pth"):
@@ -94,11 +96,6 @@ def check_length_of_paths() -> None:
             f".venv cannot be made in {ROOT} ({error.strerror}). If this path is too long, move "
             "the clone to a shorter one, or allow long paths in Windows."
         )
-
-
-def step(command: list[str], what_failed: str) -> None:
-    if subprocess.run(command, check=False).returncode != 0:
-        sys.exit(what_failed)
 
 
 def without_traceback_of_ctrl_c(
