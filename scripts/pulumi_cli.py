@@ -87,7 +87,8 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         **mine,
         "NO_PROXY": no_proxy,
         "PATH": path_with_cli(),
-        "PULUMI_BACKEND_URL": state.as_uri(),
+        # With a third slash, Pulumi does not take C:/ for the beginning of the path on Windows.
+        "PULUMI_BACKEND_URL": state.as_uri().replace("///", "//" if os.name == "nt" else "///"),
         "PULUMI_CONFIG_PASSPHRASE": "not a secret",
         # All plugins come with the CLI. Without a network, a search for others takes seconds.
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
