@@ -51,7 +51,7 @@ elif name == "venv":  # the Python under Wine is one for embedding, which has no
     shutil.rmtree(made)
     for folder in ("Scripts", "Lib/site-packages"):
         (made / folder).mkdir(parents=True)
-    for file in (*python.glob("python*"), *python.glob("vcruntime*")):
+    for file in (*python.glob("python*.???"), *python.glob("vcruntime*")):
         shutil.copy(file, made / "Scripts")
     (made / "pyvenv.cfg").write_text(f"home = {python}", "utf-8")
 elif name == "pip":  # an editable installation, as the build makes it
