@@ -18,6 +18,7 @@ check-lint: .venv/ready ; $(BIN)/ruff check .
 check-types: .venv/ready ; $(BIN)/mypy && $(BIN)/mypy --platform win32 $(foreach program,$(wildcard examples/*/__main__.py),&& $(BIN)/mypy $(dir $(program)))
 check-workflows: .venv/ready ; $(BIN)/python scripts/actionlint.py
 .PHONY: check check-format check-lint check-types check-workflows
+test-windows: .venv/ready ; $(BIN)/python scripts/test_windows.py $(ARGS)
 breaks: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/breaks.py $(ARGS)
 bench: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/bench.py
 bench-quick: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/bench.py --quick
