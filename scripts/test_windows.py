@@ -1,9 +1,14 @@
 """Runs the tests on Windows programs under Wine, with more arguments for pytest if there are any.
 
-On Windows, `make test` runs them all.
+On Windows, `py scripts\\test.py` runs all tests.
 """
 
 import sys
+
+from environment import use_environment
+
+if __name__ == "__main__":
+    use_environment()
 
 if sys.platform != "win32":
     from wine import run, windows
