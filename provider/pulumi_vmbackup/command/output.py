@@ -56,7 +56,22 @@ def new_table(*headers: str) -> Table:
 
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a standard stream is a terminal; it is None when it is closed."""
-    return stream is not None and stream.isatty()
+    return stream is not None and stream.isatty() and _is_console(stream)
+
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+
+    def _is_console(stream: TextIO) -> bool:
+        # NUL claims to be a terminal too: a scheduled task would wait for a password for ever.
+        mode = ctypes.byref(ctypes.c_ulong())
+        handle = msvcrt.get_osfhandle(stream.fileno())
+        return bool(ctypes.windll.kernel32.GetConsoleMode(ctypes.c_void_p(handle), mode))
+else:
+
+    def _is_console(_stream: TextIO) -> bool:
+        return True
 
 
 def print_output(output: Table | Text) -> None:

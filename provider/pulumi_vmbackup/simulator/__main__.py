@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from ..errors import VmBackupError
+from ..streams import print_any_text
 from .api import BASE_PATHS, PORTS, Simulator
 from .behavior import LONGEST_SECONDS, Behavior, behavior_choices
 from .data import Inventory
@@ -26,6 +27,7 @@ _ODD_CALLS = {
 
 
 def main() -> None:
+    print_any_text()
     arguments = _arguments()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     stop = _stop_signal()
