@@ -167,6 +167,11 @@ class LostAnswerError(NoAnswerError):
     """A request was sent, but its answer was lost, cut short or is not the API's."""
 
 
+def quoted(text: str) -> str:
+    """A text in quotes on one line, with its backslashes as people write them."""
+    return repr(text).replace("\\\\", "\\")
+
+
 @contextmanager
 def explained(what: str) -> Iterator[None]:
     """Begin the message of an error with ``Could not``, and what could not be done."""

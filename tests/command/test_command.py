@@ -355,6 +355,31 @@ def test_a_place_that_takes_no_snapshot_is_found_before_the_server_is_asked(
     assert not simulator.calls
 
 
+def test_a_read_only_file_is_left_alone(run: Run, simulator: Simulator, tmp_path: Path) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text("old")
+    file.chmod(0o444)
+    assert sentence(run("snapshot", "--output", str(file), fails=1)) == (
+        f"{file} of --output is read-only: make it writable, or give another name."
+    )
+    assert not simulator.calls
+    assert file.read_text() == "old"
+    file.chmod(0o644)
+
+
+@pytest.mark.skipif(os.name != "nt", reason="other systems take such names")
+@pytest.mark.parametrize("name", ["NUL", "12:30.json", "inventory."])
+def test_a_name_that_windows_takes_for_something_else_is_refused(
+    name: str, run: Run, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = sentence(run("snapshot", "--output", name, fails=1))
+    assert said.startswith(f"{name} of --output ")
+    assert said.endswith(": give another name.")
+    assert not simulator.calls
+    assert not list(tmp_path.iterdir())
+
+
 # Export
 
 
@@ -682,6 +707,17 @@ def test_a_pipe_gets_utf8_on_any_machine(command: list[str]) -> None:
         assert JAPANESE in out.decode()
     _, err = printed(*command, "export", "--program", "-", "--vm", "nowhere", fails=1)
     assert JAPANESE in err.decode()
+
+
+@pytest.mark.usefixtures("login", "names")
+def test_json_on_a_pipe_is_ascii_which_powershell_does_not_change(tmp_path: Path) -> None:
+    for command in (["snapshot", "--output"], ["export", "--import-file"]):
+        out, _ = printed(*COMMAND, *command, "-")
+        printed(*COMMAND, *command, str(tmp_path / command[0]))
+        in_file = (tmp_path / command[0]).read_text("utf-8")
+        assert JAPANESE in in_file
+        shown, written = json.loads(out.decode("ascii")), json.loads(in_file)
+        assert {**shown, "taken_at": ""} == {**written, "taken_at": ""}
 
 
 @pytest.mark.usefixtures("login", "names")
