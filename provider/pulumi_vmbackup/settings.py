@@ -379,11 +379,21 @@ def config_name(key: str, connection: str | None = None) -> str:
     return f"vmbackup:connections.{connection}.{key}" if connection else f"vmbackup:{key}"
 
 
-def config_set_command(key: str, connection: str | None = None) -> str:
-    """The command that stores a setting in the stack configuration."""
-    secret = "--secret " if key in SECRET_SETTINGS else ""
-    path = "--path " if connection else ""
-    return f"pulumi config set {secret}{path}{config_name(key, connection)}"
+def to_configure(key: str, connection: str | None = None) -> str:
+    """How to store a setting in the stack configuration, as a part of a sentence.
+
+    The command is the same in bash, PowerShell and cmd.
+    """
+    command = "pulumi config set" + " --secret" * (key in SECRET_SETTINGS)
+    if not connection:
+        return f"run `{command} {config_name(key)}`"
+    if re.fullmatch(r"[\w-]+", connection):
+        return f"run `{command} --path {config_name(key, connection)}`"
+    if re.fullmatch(r"[\w -]+", connection):
+        return f'run `{command} --path "{config_name(key, connection)}"`'
+    # Each shell has its own way to quote this.
+    path = f'vmbackup:connections["{connection}"].{key}'
+    return f"run `{command} --path` with {path}, quoted for your shell"
 
 
 def for_programs(advice: SetSetting | CheckSettings) -> str:
@@ -392,8 +402,8 @@ def for_programs(advice: SetSetting | CheckSettings) -> str:
         first, *others = advice.keys
         return f"Check {listed([config_name(first, advice.connection), *others])}."
     variable = environment_variable(advice.key, advice.connection)
-    command = config_set_command(advice.key, advice.connection)
-    return to_set_sentence(advice, f"set {variable} or run `{command}`")
+    command = to_configure(advice.key, advice.connection)
+    return to_set_sentence(advice, f"set {variable} or {command}")
 
 
 def to_set_sentence(advice: SetSetting, how: str) -> str:
@@ -550,5 +560,5 @@ def _connection(
     raise SettingsError(
         f"There is no connection {name!r} in vmbackup:connections of the stack configuration "
         f"(there are: {there_are}), nor a variable {environment_variable('', name)}... in the "
-        f"environment: correct the name, or run `{config_set_command('baseUrl', name)}`."
+        f"environment: correct the name, or {to_configure('baseUrl', name)}."
     )

@@ -763,7 +763,7 @@ def test_without_the_extra_it_says_what_to_install(package: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"The vmbackup command needs packages that are not installed ({package}): run "
-        "`pip install 'pulumi-vmbackup[cli]'`.\n"
+        '`pip install "pulumi-vmbackup[cli]"`.\n'
     )
 
 

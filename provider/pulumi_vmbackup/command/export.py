@@ -61,7 +61,7 @@ _LONGEST_VARIABLE = 30
     "vms",
     multiple=True,
     metavar="PATTERN",
-    help="only VMs whose name matches, in any case, like 'SQL*'; may be repeated",
+    help='only VMs whose name matches, in any case, like "SQL*"; may be repeated',
 )
 @click.option(
     "--host",

@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_fault,
         action="append",
         metavar="TEXT",
-        help="calls that fail, such as 'reset before times=2 skip=1 POST /vms/backuplocations'. "
+        help='calls that fail, such as "reset before times=2 skip=1 POST /vms/backuplocations". '
         f"First the kind: {', '.join(FAULT_KINDS)}. The rest is optional: 'before' if the "
         "server does not act; times: how many calls fail, or all; skip: how many succeed first; "
         "the start of the calls. May be repeated",
