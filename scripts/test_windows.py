@@ -1,6 +1,6 @@
-"""Runs the tests on Windows programs under Wine, with more arguments for pytest if there are any.
+r"""Runs the tests on Windows programs under Wine, with more arguments for pytest if there are any.
 
-On Windows, `py scripts\\test.py` runs all tests.
+On Windows, `py scripts\test.py` runs all tests.
 """
 
 import sys
