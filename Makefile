@@ -10,6 +10,7 @@ quickstart: ; $(PYTHON) scripts/quickstart.py
 test: ; $(PYTHON) scripts/test.py $(ARGS)
 test-fast: ; $(PYTHON) scripts/test.py --fast $(ARGS)
 test-all: ; $(PYTHON) scripts/test.py --all $(ARGS)
+test-windows: ; $(PYTHON) scripts/test_windows.py $(ARGS)
 coverage: ; $(PYTHON) scripts/test.py --coverage $(ARGS)
 check: ; $(PYTHON) scripts/check.py
 check-format: ; $(PYTHON) scripts/check.py format
@@ -20,5 +21,5 @@ breaks: ; $(PYTHON) scripts/breaks.py $(ARGS)
 bench: ; $(PYTHON) scripts/bench.py
 bench-quick: ; $(PYTHON) scripts/bench.py --quick
 
-.PHONY: quickstart test test-fast test-all coverage breaks bench bench-quick
+.PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick
 .PHONY: check check-format check-lint check-types check-workflows

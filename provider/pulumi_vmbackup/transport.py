@@ -23,6 +23,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
+from .certificates import trusting
 from .errors import (
     InvalidTokenError,
     LostAnswerError,
@@ -246,7 +247,7 @@ def refuses_host(content: bytes) -> bool:
 
 def trust(ca_file: str | None) -> ssl.SSLContext:
     """The TLS context that checks the server's certificate."""
-    context = ssl.create_default_context(cafile=ca_file)
+    context = trusting(ca_file) if ca_file else ssl.create_default_context()
     # Since 3.13, Python refuses certificates without some formal extensions. Windows products make
     # such certificates for themselves. Trust and host name are still checked.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -22,6 +22,7 @@ from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASS
 from simulator.caller import Caller
 
 from pulumi_vmbackup.command.group import vmbackup
+from pulumi_vmbackup.command.output import is_terminal
 from pulumi_vmbackup.inventory import read_snapshot
 from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
 
@@ -354,6 +355,31 @@ def test_a_place_that_takes_no_snapshot_is_found_before_the_server_is_asked(
     assert not simulator.calls
 
 
+def test_a_read_only_file_is_left_alone(run: Run, simulator: Simulator, tmp_path: Path) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text("old")
+    file.chmod(0o444)
+    assert sentence(run("snapshot", "--output", str(file), fails=1)) == (
+        f"{file} of --output is read-only: make it writable, or give another name."
+    )
+    assert not simulator.calls
+    assert file.read_text() == "old"
+    file.chmod(0o644)
+
+
+@pytest.mark.skipif(os.name != "nt", reason="other systems take such names")
+@pytest.mark.parametrize("name", ["NUL", "12:30.json", "inventory."])
+def test_a_name_that_windows_takes_for_something_else_is_refused(
+    name: str, run: Run, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = sentence(run("snapshot", "--output", name, fails=1))
+    assert said.startswith(f"{name} of --output ")
+    assert said.endswith(": give another name.")
+    assert not simulator.calls
+    assert not list(tmp_path.iterdir())
+
+
 # Export
 
 
@@ -634,6 +660,97 @@ def test_a_closed_pipe_ends_it_without_a_traceback(
     assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
 
 
+# In any script, to any reader
+
+
+JAPANESE = "\u30d0\u30c3\u30af\u30a2\u30c3\u30d7"
+GERMAN = "B\u00fccherei-\u00c4\u00d6\u00dc"
+NO_UTF8 = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+"""A machine whose encoding is ASCII; on Windows the code page stays, which is no UTF-8 either."""
+LIKE_WINDOWS = """\
+import sys
+for stream in (sys.stdout, sys.stderr):
+    stream.reconfigure(encoding="cp1252")  # as on a pipe of Windows
+from pulumi_vmbackup.command import main
+main()
+"""
+
+
+@pytest.fixture
+def names(simulator: Simulator) -> None:
+    """VMs with names in two scripts."""
+    vms = simulator.inventory.virtual_machines
+    vms[DC01]["VirtualMachineName"] = GERMAN
+    vms[SQL01]["VirtualMachineName"] = JAPANESE
+    simulator.inventory.assignments[SQL01, OFFSITE01] = None
+
+
+def printed(*command: str, fails: int = 0, **environment: str) -> tuple[bytes, bytes]:
+    """What a process prints on two pipes."""
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == fails, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.mark.usefixtures("login", "names")
+@pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-c", LIKE_WINDOWS]])
+def test_a_pipe_gets_utf8_on_any_machine(command: list[str]) -> None:
+    for listing in (["vms"], ["assignments"], ["export", "--program", "-"]):
+        out, _ = printed(*command, *listing)
+        assert GERMAN in out.decode()
+        assert JAPANESE in out.decode()
+    _, err = printed(*command, "export", "--program", "-", "--vm", "nowhere", fails=1)
+    assert JAPANESE in err.decode()
+
+
+@pytest.mark.usefixtures("login", "names")
+def test_json_on_a_pipe_is_ascii_which_powershell_does_not_change(tmp_path: Path) -> None:
+    for command in (["snapshot", "--output"], ["export", "--import-file"]):
+        out, _ = printed(*COMMAND, *command, "-")
+        printed(*COMMAND, *command, str(tmp_path / command[0]))
+        in_file = (tmp_path / command[0]).read_text("utf-8")
+        assert JAPANESE in in_file
+        shown, written = json.loads(out.decode("ascii")), json.loads(in_file)
+        assert {**shown, "taken_at": ""} == {**written, "taken_at": ""}
+
+
+@pytest.mark.usefixtures("login", "names")
+def test_a_pipe_gets_the_encoding_that_the_user_sets_and_an_escape_for_what_it_lacks() -> None:
+    out, _ = printed(*COMMAND, "vms", PYTHONIOENCODING="cp850")
+    assert GERMAN in out.decode("cp850")
+    assert JAPANESE.encode("ascii", "backslashreplace") in out
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login", "names")
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "cp850"}, NO_UTF8])
+def test_a_terminal_of_a_code_page_is_no_traceback(
+    environment: dict[str, str], terminal: Terminal
+) -> None:
+    streams = {"stdout": terminal.slave, "stderr": terminal.slave}
+    for command in ("vms", "assignments", "doctor"):
+        with started(command, env={**os.environ, **environment}, **streams) as popen:
+            popen.wait()
+        assert popen.returncode == 0
+    shown = terminal.read_rest("cp850")
+    assert "Traceback" not in shown
+    assert "SQL02" in shown
+
+
+def test_the_null_device_is_no_terminal_to_ask_for_a_password_on() -> None:
+    with open(os.devnull, "w+", encoding="utf-8") as stream:  # noqa: PTH123  # a device
+        assert not is_terminal(stream)
+
+
+# Without the extra
+
+
 @pytest.mark.parametrize("package", ["click", "rich"])
 def test_without_the_extra_it_says_what_to_install(package: str) -> None:
     program = (
@@ -646,7 +763,7 @@ def test_without_the_extra_it_says_what_to_install(package: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"The vmbackup command needs packages that are not installed ({package}): run "
-        "`pip install 'pulumi-vmbackup[cli]'`.\n"
+        '`pip install "pulumi-vmbackup[cli]"`.\n'
     )
 
 
@@ -670,12 +787,12 @@ class Terminal:
             assert popen.poll() is None, self.printed
             self.printed += os.read(self._master, 65536).decode()
 
-    def read_rest(self) -> str:
+    def read_rest(self, encoding: str = "utf-8") -> str:
         """What the ended process printed."""
         os.close(self.slave)
         try:
             while received := os.read(self._master, 65536):
-                self.printed += received.decode()
+                self.printed += received.decode(encoding)
         except OSError:  # EIO: nobody holds the other end any more
             pass
         return self.printed

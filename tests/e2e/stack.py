@@ -229,6 +229,10 @@ class Stack:
         stack, *_ = self.state()["resources"]
         return dict(stack["outputs"])
 
+    def declared_files(self) -> list[Path]:
+        """The files by which the processes of a run tell each other what the program declares."""
+        return list((Path(self.environment["PULUMI_HOME"]) / "vmbackup").glob("*"))
+
     def keep(self, folder: Path) -> None:
         """Copy the state, for :meth:`restore`."""
         shutil.copytree(self._state, folder)

@@ -137,7 +137,7 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
         "--fault": "",
     }
     assert all(len(text) > 15 for _, text in options)
-    assert "First the kind: reset, stall, cut short, html, error, session over." in described
+    assert "First the kind: reset, stall, cut short, html, error, session over, hold." in described
 
 
 # A start, calls and an end
@@ -364,8 +364,8 @@ def test_a_state_file_that_is_a_folder_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_state_file_that_cannot_be_replaced_is_one_sentence_at_the_start(state: Path) -> None:
-    Inventory.sample().save(state)
-    state.with_name(".state.json.partial").mkdir()  # as a folder that may not be written, for root
+    state = state.with_name("x" * 250)  # too long with the end of the name that is written first
+    state.write_text(Inventory.sample().dump(), "utf-8")
     assert one_sentence("--state", state).startswith(
         f"The inventory file {state} cannot be written: "
     )
@@ -401,8 +401,8 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> No
         (
             ["--fault", "reset", "--fault", "resett POST"],
             "argument --fault: 'resett POST' is not a fault: use KIND [before] [times=N|all] "
-            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error or session over, "
-            "and CALL is like DELETE or POST /vms/backuplocations",
+            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error, session over or "
+            "hold, and CALL is like DELETE or POST /vms/backuplocations",
         ),
         (["--tls-key", "key.pem"], "argument --tls-key: it needs --tls-certificate"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from ..errors import VmBackupError
+from ..streams import print_any_text
 from .wording import one_line, worded
 
 # The module of each subcommand, loaded on use, so that no command waits for the imports of another.
@@ -73,8 +73,7 @@ def vmbackup() -> None:
 
 def run() -> None:
     """Run the command as the main program of the process."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # names may not fit the code page
+    print_any_text()
     signal.signal(signal.SIGTERM, _terminate)
     # On Windows, click would expand the patterns for VM names as file names.
     vmbackup(prog_name="vmbackup", windows_expand_args=False)

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from ..errors import VmBackupError
+from ..streams import print_any_text
 from .api import BASE_PATHS, PORTS, Simulator
 from .behavior import LONGEST_SECONDS, Behavior, behavior_choices
 from .data import Inventory
@@ -26,6 +27,7 @@ _ODD_CALLS = {
 
 
 def main() -> None:
+    print_any_text()
     arguments = _arguments()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     stop = _stop_signal()
@@ -143,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_fault,
         action="append",
         metavar="TEXT",
-        help="calls that fail, such as 'reset before times=2 skip=1 POST /vms/backuplocations'. "
+        help='calls that fail, such as "reset before times=2 skip=1 POST /vms/backuplocations". '
         f"First the kind: {', '.join(FAULT_KINDS)}. The rest is optional: 'before' if the "
         "server does not act; times: how many calls fail, or all; skip: how many succeed first; "
         "the start of the calls. May be repeated",
