@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,7 +130,8 @@ def machine(
     with serve(simulator, certificate=certificate) as https_url:
         machine = Machine(tmp_path, prepared, https_url, base_url)
         (machine.folder / "passphrase.txt").write_text("in base 64\r\n")
-        authority.cert_pem.write_to_path(str(machine.folder / "server.cer"))
+        der = ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
+        (machine.folder / "server.cer").write_bytes(der)  # as the guide saves it
         yield machine
 
 
