@@ -8,6 +8,7 @@
 What stands above that runs on the machine's Python, with only the standard library.
 """
 
+import io
 import os
 import signal
 import subprocess
@@ -35,6 +36,8 @@ LONGEST_NAME = 150  # of a file in .venv, with its folders; it is one of debugpy
 def use_environment() -> None:
     """Go on in the clone's folder, in the Python of .venv; make .venv if it is missing or old."""
     sys.excepthook = without_traceback_of_ctrl_c
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths may not fit the code page
     script = Path(sys.argv[0]).absolute()
     os.chdir(ROOT)
     in_it = ENVIRONMENT.exists() and ENVIRONMENT.samefile(sys.prefix)

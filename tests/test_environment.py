@@ -74,6 +74,7 @@ class Clone:
         self.scripts = self.folder / "scripts"
         self.in_environment = f"in {self.environment} at {self.folder}"
         self.new_venv = f"venv --clear {self.environment}"
+        self.encoding = "utf-8"  # of what is printed to a pipe
         self._log = folder / "log.txt"
         self._stand_ins = folder / "stand-ins"
         shutil.copytree(SCRIPTS, self.scripts, ignore=shutil.ignore_patterns("__pycache__"))
@@ -104,7 +105,7 @@ class Clone:
                 "LOG": str(self._log),
                 "PATH": os.pathsep.join((str(self._stand_ins), os.environ["PATH"])),
                 "PYTHONPATH": str(self._stand_ins),
-                "PYTHONIOENCODING": "utf-8",
+                "PYTHONIOENCODING": self.encoding,
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -185,6 +186,12 @@ def test_the_environments_own_python_does_not_start_again(clone: Clone) -> None:
     clone.change("pyproject.toml")
     assert clone.run("chore.py", python=own) == ([MAKING, clone.in_environment], "")
     assert clone.asked() == [PIP, "chore"]  # Windows does not let a Python that runs be replaced
+
+
+def test_a_path_may_have_letters_that_the_code_page_lacks(clone: Clone) -> None:
+    clone.encoding = "ascii"
+    printed, _ = clone.run("chore.py")
+    assert printed[-1].endswith(r"clone of Zo\xeb")
 
 
 def test_the_package_is_found_whatever_the_code_page_of_windows_is(clone: Clone) -> None:
