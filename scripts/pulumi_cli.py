@@ -207,7 +207,7 @@ class Build:
             if tool == PYTHON_HOST:
                 self._copy_python_scripts()
             self._build_program(tool, *SOURCES[tool])
-        say(f"  Done after {self._elapsed()}.")
+        say(f"  Done after {elapsed(self._started)}.")
 
     def _copy_python_scripts(self) -> None:
         """Copy the scripts that the Python language host runs; npm packages bring Node.js's."""
@@ -264,13 +264,14 @@ class Build:
         return done.stdout
 
     def _report(self, what: str, finished: threading.Event) -> None:
-        say(f"  {self._elapsed()}  step {self._step} of {self._steps}: {what}")
+        say(f"  {elapsed(self._started)}  step {self._step} of {self._steps}: {what}")
         while not finished.wait(REPORT_SECONDS):
-            say(f"  {self._elapsed()}  still {what}")
+            say(f"  {elapsed(self._started)}  still {what}")
 
-    def _elapsed(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        return f"{minutes}:{seconds:02}"
+
+def elapsed(started: float) -> str:
+    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+    return f"{minutes}:{seconds:02}"
 
 
 def say(line: str) -> None:
