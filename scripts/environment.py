@@ -27,6 +27,7 @@ ENVIRONMENT = ROOT / ".venv"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 READY = ENVIRONMENT / "ready"
+PARTS = (PYTHON, ENVIRONMENT / "pyvenv.cfg", READY)
 MADE_FROM = (ROOT / "pyproject.toml", ROOT / "scripts" / "environment.py")
 LONGEST_NAME = 150  # of a file in .venv, with its folders; it is one of debugpy's
 
@@ -56,7 +57,7 @@ def hand_over(command: list[str]) -> NoReturn:
 
 
 def is_ready() -> bool:
-    if not (READY.exists() and PYTHON.exists()):
+    if not all(part.exists() for part in PARTS):
         return False
     return all(file.stat().st_mtime <= READY.stat().st_mtime for file in MADE_FROM)
 

@@ -105,7 +105,7 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         **mine,
         "NO_PROXY": no_proxy,
         "PATH": path_with_cli(),
-        # Not as_uri(): Pulumi takes no slash before a drive letter.
+        # With as_uri()'s third slash, Pulumi does not find a path with a drive on Windows.
         "PULUMI_BACKEND_URL": f"file://{quote(state.as_posix(), safe='/:')}",
         "PULUMI_CONFIG_PASSPHRASE": "not a secret",
         # All plugins come with the CLI. Without a network, a search for others takes seconds.

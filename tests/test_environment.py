@@ -32,6 +32,7 @@ import pulumi_vmbackup
 STAND_IN = """\
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -43,8 +44,16 @@ if name == os.environ["FAILS"]:
     sys.exit(3)
 if name == os.environ["WAITS"]:
     time.sleep(600)
-if name == "venv":
+if name == "venv" and pathlib.Path(os.__file__).with_name("venv").exists():
     subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", *sys.argv[1:]], check=True)
+elif name == "venv":  # the Python under Wine is one for embedding, which has no venv
+    made, python = pathlib.Path(sys.argv[-1]), pathlib.Path(sys.executable).parent
+    shutil.rmtree(made)
+    for folder in ("Scripts", "Lib/site-packages"):
+        (made / folder).mkdir(parents=True)
+    for file in (*python.glob("python*.???"), *python.glob("vcruntime*")):
+        shutil.copy(file, made / "Scripts")
+    (made / "pyvenv.cfg").write_text(f"home = {python}", "utf-8")
 elif name == "pip":  # an editable installation, as the build makes it
     packages = next(each for each in sys.path if each.endswith("site-packages"))
     folder = pathlib.Path("provider").absolute()
@@ -140,6 +149,9 @@ def test_a_chore_makes_the_environment_once_and_runs_in_it(clone: Clone) -> None
 
 def test_the_exit_code_of_a_chore_is_passed_on(clone: Clone) -> None:
     clone.run("chore.py", fails="chore", code=3)
+
+
+def test_a_command_is_run_in_place_of_a_chore(clone: Clone) -> None:
     command = [sys.executable, "-c", "print('it runs'); raise SystemExit(4)"]
     chore = f"from environment import hand_over; hand_over({command})"
     assert clone.run("-c", chore, code=4) == (["it runs"], "")
@@ -155,6 +167,14 @@ def test_an_environment_older_than_what_it_is_made_from_is_made_anew(
     assert clone.asked() == [clone.new_venv, PIP, "chore"]
     clone.run("chore.py")
     assert clone.asked() == ["chore"]
+
+
+@pytest.mark.parametrize("part", environment.PARTS)
+def test_an_environment_that_lacks_a_part_is_made_anew(part: Path, clone: Clone) -> None:
+    clone.run("chore.py")
+    (clone.folder / part.relative_to(environment.ROOT)).unlink()
+    clone.run("chore.py")
+    assert clone.asked() == [clone.new_venv, PIP, "chore"]
 
 
 def test_the_environments_own_python_does_not_start_again(clone: Clone) -> None:
