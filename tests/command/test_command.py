@@ -882,21 +882,53 @@ def test_closed_standard_streams_are_no_traceback(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@ON_POSIX
+def fake_pulumi(folder: Path, settings: dict[str, object]) -> None:
+    """Makes a `pulumi` that prints the configuration of a stack, as a script of the system."""
+    config = {f"vmbackup:{key}": {"value": "", "objectValue": v} for key, v in settings.items()}
+    (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False), "utf-8")
+    if os.name == "nt":
+        (folder / "pulumi.cmd").write_text('@type "%~dp0config.json"\n')  # as npm makes one
+    else:
+        (folder / "pulumi").write_text('#!/bin/sh\ncat "$(dirname "$0")/config.json"\n')
+        (folder / "pulumi").chmod(0o755)
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
 @pytest.mark.parametrize("connection", [None, "site-b"])
 def test_a_secret_of_a_stack_is_hidden_in_the_error_about_another_setting(
-    connection: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: str | None, run: Run, tmp_path: Path, bin_folder: Path
 ) -> None:
     secret = "hunter2secret"
-    values = {"password": secret, "serverPort": secret}
-    config = {f"vmbackup:{key}": {"value": value} for key, value in values.items()}
-    if connection:
-        config = {"vmbackup:connections": {"value": "", "objectValue": {connection: values}}}  # type: ignore[dict-item]
-    cli = tmp_path / "pulumi"
-    cli.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(config)}\nEND\n")
-    cli.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    values: dict[str, object] = {"password": secret, "serverPort": secret}
+    fake_pulumi(bin_folder, {"connections": {connection: values}} if connection else values)
     options = ["--connection", connection] if connection else []
     said = sentence(run("vms", "--stack", f"{tmp_path}/dev", *options, fails=1))
     assert "is not a port" in said
     assert secret not in said
+
+
+def test_the_cli_and_the_folder_of_a_stack_are_found_wherever_they_are(
+    run: Run, tmp_path: Path, bin_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pulumi(bin_folder, {"serverPort": "none", "domain": "B\u00fccherei"})
+    folder = tmp_path / "My program \u00c4\u00d6\u00dc"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("PATH", f"bin{os.pathsep}{os.environ['PATH']}")
+    slashes = "/\\" if os.name == "nt" else "/"
+    for where in (folder.name, str(folder), f"~/{folder.name}"):
+        for slash in slashes:
+            said = sentence(run("vms", "--stack", f"{where}{slash}dev", fails=1))
+            assert said.startswith("The value 'none' of vmbackup:serverPort in the stack")
+    said = sentence(run("vms", "--stack", f"{Path(tmp_path.anchor)}dev", fails=1))
+    assert "is not a port" in said  # the folder is the root of the drive
