@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from simulator.caller import Caller
 from pulumi_vmbackup.command.group import vmbackup
 from pulumi_vmbackup.command.output import is_terminal
 from pulumi_vmbackup.inventory import read_snapshot
-from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
 log = logging.getLogger(__name__)
 
@@ -582,10 +582,12 @@ def test_no_output_holds_the_password_or_a_token(
 
 
 @contextmanager
-def started(*arguments: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    *arguments: str, command: Sequence[str] = COMMAND, **streams: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **streams}
     streams.setdefault("stderr", subprocess.PIPE)
-    with subprocess.Popen([*COMMAND, *arguments], **streams) as popen:
+    with subprocess.Popen([*command, *arguments], **streams) as popen:
         too_long = threading.Timer(30, popen.kill)
         too_long.start()
         try:
@@ -639,6 +641,35 @@ def test_ctrl_c_ends_the_session_without_a_traceback(
         assert (popen.returncode, printed, said) == (code, b"", b"")
         assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
         assert len(simulator.calls) < 100
+
+
+# As on Windows, where Ctrl-C does not interrupt the main thread.
+INTERRUPTED_BY_STDIN = """\
+import signal, sys, threading
+from pulumi_vmbackup.command import main
+def interrupt():
+    sys.stdin.read()
+    signal.raise_signal(signal.SIGINT)
+threading.Thread(target=interrupt).start()
+main()
+"""
+
+
+@pytest.mark.usefixtures("login")
+def test_ctrl_c_ends_a_wait_for_the_server_that_it_does_not_interrupt(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_TIMEOUT_SECONDS", "600")
+    hangs = Fault("stall", "GET /vms/list", times=None)
+    simulator.faults.append(hangs)
+    command = [sys.executable, "-c", INTERRUPTED_BY_STDIN]
+    with started("vms", command=command, stdin=subprocess.PIPE) as popen:
+        while not hangs.hits:
+            assert popen.poll() is None
+            time.sleep(0.01)
+        printed, said = popen.communicate()  # closes its input
+    assert (popen.returncode, printed, said) == (130, b"", b"")
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -733,7 +764,7 @@ def test_a_pipe_gets_the_encoding_that_the_user_sets_and_an_escape_for_what_it_l
 def test_a_terminal_of_a_code_page_is_no_traceback(
     environment: dict[str, str], terminal: Terminal
 ) -> None:
-    streams = {"stdout": terminal.slave, "stderr": terminal.slave}
+    streams: dict[str, Any] = {"stdout": terminal.slave, "stderr": terminal.slave}
     for command in ("vms", "assignments", "doctor"):
         with started(command, env={**os.environ, **environment}, **streams) as popen:
             popen.wait()
@@ -820,7 +851,11 @@ def test_on_a_terminal_it_asks_for_the_password_and_does_not_show_it(
 ) -> None:
     monkeypatch.delenv("VMBACKUP_PASSWORD")
     monkeypatch.setenv("VMBACKUP_DOMAIN", "CONTOSO")
-    streams = {"stdin": terminal.slave, "stderr": terminal.slave, "start_new_session": True}
+    streams: dict[str, Any] = {
+        "stdin": terminal.slave,
+        "stderr": terminal.slave,
+        "start_new_session": True,
+    }
     with started("locations", **streams) as popen:
         terminal.read_until("Password of CONTOSO\\Administrator: ", popen)
         terminal.type(f"{PASSWORD}\n")
@@ -837,7 +872,11 @@ def test_ctrl_c_at_the_prompt_ends_it(
     terminal: Terminal, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VMBACKUP_PASSWORD")
-    streams = {"stdin": terminal.slave, "stderr": terminal.slave, "start_new_session": True}
+    streams: dict[str, Any] = {
+        "stdin": terminal.slave,
+        "stderr": terminal.slave,
+        "start_new_session": True,
+    }
     with started("vms", **streams) as popen:
         terminal.read_until("Password of Administrator: ", popen)
         popen.send_signal(signal.SIGINT)
