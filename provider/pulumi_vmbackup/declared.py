@@ -6,8 +6,9 @@ un-assigns a pair that the program declares in another one.
 
 Each process appends to a file of its own which pairs the program declares, and which ones it
 un-assigns. The name of the file begins with the address of the engine, which the processes of a run
-have in common. Only files of live processes count: on POSIX a process holds a lock on its file, and
-Windows lets nobody remove a file that is open. Whoever looks removes what killed processes left.
+have in common. Only files of live processes count. On Windows the file is removed with its process,
+however that ends. On POSIX the process holds a lock on it, and whoever looks removes what killed
+processes have left.
 
 Two processes may come to the same pair at the same time. So each one first writes and then reads:
 
@@ -55,28 +56,51 @@ _CONNECT_SECONDS = 5.0
 _PATIENCE_SECONDS = 2.0
 
 if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+    from ctypes import wintypes
+
     _USER = 0  # what Windows tells of each file
+    _FLAGS = os.O_TEMPORARY  # Windows removes the file when its process ends or is killed
+    _READ, _SHARE_ALL, _OPEN_EXISTING = 0x80000000, 7, 3
+    _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    _kernel32.CreateFileW.restype = wintypes.HANDLE
 
     def _hold(file: IO[str]) -> None:
         """Show that this process is alive: for that, the open file is enough."""
 
     def _remove_if_left(path: Path) -> None:
-        """Remove a file that nobody holds."""
+        """Remove a file that no process holds, as after a power cut."""
+        path.open().close()  # refused while its process has it open
         path.unlink()
+
+    def open_shared(path: Path) -> IO[str]:
+        """Open the file of another process; Python's own open() is refused."""
+        handle = _kernel32.CreateFileW(
+            str(path), wintypes.DWORD(_READ), _SHARE_ALL, None, _OPEN_EXISTING, 0, None
+        )
+        if handle == wintypes.HANDLE(-1).value:
+            raise ctypes.WinError(ctypes.get_last_error())
+        return os.fdopen(msvcrt.open_osfhandle(handle, os.O_RDONLY), encoding="ascii")
 else:
     import fcntl
 
     _USER = os.getuid()
+    _FLAGS = 0
 
     def _hold(file: IO[str]) -> None:
         """Show that this process is alive."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _remove_if_left(path: Path) -> None:
-        """Remove a file that nobody holds."""
-        with path.open(encoding="ascii") as file:
+        """Remove a file that no process holds."""
+        with open_shared(path) as file:
             _hold(file)
             path.unlink()
+
+    def open_shared(path: Path) -> IO[str]:
+        """Open the file of another process."""
+        return path.open(encoding="ascii")
 
 
 class Run:
@@ -259,7 +283,7 @@ class DeclaredPairs:
     def _read(self, path: Path) -> _Told | None:
         """What a process has told; None if it has just ended."""
         try:
-            with _patiently(path.open) as file:
+            with _patiently(partial(open_shared, path)) as file:
                 told = _Told(size=os.fstat(file.fileno()).st_size)
                 if path not in self._others or self._others[path].size != told.size:
                     for line in file.read().rpartition("\n")[0].splitlines():
@@ -306,7 +330,7 @@ def _folders() -> list[Path]:
 def _created(path: Path, hold: Callable[[IO[str]], None] | None) -> IO[str]:
     """Create a file, and hold it if that is wanted."""
     while True:
-        file = path.open("x", encoding="ascii", newline="\n")
+        file = open(path, "x", encoding="ascii", newline="\n", opener=_opener)  # noqa: SIM115
         try:
             if hold:
                 hold(file)
@@ -319,6 +343,10 @@ def _created(path: Path, hold: Callable[[IO[str]], None] | None) -> IO[str]:
                 raise
         else:
             return file
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | _FLAGS, 0o600)
 
 
 def _of_live_processes(folder: Path) -> list[Path]:

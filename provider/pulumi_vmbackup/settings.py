@@ -64,6 +64,16 @@ def _text(value: _Value) -> str:
     return value.text
 
 
+def _name(value: _Value) -> str:
+    # No account, domain or host has these in its name.
+    if value.text.strip(' "') != value.text:
+        raise value.error(
+            "begins or ends with a space or a quotation mark, which `set` in cmd does not remove: "
+            "write it without"
+        )
+    return value.text
+
+
 def _version(value: _Value) -> str:
     if value.text not in VERSIONS:
         raise value.error(
@@ -240,12 +250,12 @@ class Settings:
     )
     username: str | None = _setting(
         None,
-        _text,
+        _name,
         "The Windows account that starts a session",
         metavar="NAME",
     )
     password: str | None = _setting(None, _text, "The password of that account", is_secret=True)
-    domain: str = _setting("", _text, "The domain of that account", metavar="NAME")
+    domain: str = _setting("", _name, "The domain of that account", metavar="NAME")
     session_token: str | None = _setting(
         None,
         _session_token,
@@ -254,7 +264,7 @@ class Settings:
     )
     server_address: str = _setting(
         "LOCALHOST",
-        _text,
+        _name,
         "The VM Backup server that the API logs in to",
         metavar="HOST",
     )

@@ -219,7 +219,7 @@ class Transport:
         if isinstance(error, requests.exceptions.ProxyError):
             return UnreachableError(
                 f"The proxy on the way to {base_url} refuses or does not answer: check HTTPS_PROXY "
-                "and NO_PROXY."
+                "and NO_PROXY, and on Windows the proxy settings of the system."
             )
         if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
             return UnreachableError(

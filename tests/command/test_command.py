@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from simulator.caller import Caller
 from pulumi_vmbackup.command.group import vmbackup
 from pulumi_vmbackup.command.output import is_terminal
 from pulumi_vmbackup.inventory import read_snapshot
-from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
 log = logging.getLogger(__name__)
 
@@ -582,10 +582,12 @@ def test_no_output_holds_the_password_or_a_token(
 
 
 @contextmanager
-def started(*arguments: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    *arguments: str, command: Sequence[str] = COMMAND, **streams: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **streams}
     streams.setdefault("stderr", subprocess.PIPE)
-    with subprocess.Popen([*COMMAND, *arguments], **streams) as popen:
+    with subprocess.Popen([*command, *arguments], **streams) as popen:
         too_long = threading.Timer(30, popen.kill)
         too_long.start()
         try:
@@ -639,6 +641,35 @@ def test_ctrl_c_ends_the_session_without_a_traceback(
         assert (popen.returncode, printed, said) == (code, b"", b"")
         assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
         assert len(simulator.calls) < 100
+
+
+# As on Windows, where Ctrl-C does not interrupt the main thread.
+INTERRUPTED_BY_STDIN = """\
+import signal, sys, threading
+from pulumi_vmbackup.command import main
+def interrupt():
+    sys.stdin.read()
+    signal.raise_signal(signal.SIGINT)
+threading.Thread(target=interrupt).start()
+main()
+"""
+
+
+@pytest.mark.usefixtures("login")
+def test_ctrl_c_ends_a_wait_for_the_server_that_it_does_not_interrupt(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_TIMEOUT_SECONDS", "600")
+    hangs = Fault("stall", "GET /vms/list", times=None)
+    simulator.faults.append(hangs)
+    command = [sys.executable, "-c", INTERRUPTED_BY_STDIN]
+    with started("vms", command=command, stdin=subprocess.PIPE) as popen:
+        while not hangs.hits:
+            assert popen.poll() is None
+            time.sleep(0.01)
+        printed, said = popen.communicate()  # closes its input
+    assert (popen.returncode, printed, said) == (130, b"", b"")
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -733,7 +764,7 @@ def test_a_pipe_gets_the_encoding_that_the_user_sets_and_an_escape_for_what_it_l
 def test_a_terminal_of_a_code_page_is_no_traceback(
     environment: dict[str, str], terminal: Terminal
 ) -> None:
-    streams = {"stdout": terminal.slave, "stderr": terminal.slave}
+    streams: dict[str, Any] = {"stdout": terminal.slave, "stderr": terminal.slave}
     for command in ("vms", "assignments", "doctor"):
         with started(command, env={**os.environ, **environment}, **streams) as popen:
             popen.wait()
@@ -820,7 +851,11 @@ def test_on_a_terminal_it_asks_for_the_password_and_does_not_show_it(
 ) -> None:
     monkeypatch.delenv("VMBACKUP_PASSWORD")
     monkeypatch.setenv("VMBACKUP_DOMAIN", "CONTOSO")
-    streams = {"stdin": terminal.slave, "stderr": terminal.slave, "start_new_session": True}
+    streams: dict[str, Any] = {
+        "stdin": terminal.slave,
+        "stderr": terminal.slave,
+        "start_new_session": True,
+    }
     with started("locations", **streams) as popen:
         terminal.read_until("Password of CONTOSO\\Administrator: ", popen)
         terminal.type(f"{PASSWORD}\n")
@@ -837,7 +872,11 @@ def test_ctrl_c_at_the_prompt_ends_it(
     terminal: Terminal, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VMBACKUP_PASSWORD")
-    streams = {"stdin": terminal.slave, "stderr": terminal.slave, "start_new_session": True}
+    streams: dict[str, Any] = {
+        "stdin": terminal.slave,
+        "stderr": terminal.slave,
+        "start_new_session": True,
+    }
     with started("vms", **streams) as popen:
         terminal.read_until("Password of Administrator: ", popen)
         popen.send_signal(signal.SIGINT)
@@ -882,21 +921,53 @@ def test_closed_standard_streams_are_no_traceback(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@ON_POSIX
+def fake_pulumi(folder: Path, settings: dict[str, object]) -> None:
+    """Makes a `pulumi` that prints the configuration of a stack, as a script of the system."""
+    config = {f"vmbackup:{key}": {"value": "", "objectValue": v} for key, v in settings.items()}
+    (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False), "utf-8")
+    if os.name == "nt":
+        (folder / "pulumi.cmd").write_text('@type "%~dp0config.json"\n')  # as npm makes one
+    else:
+        (folder / "pulumi").write_text('#!/bin/sh\ncat "$(dirname "$0")/config.json"\n')
+        (folder / "pulumi").chmod(0o755)
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
 @pytest.mark.parametrize("connection", [None, "site-b"])
 def test_a_secret_of_a_stack_is_hidden_in_the_error_about_another_setting(
-    connection: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: str | None, run: Run, tmp_path: Path, bin_folder: Path
 ) -> None:
     secret = "hunter2secret"
-    values = {"password": secret, "serverPort": secret}
-    config = {f"vmbackup:{key}": {"value": value} for key, value in values.items()}
-    if connection:
-        config = {"vmbackup:connections": {"value": "", "objectValue": {connection: values}}}  # type: ignore[dict-item]
-    cli = tmp_path / "pulumi"
-    cli.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(config)}\nEND\n")
-    cli.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    values: dict[str, object] = {"password": secret, "serverPort": secret}
+    fake_pulumi(bin_folder, {"connections": {connection: values}} if connection else values)
     options = ["--connection", connection] if connection else []
     said = sentence(run("vms", "--stack", f"{tmp_path}/dev", *options, fails=1))
     assert "is not a port" in said
     assert secret not in said
+
+
+def test_the_cli_and_the_folder_of_a_stack_are_found_wherever_they_are(
+    run: Run, tmp_path: Path, bin_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pulumi(bin_folder, {"serverPort": "none", "domain": "B\u00fccherei"})
+    folder = tmp_path / "My program \u00c4\u00d6\u00dc"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("PATH", f"bin{os.pathsep}{os.environ['PATH']}")
+    slashes = "/\\" if os.name == "nt" else "/"
+    for where in (folder.name, str(folder), f"~/{folder.name}"):
+        for slash in slashes:
+            said = sentence(run("vms", "--stack", f"{where}{slash}dev", fails=1))
+            assert said.startswith("The value 'none' of vmbackup:serverPort in the stack")
+    said = sentence(run("vms", "--stack", f"{Path(tmp_path.anchor)}dev", fails=1))
+    assert "is not a port" in said  # the folder is the root of the drive

@@ -319,7 +319,9 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         thread = threading.Thread(target=answer, args=(server,))
         thread.start()
         yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # it ends the wait for a connection; on Windows, the next line does
+            server.shutdown(socket.SHUT_RDWR)
+        server.close()
         thread.join()
 
 

@@ -140,7 +140,7 @@ def test_a_pair_whose_post_is_under_way_during_the_whole_delete_is_assigned(
     simulator.faults += [delete, post]
     with ThreadPoolExecutor(2) as pool:
         unassigned = pool.submit(unassign)
-        wait_until(lambda: delete.hits)
+        wait_until(lambda: delete.hits or unassigned.done())
         declared = pool.submit(declare)
         wait_until(lambda: post.hits or declared.done())
         simulator.faults.remove(delete)

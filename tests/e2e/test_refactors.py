@@ -214,7 +214,7 @@ def test_a_pair_that_a_set_lets_go_while_a_dynamic_resource_takes_it_over_is_ass
         go_on.touch()
         if is_held:
             says = f"declared {'/'.join(A)}\n"
-            run.until(lambda: any(says in file.read_text() for file in stack.declared_files()))
+            run.until(lambda: says in stack.declared())
         else:
             run.until(lambda: pairs(simulator, "POST")[2:])
         simulator.faults.remove(delete)

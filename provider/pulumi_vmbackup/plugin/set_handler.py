@@ -163,7 +163,7 @@ class SetHandler(Handler):
         except ArgumentError:
             raise ArgumentError(
                 f"{id_!r} is not the id of a set to import: use the refs of its VMs (GUIDs) that "
-                "`vmbackup vms` shows, with commas between them."
+                "`vmbackup vms` shows, with commas between them, and in PowerShell in quotes."
             ) from None
         with explained("list the virtual machines"):
             catalog = self._context.catalog(may_read_snapshot=False)

@@ -7,7 +7,10 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..errors import VmBackupError
 from ..streams import print_any_text
@@ -17,6 +20,7 @@ from .data import Inventory
 from .faults import FAULT_KINDS, Fault
 from .http_server import serve
 
+_LOOPBACK = "127.0.0.1"
 _ODD_CALLS = {
     "second_post": "a POST of a pair that is assigned already",
     "unassigned_delete": "a DELETE of a pair that is not assigned",
@@ -47,13 +51,17 @@ def main() -> None:
         )
         simulator.faults = arguments.fault or []
         simulator.answer_seconds = arguments.answer_seconds
-        with serve(
-            simulator,
-            host=arguments.host,
-            port=PORTS[arguments.api_version] if arguments.port is None else arguments.port,
-            certificate=arguments.tls_certificate,
-            key=arguments.tls_key,
-        ) as base_url:
+        serve_at = partial(
+            serve, simulator, certificate=arguments.tls_certificate, key=arguments.tls_key
+        )
+        port = PORTS[arguments.api_version] if arguments.port is None else arguments.port
+        with ExitStack() as stack:
+            base_url = stack.enter_context(serve_at(host=arguments.host, port=port))
+            if arguments.host == _LOOPBACK:
+                # On Windows, localhost means ::1 first, and a refused connection takes two seconds.
+                with suppress(OSError):  # a machine without IPv6
+                    port = urlsplit(base_url).port or 0
+                    stack.enter_context(serve_at(host="::1", port=port))
             simulator.save_state()  # fails now, not in a call
             print(f"VM Backup API simulator at {base_url}", flush=True)
             while not stop.wait(0.5):  # in slices: Windows delivers signals only between waits
@@ -79,7 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         "locations. While it runs, GET and PATCH of /simulator show and change its behavior.",
         formatter_class=_HelpFormatter,
     )
-    parser.add_argument("--host", type=_host, default="127.0.0.1", help="the address to listen at")
+    parser.add_argument(
+        "--host",
+        type=_host,
+        default=_LOOPBACK,
+        help=f"the address to listen at; {_LOOPBACK} means ::1 too, so that localhost leads there",
+    )
     parser.add_argument(
         "--port",
         type=_port,
