@@ -110,10 +110,16 @@ def client(settings: Settings) -> Iterator[Client]:
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:
     """The engine of the programs that run in this process."""
-    loop, loop_of_threads = asyncio.new_event_loop(), asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def set_loop() -> None:
+        loops.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(loops[-1])
+
+    set_loop()
+    (loop,) = loops
     # Pulumi's mocks make a loop for each thread that has none, and never close it.
-    threads = ThreadPoolExecutor(initializer=asyncio.set_event_loop, initargs=(loop_of_threads,))
+    threads = ThreadPoolExecutor(initializer=set_loop)
     loop.set_default_executor(threads)
     recorder = Recorder()
     try:
@@ -127,8 +133,8 @@ def recorder() -> Iterator[Recorder]:
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         threads.shutdown()
         asyncio.set_event_loop(None)
-        loop.close()
-        loop_of_threads.close()
+        for each in loops:
+            each.close()
         # The tasks that failed say so when they are collected: now, and not within another test,
         # whose parsing of source that can break (CPython issue 106905).
         gc.collect()

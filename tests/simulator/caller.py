@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import requests
+import urllib3
 from sample import NOWHERE, PASSWORD
 
 from pulumi_vmbackup.transport import add_secret
@@ -26,6 +28,20 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen within a minute"
         time.sleep(0.01)
+
+
+def failure(error: BaseException) -> str:
+    """What became of a call that failed."""
+    names = {
+        urllib3.exceptions.ReadTimeoutError: "timeout",
+        urllib3.exceptions.IncompleteRead: "cut short",
+        ConnectionResetError: "reset",
+        http.client.RemoteDisconnected: "reset",  # as OpenSSL tells it
+    }
+    while type(error) not in names:
+        assert error.__context__, repr(error)
+        error = error.__context__
+    return names[type(error)]
 
 
 class Caller:

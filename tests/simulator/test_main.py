@@ -66,7 +66,7 @@ def started(*options: str | Path) -> Iterator[Process]:
         stderr=subprocess.PIPE,
         text=True,
     ) as popen:
-        too_long = threading.Timer(10, popen.kill)
+        too_long = threading.Timer(60, popen.kill)
         too_long.start()
         try:
             assert popen.stdout
@@ -91,7 +91,7 @@ def run(*options: str | Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=False,
     )
 
