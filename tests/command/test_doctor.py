@@ -319,7 +319,8 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         thread = threading.Thread(target=answer, args=(server,))
         thread.start()
         yield server.getsockname()[1]
-        with suppress(OSError):  # it ends the wait for a connection; on Windows, the next line does
+        # Linux ends the wait for a connection by the first, Windows by the second.
+        with suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
         server.close()
         thread.join()
