@@ -19,11 +19,12 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
 ENVIRONMENT = ROOT / ".venv" / ("Scripts" if os.name == "nt" else "bin")
-SUFFIX = ".exe" if os.name == "nt" else ""
 
 VERSION = "3.259.0"
 # Newer modules have no language hosts for Python and Node.js. These work with the CLI above.
@@ -34,10 +35,10 @@ INSTALLER_CONNECT_SECONDS = 5
 INSTALLER_SECONDS = 600
 REPORT_SECONDS = 30
 
-CLI = f"pulumi{SUFFIX}"
-PYTHON_HOST = f"pulumi-language-python{SUFFIX}"
-NODE_HOST = f"pulumi-language-nodejs{SUFFIX}"
-YAML_HOST = f"pulumi-language-yaml{SUFFIX}"
+CLI = "pulumi"
+PYTHON_HOST = "pulumi-language-python"
+NODE_HOST = "pulumi-language-nodejs"
+YAML_HOST = "pulumi-language-yaml"
 # The CLI goes last: without it, an incomplete set is not used.
 FOR_PYTHON = (PYTHON_HOST, CLI)
 FOR_ALL_LANGUAGES = (NODE_HOST, YAML_HOST, *FOR_PYTHON)
@@ -49,6 +50,23 @@ SOURCES = {  # the module, its version, and the package in it
     NODE_HOST: (f"{PULUMI}/sdk/v3", LANGUAGE_HOST_VERSION, "nodejs/cmd/pulumi-language-nodejs"),
     YAML_HOST: (f"{PULUMI}-yaml", YAML_HOST_VERSION, "cmd/pulumi-language-yaml"),
 }
+
+
+class Target(NamedTuple):
+    """What Go builds tools for, and the folder where they go."""
+
+    tools: Path
+    suffix: str
+    environment: dict[str, str]
+
+    def file(self, tool: str) -> Path:
+        return self.tools / f"{tool}{self.suffix}"
+
+    def missing(self, tools: Sequence[str]) -> list[str]:
+        return [tool for tool in tools if not self.file(tool).exists()]
+
+
+THIS_MACHINE = Target(TOOLS, ".exe" if os.name == "nt" else "", {})
 
 
 def main() -> None:
@@ -64,7 +82,7 @@ def path_with_cli(tools: Sequence[str] = FOR_PYTHON) -> str:
     """The PATH with `pulumi` and this project's Python; gets the CLI if there is none."""
     path = os.environ.get("PATH", "")
     if not shutil.which("pulumi"):
-        missing = [tool for tool in tools if not (TOOLS / tool).exists()]
+        missing = THIS_MACHINE.missing(tools)
         if missing:
             get_cli(missing)
         path = os.pathsep.join((str(TOOLS), path))
@@ -87,7 +105,8 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         **mine,
         "NO_PROXY": no_proxy,
         "PATH": path_with_cli(),
-        "PULUMI_BACKEND_URL": state.as_uri(),
+        # With as_uri()'s third slash, Pulumi does not find a path with a drive on Windows.
+        "PULUMI_BACKEND_URL": f"file://{quote(state.as_posix(), safe='/:')}",
         "PULUMI_CONFIG_PASSPHRASE": "not a secret",
         # All plugins come with the CLI. Without a network, a search for others takes seconds.
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
@@ -101,12 +120,12 @@ def get_cli(missing: Sequence[str]) -> None:
     if CLI in missing:
         say(f"There is no Pulumi CLI on PATH. Getting version {VERSION} into .tools/bin:")
     else:
-        say(f"The Pulumi CLI in .tools/bin lacks {stems(missing)}. Getting what is missing:")
+        say(f"The Pulumi CLI in .tools/bin lacks {', '.join(missing)}. Getting what is missing:")
     TOOLS.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=TOOLS.parent) as folder:
             if CLI not in missing or not install(Path(folder)):
-                Build(Path(folder), missing).run()
+                Build(Path(folder), missing, THIS_MACHINE).run()
     except KeyboardInterrupt:
         sys.exit("Stopped. Run the same command again to continue from here.")
 
@@ -145,7 +164,7 @@ def install(folder: Path) -> bool:
         say(f"  It failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
         return False
     # The tools that path_with_cli() looks for go last, so that the rest is there by then.
-    looked_for = [root / "bin" / tool for tool in FOR_ALL_LANGUAGES]
+    looked_for = [root / "bin" / THIS_MACHINE.file(tool).name for tool in FOR_ALL_LANGUAGES]
     others = [tool for tool in tools if tool not in looked_for]
     for tool in (*others, *filter(Path.exists, looked_for)):
         tool.replace(TOOLS / tool.name)
@@ -156,13 +175,14 @@ def install(folder: Path) -> bool:
 class Build:
     """A build of tools from their Go modules, with lines of progress.
 
-    A tool goes to .tools/bin when it is built, and Go keeps compiled packages. So a build that was
+    A tool goes to its folder when it is built, and Go keeps compiled packages. So a build that was
     stopped continues where it was.
     """
 
-    def __init__(self, folder: Path, tools: Sequence[str]) -> None:
+    def __init__(self, folder: Path, tools: Sequence[str], target: Target) -> None:
         self._folder = folder
         self._tools = tools
+        self._target = target
         self._started = time.monotonic()
         self._step = 0
         self._steps = 2 * len(tools) + (PYTHON_HOST in tools)
@@ -170,24 +190,24 @@ class Build:
 
     def run(self) -> None:
         if not self._go:
-            missing = " and no ".join(Path(tool).stem for tool in self._tools)
+            missing = " and no ".join(self._tools)
             sys.exit(
                 f"There is no {missing}: install the Pulumi CLI "
                 "(https://www.pulumi.com/docs/install/) and put it on PATH, or install Go 1.25 or "
                 "later to build it here."
             )
         how_long = "4 to 12 minutes on 2 cores" if CLI in self._tools else "1 to 4 minutes"
-        say(f"  Building {stems(self._tools)} from Go modules.")
+        say(f"  Building {', '.join(self._tools)} from Go modules.")
         say(f"  This takes {how_long} the first time.")
         say("  If you stop it, the next run continues from there.")
-        kept = [tool for tool in FOR_ALL_LANGUAGES if (TOOLS / tool).exists()]
+        kept = [tool for tool in FOR_ALL_LANGUAGES if self._target.file(tool).exists()]
         if kept:
-            say(f"  Built already: {stems(kept)}.")
+            say(f"  Built already: {', '.join(kept)}.")
         for tool in self._tools:
             if tool == PYTHON_HOST:
                 self._copy_python_scripts()
             self._build_program(tool, *SOURCES[tool])
-        say(f"  Done after {self._elapsed()}.")
+        say(f"  Done after {elapsed(self._started)}.")
 
     def _copy_python_scripts(self) -> None:
         """Copy the scripts that the Python language host runs; npm packages bring Node.js's."""
@@ -197,7 +217,7 @@ class Build:
         scripts = [python / "cmd" / "pulumi-language-python-exec"]
         scripts += (python / "dist").glob("pulumi-resource-pulumi-python*")
         for script in scripts:
-            copy = TOOLS / script.name
+            copy = self._target.tools / script.name
             copy.write_bytes(script.read_bytes())
             copy.chmod(0o755)
 
@@ -216,12 +236,12 @@ class Build:
         built = folder / tool
         command = ["build", "-ldflags", flag, "-o", str(built), f"{module}/{package}"]
         self._run(command, folder, "compiling", tool)
-        built.replace(TOOLS / tool)
+        built.replace(self._target.file(tool))
 
     def _run(self, arguments: list[str], folder: Path, doing: str, tool: str) -> str:
         """Run go without its output, and print lines of progress with the step and the time."""
         self._step += 1
-        what = f"{doing} {stems([tool])}"
+        what = f"{doing} {tool}"
         finished = threading.Event()
         reporter = threading.Thread(target=self._report, args=(what, finished))
         reporter.start()
@@ -229,6 +249,7 @@ class Build:
             done = subprocess.run(
                 [self._go, *arguments],
                 cwd=folder,
+                env={**os.environ, **self._target.environment},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -243,17 +264,14 @@ class Build:
         return done.stdout
 
     def _report(self, what: str, finished: threading.Event) -> None:
-        say(f"  {self._elapsed()}  step {self._step} of {self._steps}: {what}")
+        say(f"  {elapsed(self._started)}  step {self._step} of {self._steps}: {what}")
         while not finished.wait(REPORT_SECONDS):
-            say(f"  {self._elapsed()}  still {what}")
-
-    def _elapsed(self) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        return f"{minutes}:{seconds:02}"
+            say(f"  {elapsed(self._started)}  still {what}")
 
 
-def stems(tools: Sequence[str]) -> str:
-    return ", ".join(Path(tool).stem for tool in tools)
+def elapsed(started: float) -> str:
+    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+    return f"{minutes}:{seconds:02}"
 
 
 def say(line: str) -> None:

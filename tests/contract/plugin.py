@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 UNKNOWN = rpc.UNKNOWN
 ASSIGNMENT = "vmbackup:index:VmBackupLocationAssignment"
 SET = "vmbackup:index:VmBackupLocationAssignmentSet"
-COMMAND = Path(sys.executable).with_name("pulumi-resource-vmbackup")
+COMMAND = Path(sysconfig.get_path("scripts"), "pulumi-resource-vmbackup")
 Properties = dict[str, Any]
 
 

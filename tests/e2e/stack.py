@@ -21,6 +21,7 @@ import yaml  # type: ignore[import-untyped]  # of pulumi, which depends on it
 from pulumi_cli import isolated_environment
 from sample import DC01, DISK_E, PASSWORD
 
+from pulumi_vmbackup.declared import open_shared
 from pulumi_vmbackup.simulator import Fault, Simulator
 
 log = logging.getLogger(__name__)
@@ -228,6 +229,18 @@ class Stack:
         """What the program exports."""
         stack, *_ = self.state()["resources"]
         return dict(stack["outputs"])
+
+    def declared_files(self) -> list[Path]:
+        """The files by which the processes of a run tell each other what the program declares."""
+        return list((Path(self.environment["PULUMI_HOME"]) / "vmbackup").glob("*"))
+
+    def declared(self) -> str:
+        """What those files hold."""
+        text = ""
+        for path in self.declared_files():
+            with suppress(FileNotFoundError), open_shared(path) as file:
+                text += file.read()
+        return text
 
     def keep(self, folder: Path) -> None:
         """Copy the state, for :meth:`restore`."""

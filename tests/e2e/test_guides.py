@@ -373,7 +373,7 @@ def test_each_guide_is_run() -> None:
         for name in globals()
         if name.startswith("test_")
     }
-    assert set(GUIDES) <= tested
+    assert set(GUIDES) - {"windows.md"} <= tested  # test_windows_guide.py runs that one
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -146,7 +146,7 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
         "--fault": "",
     }
     assert all(len(text) > 15 for _, text in options)
-    assert "First the kind: reset, stall, cut short, html, error, session over." in described
+    assert "First the kind: reset, stall, cut short, html, error, session over, hold." in described
 
 
 # A start, calls and an end
@@ -423,8 +423,8 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> No
         (
             ["--fault", "reset", "--fault", "resett POST"],
             "argument --fault: 'resett POST' is not a fault: use KIND [before] [times=N|all] "
-            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error or session over, "
-            "and CALL is like DELETE or POST /vms/backuplocations",
+            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error, session over or "
+            "hold, and CALL is like DELETE or POST /vms/backuplocations",
         ),
         (["--tls-key", "key.pem"], "argument --tls-key: it needs --tls-certificate"),
     ],
