@@ -191,6 +191,7 @@ class Stack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
             run = Run(process, Path(output.name))
             try:
@@ -280,8 +281,13 @@ class Run:
         assert condition(), self.output()
 
     def interrupt(self, *, group: bool) -> None:
-        """Send Ctrl-C to the CLI, or as a terminal does: to all of the foreground job."""
-        if sys.platform != "win32" and group:
+        """Send Ctrl-C to the CLI, or as a terminal does: to all of the foreground job.
+
+        On Windows it is Ctrl-Break to all of the job, since no program can send Ctrl-C to another.
+        """
+        if sys.platform == "win32":
+            self._process.send_signal(signal.CTRL_BREAK_EVENT)
+        elif group:
             os.killpg(self._process.pid, signal.SIGINT)
         else:
             self._process.send_signal(signal.SIGINT)
