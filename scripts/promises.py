@@ -1026,6 +1026,43 @@ PROMISES: dict[str, list[Break]] = {
             "test_assignment.py",
         ),
     ],
+    "The command works with names in any script, in each shell and on each system.": [
+        Break(
+            "it prints in the code page of the machine",
+            "command/group.py",
+            "    print_any_text()\n",
+            "",
+            "command/test_command.py",
+        ),
+        Break(
+            "the plugin prints in the code page of the machine",
+            "plugin/server.py",
+            "    print_any_text()\n",
+            "",
+            "test_streams.py",
+        ),
+        Break(
+            "a character that a code page lacks ends it",
+            "streams.py",
+            'errors="backslashreplace"',
+            'errors="strict"',
+            "command/test_command.py",
+        ),
+        Break(
+            "PowerShell changes the names in JSON",
+            "command/output.py",
+            "c if c.isascii() else",
+            "c if c else",
+            "command/test_command.py",
+        ),
+        Break(
+            "on Windows, Ctrl-C waits for the server",
+            "command/group.py",
+            "    _end_though_waiting()\n",
+            "",
+            "command/test_command.py",
+        ),
+    ],
     "A location that the server lists as primary and as offsite is not guessed at.": [
         Break(
             "its kind is the first list's",

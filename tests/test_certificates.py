@@ -23,6 +23,7 @@ from sample import PASSWORD
 from pulumi_vmbackup.catalog import Lists
 from pulumi_vmbackup.certificates import trusting
 from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.command.wording import worded
 from pulumi_vmbackup.errors import SettingsError, UnreachableError
 from pulumi_vmbackup.settings import Settings, read_settings
 from pulumi_vmbackup.simulator import Simulator, serve
@@ -168,3 +169,19 @@ def test_a_folder_and_a_variable_get_a_clear_answer(
         assert str(raised.value).endswith(
             "; variables in it are not replaced, only ~ at its beginning."
         )
+
+
+def test_a_damaged_certificate_in_the_store_of_windows_is_no_traceback(
+    https_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise ssl.SSLError(1, "not enough data: cadata does not contain a certificate")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", load)
+    with pytest.raises(SettingsError) as raised:
+        Client(Settings(base_url=https_url))
+    assert worded(raised.value) == (
+        "The certificates that this system holds cannot be read (not enough data: cadata does not "
+        "contain a certificate). Give --ca-file or set VMBACKUP_CA_FILE, to a PEM file with the "
+        "certificate of the server."
+    )

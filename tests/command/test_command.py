@@ -672,6 +672,22 @@ def test_ctrl_c_ends_a_wait_for_the_server_that_it_does_not_interrupt(
     assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
 
 
+@pytest.mark.usefixtures("login")
+def test_ctrl_break_ends_the_session(simulator: Simulator) -> None:
+    if sys.platform != "win32":
+        pytest.skip("only Windows has such a key")
+    hangs = Fault("stall", "GET /vms/list", times=None)
+    simulator.faults.append(hangs)
+    with started("vms", creationflags=subprocess.CREATE_NEW_PROCESS_GROUP) as popen:
+        while not hangs.hits:
+            assert popen.poll() is None
+            time.sleep(0.01)
+        popen.send_signal(signal.CTRL_BREAK_EVENT)
+        printed, said = popen.communicate()
+    assert (printed, said) == (b"", b"")
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_closed_pipe_ends_it_without_a_traceback(
     options: list[str], monkeypatch: pytest.MonkeyPatch

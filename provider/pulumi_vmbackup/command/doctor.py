@@ -291,7 +291,7 @@ def _http_status(settings: Settings, url: SplitResult) -> int | None:
 
 
 def _check_certificate(settings: Settings, url: SplitResult) -> Finding:
-    context = trust(settings.ca_file)
+    context = trust(settings)
     try:
         _handshake(settings, url, context)
     except ssl.SSLCertVerificationError as error:
@@ -344,7 +344,7 @@ def _certificate_advice(settings: Settings, url: SplitResult, code: int) -> str:
 
 
 def _names_of_certificate(settings: Settings, url: SplitResult) -> list[str]:
-    context = trust(settings.ca_file)
+    context = trust(settings)
     context.check_hostname = False
     try:
         with _tls(settings, url, context) as connected:
