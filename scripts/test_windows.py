@@ -30,7 +30,7 @@ END_TO_END = [
     "test_kills.py::test_a_host_whose_cli_was_killed_does_not_unassign_what_is_declared_again",
     "test_cli.py",
 ]
-NOT_OTHERWISE = ("e2e", "reliability", "__pycache__")
+LEFT_OUT = ("tests/e2e", "tests/reliability")
 
 
 def main(arguments: list[str]) -> None:
@@ -39,8 +39,9 @@ def main(arguments: list[str]) -> None:
     tests = []
     if not any(argument.startswith("tests") for argument in arguments):
         tests += [f"tests/e2e/{each}" for each in END_TO_END]
-        others = (ROOT / "tests").glob("*")
-        tests += sorted(f"tests/{each.name}" for each in others if each.name not in NOT_OTHERWISE)
+        files = sorted((ROOT / "tests").rglob("test_*.py"))
+        others = [each.relative_to(ROOT).as_posix() for each in files]
+        tests += [each for each in others if not each.startswith(LEFT_OUT)]
     sys.exit(run("python", "-m", "pytest", "-n", "auto", *tests, *arguments))
 
 
