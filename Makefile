@@ -1,27 +1,25 @@
+# Each target is a script, which makes the environment .venv first, if need be. Without make:
+# `python scripts/quickstart.py`, or `py scripts\quickstart.py` on Windows.
 ifeq ($(OS),Windows_NT)
 PYTHON ?= python
-BIN := .venv/Scripts
 else
 PYTHON ?= python3
-BIN := .venv/bin
 endif
 
-quickstart: .venv/ready ; $(BIN)/python scripts/quickstart.py
-test: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python -m pytest -n auto $(ARGS)
-test-fast: .venv/ready ; $(BIN)/python -m pytest -n auto --ignore=tests/e2e --ignore=tests/reliability $(ARGS)
-test-all: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python -m pytest -n auto -m "" $(ARGS)
-coverage: ; $(MAKE) test-fast ARGS="--cov --cov-report=term:skip-covered $(ARGS)"
-.PHONY: test-fast test-all coverage
-check: check-format check-lint check-types check-workflows
-check-format: .venv/ready ; $(BIN)/ruff format --check .
-check-lint: .venv/ready ; $(BIN)/ruff check .
-check-types: .venv/ready ; $(BIN)/mypy && $(BIN)/mypy --platform win32 $(foreach program,$(wildcard examples/*/__main__.py),&& $(BIN)/mypy $(dir $(program)))
-check-workflows: .venv/ready ; $(BIN)/python scripts/actionlint.py
-.PHONY: check check-format check-lint check-types check-workflows
-test-windows: .venv/ready ; $(BIN)/python scripts/test_windows.py $(ARGS)
-breaks: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/breaks.py $(ARGS)
-bench: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/bench.py
-bench-quick: .venv/ready ; $(BIN)/python scripts/pulumi_cli.py $(BIN)/python scripts/bench.py --quick
-.venv/ready: pyproject.toml scripts/environment.py ; $(PYTHON) scripts/environment.py
+quickstart: ; $(PYTHON) scripts/quickstart.py
+test: ; $(PYTHON) scripts/test.py $(ARGS)
+test-fast: ; $(PYTHON) scripts/test.py --fast $(ARGS)
+test-all: ; $(PYTHON) scripts/test.py --all $(ARGS)
+test-windows: ; $(PYTHON) scripts/test_windows.py $(ARGS)
+coverage: ; $(PYTHON) scripts/test.py --coverage $(ARGS)
+check: ; $(PYTHON) scripts/check.py
+check-format: ; $(PYTHON) scripts/check.py format
+check-lint: ; $(PYTHON) scripts/check.py lint
+check-types: ; $(PYTHON) scripts/check.py types
+check-workflows: ; $(PYTHON) scripts/check.py workflows
+breaks: ; $(PYTHON) scripts/breaks.py $(ARGS)
+bench: ; $(PYTHON) scripts/bench.py
+bench-quick: ; $(PYTHON) scripts/bench.py --quick
 
-.PHONY: quickstart test check breaks bench bench-quick
+.PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick
+.PHONY: check check-format check-lint check-types check-workflows

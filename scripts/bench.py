@@ -1,13 +1,17 @@
 """Measures this provider beside an empty one, the naive style, and a bare loop of HTTP calls."""
 
-from __future__ import annotations
-
 import argparse
+import os
 import platform
-import shutil
 import subprocess
 import sys
 from datetime import date
+
+from environment import ROOT, use_environment
+
+if __name__ == "__main__":
+    use_environment()
+
 from importlib.metadata import version
 
 import psutil
@@ -15,7 +19,7 @@ from benchmark.cases import FULL, QUICK
 from benchmark.measure import measure
 from benchmark.plots import write_plots
 from benchmark.results import Results
-from pulumi_cli import ROOT
+from pulumi_cli import FOR_ALL_LANGUAGES, path_with_cli
 
 FOLDER = ROOT / "docs" / "performance"
 
@@ -28,9 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.report:
         results = Results.from_json((FOLDER / "results.json").read_text("utf-8"))
-    elif not shutil.which("pulumi"):
-        sys.exit("There is no Pulumi CLI on PATH: run `make bench`, which gets one.")
     else:
+        os.environ["PATH"] = path_with_cli(FOR_ALL_LANGUAGES)
         results = Results(machine())
         measure(QUICK if arguments.quick else FULL, results)
     if arguments.quick:

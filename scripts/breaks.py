@@ -5,8 +5,6 @@ promise, words or file hold one of them: `make breaks ARGS=session.py`. After a 
 table in docs/maintainers/breaks.md is written anew.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -18,9 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from promises import PROMISES, Break
+from environment import ROOT, use_environment
 
-ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    use_environment()
+
+from promises import PROMISES, Break
+from pulumi_cli import FOR_ALL_LANGUAGES, path_with_cli
+
 TABLE = ROOT / "docs" / "maintainers" / "breaks.md"
 AT_A_TIME = 2
 LONGEST_SECONDS = 600
@@ -39,6 +42,7 @@ def main(wanted: list[str]) -> None:
     ]
     if not chosen:
         sys.exit(f"No break has one of these words: {' '.join(wanted)}")
+    os.environ["PATH"] = path_with_cli(FOR_ALL_LANGUAGES)
     print("The tests without a break", end=": ", flush=True)
     with copied() as folder:
         done = run_tests(folder, {test for each in chosen for test in each.tests.split()})

@@ -10,7 +10,6 @@ hosts. A build makes the host for Python, and for the tests those for Node.js an
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
@@ -105,8 +105,8 @@ def isolated_environment(folder: Path) -> dict[str, str]:
         **mine,
         "NO_PROXY": no_proxy,
         "PATH": path_with_cli(),
-        # Pulumi takes what follows file:// for a path, which on Windows begins with a drive.
-        "PULUMI_BACKEND_URL": re.sub("^file:///([A-Z]:)", r"file://\1", state.as_uri()),
+        # With as_uri()'s third slash, Pulumi does not find a path with a drive on Windows.
+        "PULUMI_BACKEND_URL": f"file://{quote(state.as_posix(), safe='/:')}",
         "PULUMI_CONFIG_PASSPHRASE": "not a secret",
         # All plugins come with the CLI. Without a network, a search for others takes seconds.
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",

@@ -5,13 +5,18 @@ import shutil
 import subprocess
 import sys
 
-from pulumi_cli import ENVIRONMENT, ROOT, isolated_environment
+from environment import BIN, ROOT, use_environment
+
+if __name__ == "__main__":
+    use_environment()
+
+from pulumi_cli import isolated_environment
 
 from pulumi_vmbackup.simulator import Simulator, serve
 
 FOLDER = ROOT / ".quickstart"
 STACK_FILE = ROOT / "Pulumi.quickstart.yaml"
-COMMAND = ENVIRONMENT.relative_to(ROOT) / "vmbackup"
+COMMAND = BIN.relative_to(ROOT) / "vmbackup"
 WHAT_NEXT = f"""
 Done. What to do next, with your own VM Backup server:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ import pytest
 from sample import FILE01, NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup import SettingsError
-from pulumi_vmbackup.declared import DeclaredPairs, Run
+from pulumi_vmbackup.declared import DeclaredPairs, Run, open_shared
 
 PROCESS = f"""\
 import sys
@@ -23,11 +24,23 @@ import sys
 from pulumi_vmbackup.declared import DeclaredPairs
 from pulumi_vmbackup.declared import Run
 
+pair = ("{SQL01}", "{NAS01}")
 pairs = DeclaredPairs(Run(sys.argv[1:]))
-pairs.add(("{SQL01}", "{NAS01}"))
+pairs.add(pair)
 print("told", flush=True)
-sys.stdin.read()
+for line in sys.stdin:
+    if line == "unassign\\n":
+        pairs.begin_to_unassign(pair)
+    elif line == "assign\\n":
+        pairs.was_assigned(pair)
+    else:
+        pairs._file.write(line.strip().replace("|", "\\n"))
+        pairs._file.flush()
+    print("told", flush=True)
 """
+
+# On Windows, the system removes the file of a process that is killed.
+LEFT_BY_A_KILL = 0 if sys.platform == "win32" else 1
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +77,17 @@ class OtherProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self._wait()
+
+    def _wait(self) -> None:
         assert self.popen.stdout
         assert self.popen.stdout.readline().strip() == b"told"
+
+    def say(self, word: str) -> None:
+        assert self.popen.stdin
+        self.popen.stdin.write(f"{word}\n".encode())
+        self.popen.stdin.flush()
+        self._wait()
 
     def end(self) -> None:
         self.popen.communicate()
@@ -94,7 +116,7 @@ def test_what_a_killed_process_left_is_not_believed_and_removed(
 ) -> None:
     other = OtherProcess(engine)
     other.kill()
-    assert len(list(home.iterdir())) == 1
+    assert len(list(home.iterdir())) == LEFT_BY_A_KILL
     assert (SQL01, NAS01) not in pairs
     assert list(home.iterdir()) == []
 
@@ -106,16 +128,52 @@ def test_only_files_of_such_processes_are_looked_into(pairs: DeclaredPairs, home
     assert sorted(each.name for each in home.iterdir()) == ["folder", "notes.txt"]
 
 
-@pytest.mark.skipif(
-    sys.platform == "win32" or os.geteuid() == 0, reason="nothing is forbidden to root"
-)
-def test_what_another_user_left_is_no_obstacle(
-    pairs: DeclaredPairs, engine: str, home: Path
+def test_a_process_that_begins_removes_what_killed_ones_of_other_runs_have_left(
+    pairs: DeclaredPairs, home: Path
 ) -> None:
-    OtherProcess(engine).kill()
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        other = OtherProcess(f"127.0.0.1:{another.getsockname()[1]}")
     (left,) = home.iterdir()
-    left.chmod(0)
-    assert (SQL01, NAS01) not in pairs
+    other.kill()
+    pairs.add((FILE01, OFFSITE01))
+    (own,) = home.iterdir()
+    assert own != left
+
+
+def test_files_hold_ids_only_and_stay_small(pairs: DeclaredPairs, home: Path) -> None:
+    pairs.add((FILE01, OFFSITE01), (SQL01, NAS01))
+    pairs.begin_to_unassign((SQL01, OFFSITE01))
+    (file,) = home.iterdir()
+    with open_shared(file) as told:
+        lines = told.read().splitlines()
+    assert lines == [
+        f"declared {FILE01}/{OFFSITE01}",
+        f"declared {SQL01}/{NAS01}",
+        f"unassigned {SQL01}/{OFFSITE01}",
+    ]
+
+
+def test_a_line_that_is_half_written_counts_when_it_is_whole(
+    pairs: DeclaredPairs, engine: str
+) -> None:
+    other = OtherProcess(engine)
+    other.say(f"declared {FILE01}/{OFFSITE01}")
+    assert (SQL01, NAS01) in pairs
+    assert (FILE01, OFFSITE01) not in pairs
+    other.say("|")
+    assert (FILE01, OFFSITE01) in pairs
+    other.end()
+
+
+def test_what_another_process_unassigns_is_told_until_it_assigns_it_again(
+    engine: str, pairs: DeclaredPairs
+) -> None:
+    other = OtherProcess(engine)
+    other.say("unassign")
+    assert pairs.unassigned() == {(SQL01, NAS01)}
+    other.say("assign")
+    assert pairs.unassigned() == set()
+    other.end()
 
 
 @pytest.mark.parametrize("other_run", ["another", "none"])
@@ -160,12 +218,108 @@ def test_a_process_that_pulumi_ends_leaves_nothing(engine: str, home: Path) -> N
     assert list(home.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(pairs: DeclaredPairs, home: Path) -> None:
+# Folders that cannot be used
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of temporary files, also for other processes."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    for variable in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(variable, str(folder))
+    return folder
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def warning_pairs(engine: str, warnings: list[str]) -> Iterator[DeclaredPairs]:
+    pairs = DeclaredPairs(Run([engine]), warnings.append)
+    yield pairs
+    pairs.clear()
+
+
+def test_where_pulumis_folder_cannot_be_written_to_that_of_temporary_files_serves(
+    warning_pairs: DeclaredPairs, warnings: list[str], engine: str, home: Path, temporary: Path
+) -> None:
     home.parent.mkdir()
     home.write_text("a file")
-    with pytest.raises(SettingsError, match=r"vmbackup cannot be written to .* set PULUMI_HOME"):
-        pairs.add((SQL01, NAS01))
-    assert (SQL01, NAS01) not in pairs
+    other = OtherProcess(engine)
+    warning_pairs.add((FILE01, OFFSITE01), (FILE01, NAS01))
+    warning_pairs.add((FILE01, NAS01))
+    (warning,) = warnings
+    assert warning.startswith(f"{home} cannot be written to or locked (")
+    assert f"The provider uses {temporary}" in warning
+    assert (SQL01, NAS01) in warning_pairs
+    other.end()
+    warning_pairs.clear()
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a folder away"
+)
+def test_a_folder_of_another_user_is_not_used(
+    warning_pairs: DeclaredPairs, warnings: list[str], home: Path, temporary: Path
+) -> None:
+    home.mkdir(parents=True)
+    if sys.platform != "win32":
+        os.chown(home, 12345, 12345)
+    warning_pairs.add((SQL01, NAS01))
+    assert "it belongs to another user" in warnings[0]
+    assert not list(home.iterdir())
+    assert [path for path in temporary.rglob("*") if path.is_file()]
+
+
+def test_a_process_that_can_write_nowhere_warns_once(
+    warning_pairs: DeclaredPairs, warnings: list[str], home: Path, temporary: Path
+) -> None:
+    home.parent.mkdir()
+    home.write_text("a file")
+    temporary.rmdir()
+    temporary.write_text("a file")
+    warning_pairs.add((SQL01, NAS01))
+    warning_pairs.add((SQL01, OFFSITE01))
+    (warning,) = warnings
+    assert warning.startswith(
+        "The provider's processes cannot tell each other what the program declares: "
+        f"{home} cannot be written to or locked ("
+    )
+    assert warning.endswith("Set PULUMI_HOME to a folder on a local disk that you may write to.")
+    assert (SQL01, NAS01) in warning_pairs
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows needs no locks")
+def test_where_nothing_can_be_locked_a_process_warns_if_it_is_alone_and_fails_if_not(
+    warning_pairs: DeclaredPairs,
+    warnings: list[str],
+    engine: str,
+    home: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def flock(_file: object, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    warning_pairs.add((SQL01, NAS01))
+    assert "vmbackup cannot be written to or locked (No locks available). Set" in warnings[0]
+    assert len(list(home.iterdir())) == 1
+    assert not [path for path in temporary.rglob("*") if path.is_file()]
+    second = DeclaredPairs(Run([engine]))
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with pytest.raises(SettingsError, match=r"No locks available\). Set PULUMI_HOME to a folder"):
+        second.add((FILE01, NAS01))
+    with pytest.raises(SettingsError, match="No locks available"):
+        warning_pairs.begin_to_unassign((SQL01, OFFSITE01))
+    second.clear()
+    warning_pairs.clear()
+    assert list(home.iterdir()) == []
 
 
 # The run

@@ -30,9 +30,9 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
     drawn: dict[str, str] = {}
     above: dict[int, str] = {}
     for line in (errors.__doc__ or "").splitlines():
-        name = line.lstrip("│├└─ ").partition(" ")[0]
+        name = line.lstrip("|`- ").partition(" ")[0]
         if name in error_classes():
-            depth = len(line) - len(line.lstrip("│├└─ "))
+            depth = len(line) - len(line.lstrip("|`- "))
             above[depth] = name
             drawn[name] = next((above[d] for d in range(depth - 1, -1, -1) if d in above), "")
             above = {d: each for d, each in above.items() if d <= depth}

@@ -154,6 +154,12 @@ def test_a_damaged_foreign_or_future_file_is_one_sentence(text: str, says: str, 
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_is_read_as_notepad_and_powershell_save_it(encoding: str, file: Path) -> None:
+    file.write_bytes(TEXT.replace("\n", "\r\n").encode(encoding))
+    assert read_snapshot(file).dump() == TEXT
+
+
 def test_a_file_that_is_not_there_names_where_it_was_looked_for(file: Path) -> None:
     with pytest.raises(
         SettingsError, match=r"cannot be read \(No such file or directory\): correct"

@@ -13,11 +13,11 @@ from pulumi_vmbackup.settings import (
     SECRET_SETTINGS,
     SETTINGS,
     Settings,
-    config_set_command,
     environment_variable,
     for_programs,
     is_loopback,
     read_settings,
+    to_configure,
 )
 
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
@@ -186,6 +186,9 @@ def test_only_addresses_of_this_machine_are_loopback(host: str | None, loopback:
     ("key", "text", "says"),
     [
         ("apiVersion", "7", "is not a known API version: use 8, 9.0, 9.1"),
+        ("username", "Administrator ", "begins or ends with a space or a quotation mark, which"),
+        ("domain", '"CONTOSO"', "begins or ends with a space or a quotation mark"),
+        ("serverAddress", " LOCALHOST", "begins or ends with a space or a quotation mark"),
         ("baseUrl", "localhost:36013", "is not a URL"),
         ("baseUrl", "ftp://localhost/api", "is not a URL"),
         ("baseUrl", "http://localhost:port/api", "is not a URL"),
@@ -262,7 +265,7 @@ def test_the_ways_to_set_a_setting_keep_secrets_encrypted() -> None:
         "Set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`."
     )
     for key in SECRET_SETTINGS:
-        assert config_set_command(key) == f"pulumi config set --secret vmbackup:{key}"
+        assert to_configure(key) == f"run `pulumi config set --secret vmbackup:{key}`"
 
 
 # Named connections
@@ -358,6 +361,21 @@ def test_the_ways_to_set_a_setting_of_a_connection_are_its_own() -> None:
         "Set VMBACKUP_SITE_B_PASSWORD or run `pulumi config set --secret --path "
         "vmbackup:connections.site-b.password`."
     )
+
+
+@pytest.mark.parametrize(
+    ("connection", "says"),
+    [
+        ("site b", 'run `pulumi config set --path "vmbackup:connections.site b.domain"`'),
+        (
+            "b.contoso.com",
+            "run `pulumi config set --path` with "
+            'vmbackup:connections["b.contoso.com"].domain, quoted for your shell',
+        ),
+    ],
+)
+def test_a_name_in_a_command_is_quoted_as_each_shell_reads_it(connection: str, says: str) -> None:
+    assert to_configure("domain", connection) == says
 
 
 def test_the_readmes_table_has_a_row_for_each_setting_with_its_default() -> None:

@@ -57,11 +57,11 @@ def test_it_works_without_the_extras(wheel: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: The simulator needs packages that are not installed (werkzeug): run "
-        "`pip install 'pulumi-vmbackup[simulator]'`."
+        '`pip install "pulumi-vmbackup[simulator]"`.'
     )
     done = subprocess.run([scripts / "vmbackup"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
         "The vmbackup command needs packages that are not installed (click): run "
-        "`pip install 'pulumi-vmbackup[cli]'`.\n"
+        '`pip install "pulumi-vmbackup[cli]"`.\n'
     )

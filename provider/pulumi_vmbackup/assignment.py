@@ -265,6 +265,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             process.declared.add((inputs["vm_ref"], inputs["backup_location_id"]))
         return dynamic.CheckResult(inputs, failures)
 
+    @_sentence_first
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:
         # An id that is not known yet may change, so a preview shows a replacement.
         replaces = [
@@ -273,6 +274,11 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             if _is_unknown(_news.get(key)) or _news.get(key) != _olds.get(key)
         ]
         changes = bool(replaces) or _news.get("connection") != _olds.get("connection")
+        if not changes:
+            changes = (
+                _news["vm_ref"],
+                _news["backup_location_id"],
+            ) in process.declared.unassigned()
         return dynamic.DiffResult(changes, replaces, delete_before_replace=False)
 
     @_sentence_first
@@ -301,11 +307,18 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             id_, {**asdict(found), "connection": connection, "assigned_at": assigned_at}, inputs
         )
 
+    @_sentence_first
     def update(
         self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]
     ) -> dynamic.UpdateResult:
-        # Only the connection has changed, so nothing changes on the server.
-        return dynamic.UpdateResult({**_olds, "connection": _news.get("connection")})
+        # The connection has changed, which changes nothing on the server, or another process has
+        # un-assigned the pair before the program declared it here.
+        outputs = {**_olds, "connection": _news.get("connection")}
+        known = _known(_id, _olds)
+        if (known.vm_ref, known.backup_location_id) in process.declared.unassigned():
+            made = self._lifecycle(_news.get("connection")).assign(known)
+            outputs |= {**asdict(made), "assigned_at": now()}
+        return dynamic.UpdateResult(outputs)
 
     @_sentence_first
     def delete(self, _id: str, _props: dict[str, Any]) -> None:

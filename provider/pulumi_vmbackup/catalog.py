@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from .bulk import map_in_parallel
@@ -28,6 +27,7 @@ from .errors import (
     VmBackupError,
     explained,
 )
+from .files import path_of
 from .inventory import Snapshot, read_snapshot
 from .models import (
     KINDS,
@@ -351,7 +351,7 @@ class Catalog:
         return Client(impatient(self._settings) if self._may_read_snapshot else self._settings)
 
     def _read_snapshot(self, reason: str, advice: tuple[Advice, ...]) -> Snapshot:
-        path = Path(self._settings.inventory_file or "")
+        path = path_of(self._settings.inventory_file or "")
         try:
             snapshot = read_snapshot(path)
         except SettingsError as error:

@@ -1,30 +1,50 @@
-"""The pairs that a program declares, shared by all provider processes of one Pulumi run.
+"""What the processes of one Pulumi run tell each other, so that none un-assigns a declared pair.
 
 Pulumi may check a resource in one process and delete its predecessor in another: after the provider
 was replaced or configured anew, or when the resource moves to another provider or type. No process
 un-assigns a pair that the program declares in another one.
 
-Each process writes its pairs to a file of its own, in Pulumi's folder of the user. It holds a lock
-on the file while it lives, so a file without a lock is stale. The processes of a run have the same
-engine address.
+Each process appends to a file of its own which pairs the program declares, and which ones it
+un-assigns. The name of the file begins with the address of the engine, which the processes of a run
+have in common. Only files of live processes count. On Windows the file is removed with its process,
+however that ends. On POSIX the process holds a lock on it, and whoever looks removes what killed
+processes have left.
+
+Two processes may come to the same pair at the same time. So each one first writes and then reads:
+
+* Before a process sends a DELETE, it writes that it un-assigns the pair. After the answer it reads
+  whether the pair is declared by now. If so, it assigns the pair again.
+* When a process checks a resource, it writes that the pair is declared. If the resource has no
+  change, it then reads whether another process un-assigns the pair. If so, it assigns it again.
+
+Whichever process writes first, the other one reads it.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import re
 import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TypeVar
 
 from .errors import SettingsError
 from .models import Pair
 from .session import at_process_end
+
+_Result = TypeVar("_Result")
+
+_log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 2.0
 _SUFFIX = ".declared"  # other files in the folder are not ours
@@ -32,17 +52,55 @@ _SUFFIX = ".declared"  # other files in the folder are not ours
 # Windows takes two seconds to report a refused connection.
 _CONNECT_SECONDS = 5.0
 
-if sys.platform == "win32":
-    import msvcrt
+# Windows refuses to open or remove a file for as long as a virus scanner, say, has it open.
+_PATIENCE_SECONDS = 2.0
 
-    def _lock(file: IO[str]) -> None:
-        file.seek(2**30)  # beyond the text: others cannot read what is locked
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+    from ctypes import wintypes
+
+    _USER = 0  # what Windows tells of each file
+    _FLAGS = os.O_TEMPORARY  # Windows removes the file when its process ends or is killed
+    _READ, _SHARE_ALL, _OPEN_EXISTING = 0x80000000, 7, 3
+    _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    _kernel32.CreateFileW.restype = wintypes.HANDLE
+
+    def _hold(file: IO[str]) -> None:
+        """Show that this process is alive: for that, the open file is enough."""
+
+    def _remove_if_left(path: Path) -> None:
+        """Remove a file that no process holds, as after a power cut."""
+        path.open().close()  # refused while its process has it open
+        path.unlink()
+
+    def open_shared(path: Path) -> IO[str]:
+        """Open the file of another process; Python's own open() is refused."""
+        handle = _kernel32.CreateFileW(
+            str(path), wintypes.DWORD(_READ), _SHARE_ALL, None, _OPEN_EXISTING, 0, None
+        )
+        if handle == wintypes.HANDLE(-1).value:
+            raise ctypes.WinError(ctypes.get_last_error())
+        return os.fdopen(msvcrt.open_osfhandle(handle, os.O_RDONLY), encoding="ascii")
 else:
     import fcntl
 
-    def _lock(file: IO[str]) -> None:
+    _USER = os.getuid()
+    _FLAGS = 0
+
+    def _hold(file: IO[str]) -> None:
+        """Show that this process is alive."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _remove_if_left(path: Path) -> None:
+        """Remove a file that no process holds."""
+        with open_shared(path) as file:
+            _hold(file)
+            path.unlink()
+
+    def open_shared(path: Path) -> IO[str]:
+        """Open the file of another process."""
+        return path.open(encoding="ascii")
 
 
 class Run:
@@ -77,68 +135,178 @@ class Run:
         return False
 
 
+@dataclass
+class _Told:
+    """What a process has told.
+
+    Attributes:
+        declared: the pairs that the program declares.
+        unassigned: the pairs that the process un-assigns or has un-assigned.
+        size: the size of the file that says so, in bytes.
+    """
+
+    declared: set[Pair] = field(default_factory=set)
+    unassigned: set[Pair] = field(default_factory=set)
+    size: int = 0
+
+    def add(self, event: str, pair: Pair) -> None:
+        if event == "declared":
+            self.declared.add(pair)
+        elif event == "unassigned":
+            self.unassigned.add(pair)
+        else:
+            self.unassigned.discard(pair)
+
+
 class DeclaredPairs:
     """The pairs of VM ref and location id that the program of a run declares.
 
+    It also knows the pairs that the run has un-assigned.
+
     Args:
         run: the run; if Pulumi did not start this process, no other process is told.
+        warn: shows a warning to the user.
+
+    Raises:
+        SettingsError: by all methods but ``clear``: another process of the run is at work, and the
+            two cannot tell each other anything.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, warn: Callable[[str], None] = _log.warning) -> None:
         self._run = run
+        self._warn = warn
+        self._problem = ""  # why no other process can be told
+        self._has_warned = False
         self._lock = threading.Lock()
-        self._pairs: set[Pair] = set()
+        self._own = _Told()
+        self._others: dict[Path, _Told] = {}
         self._file: IO[str] | None = None
-        self._read: dict[Path, _Told] = {}
 
     def add(self, *pairs: Pair) -> None:
-        """Record that the program declares some pairs.
-
-        Raises:
-            SettingsError: the other processes of the run cannot be told.
-        """
+        """Record that the program declares some pairs."""
         with self._lock:
-            new = [pair for pair in pairs if pair not in self._pairs]
-            if self._run.id and new:
-                try:
-                    self._file = self._file or self._opened()
-                    self._file.writelines("/".join(pair) + "\n" for pair in new)
-                    self._file.flush()
-                except OSError as error:
-                    raise SettingsError(
-                        f"The folder {_folder()} cannot be written to ({error.strerror}). The "
-                        "provider's processes share there what the program declares: set "
-                        "PULUMI_HOME to a folder that can be written to."
-                    ) from None
-            self._pairs.update(new)
+            self._tell("declared", [pair for pair in pairs if pair not in self._own.declared])
 
     def __contains__(self, pair: object) -> bool:
-        if pair in self._pairs:
+        if pair in self._own.declared:
             return True
         with self._lock:
-            return any(pair in told.pairs for told in self._of_other_processes())
+            return any(pair in told.declared for told in self._told_by_others())
+
+    def begin_to_unassign(self, pair: Pair) -> None:
+        """Record that a pair is about to be un-assigned."""
+        with self._lock:
+            self._tell("unassigned", [pair])
+
+    def was_assigned(self, pair: Pair) -> None:
+        """Record that a pair is assigned, maybe again."""
+        with self._lock:
+            if pair in self._own.unassigned:
+                self._tell("assigned", [pair])
+
+    def unassigned(self) -> set[Pair]:
+        """The pairs that the run has un-assigned, or is about to."""
+        with self._lock:
+            return self._own.unassigned.union(*(told.unassigned for told in self._told_by_others()))
 
     def clear(self) -> None:
         """Forget all pairs, as when the process ends."""
-        self._pairs.clear()
+        self._own = _Told()
+        self._others.clear()
         self._withdraw()
+
+    def _tell(self, event: str, pairs: Sequence[Pair]) -> None:
+        if self._run.id and pairs:
+            try:
+                self._file = self._file or self._opened()
+                self._file.writelines(f"{event} {'/'.join(pair)}\n" for pair in pairs)
+                self._file.flush()
+            except OSError as error:
+                self._problem = _reason(error)
+            if self._problem:
+                self._refuse_company()
+        for pair in pairs:
+            self._own.add(event, pair)
+
+    def _opened(self) -> IO[str]:
+        """The file of this process, in the first folder that can be locked, or else written to."""
+        name = f"{self._run.id}-{os.getpid()}{_SUFFIX}"
+        failures = []
+        for hold in (_hold, None):
+            for folder in _folders():
+                try:
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    _of_live_processes(folder)  # removes the others
+                    file = _created(folder / name, hold)
+                except OSError as error:
+                    failures.append(error)
+                    continue
+                self._problem = "" if hold else _reason(failures[0])
+                if hold and failures:
+                    self._warn(
+                        f"{_folders()[0]} cannot be written to or locked ({_reason(failures[0])}). "
+                        f"The provider uses {folder} instead."
+                    )
+                at_process_end(self._withdraw)
+                threading.Thread(target=self._withdraw_when_over, daemon=True).start()
+                return file
+        raise failures[0]
+
+    def _refuse_company(self) -> None:
+        """Warn that other processes cannot be told; fail if there is one."""
+        message = (
+            "The provider's processes cannot tell each other what the program declares: "
+            f"{_folders()[0]} cannot be written to or locked ({self._problem}). Set PULUMI_HOME to "
+            "a folder on a local disk that you may write to."
+        )
+        if any(True for _ in self._told_by_others()):
+            raise SettingsError(message)
+        if not self._has_warned:
+            self._has_warned = True
+            self._warn(message)
+
+    def _told_by_others(self) -> Iterator[_Told]:
+        """What the other processes of the run have told."""
+        if not self._run.id:
+            return
+        own = Path(self._file.name) if self._file else None
+        alive: list[Path] = []
+        for folder in _folders():
+            with suppress(OSError):
+                alive += _of_live_processes(folder)
+        for path in alive:
+            if path != own and path.name.startswith(f"{self._run.id}-"):
+                told = self._read(path)
+                if told:
+                    yield told
+
+    def _read(self, path: Path) -> _Told | None:
+        """What a process has told; None if it has just ended."""
+        try:
+            with _patiently(partial(open_shared, path)) as file:
+                told = _Told(size=os.fstat(file.fileno()).st_size)
+                if path not in self._others or self._others[path].size != told.size:
+                    for line in file.read().rpartition("\n")[0].splitlines():
+                        event, vm_ref, backup_location_id = re.split("[ /]", line)
+                        told.add(event, (vm_ref, backup_location_id))
+                    self._others[path] = told
+                return self._others[path]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SettingsError(
+                f"The file {path} says what this program declares, and it cannot be read "
+                f"({_reason(error)}). Run the same again."
+            ) from None
 
     def _withdraw(self) -> None:
         """Remove the file that tells other processes."""
         with self._lock:
             if self._file:
                 self._file.close()
-                _remove(Path(self._file.name))
+                with suppress(OSError):
+                    _patiently(partial(Path(self._file.name).unlink, missing_ok=True))
                 self._file = None
-
-    def _opened(self) -> IO[str]:
-        folder = _folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (folder / f"{self._run.id}-{os.getpid()}{_SUFFIX}").open("w", encoding="ascii")
-        _lock(file)
-        at_process_end(self._withdraw)
-        threading.Thread(target=self._withdraw_when_over, daemon=True).start()
-        return file
 
     def _withdraw_when_over(self) -> None:
         """Remove the file when the engine is gone: a later engine may have the same address.
@@ -149,61 +317,71 @@ class DeclaredPairs:
             time.sleep(_POLL_SECONDS)
         self._withdraw()
 
-    def _of_other_processes(self) -> list[_Told]:
-        others: list[_Told] = []
-        if not self._run.id:
-            return others
-        own = Path(self._file.name) if self._file else None
-        for path in _folder().glob(f"*{_SUFFIX}"):
-            # Its process may have just ended, or belong to another user and so to another run.
-            with suppress(FileNotFoundError, PermissionError):
-                if path == own or path.stat().st_size == 0:  # an empty one is about to be locked
-                    continue
-                with path.open("r+", encoding="ascii") as file:
-                    is_locked = _is_locked(file)
-                    if is_locked and path.name.startswith(f"{self._run.id}-"):
-                        self._read[path] = _read_on(file, self._read.get(path))
-                        others.append(self._read[path])
-                if not is_locked:
-                    _remove(path)
-        return others
+
+def _folders() -> list[Path]:
+    """Where the files are: in Pulumi's folder of the user, or else in that of temporary files."""
+    home = os.environ.get("PULUMI_HOME")
+    return [
+        (Path(home) if home else Path.home() / ".pulumi") / "vmbackup",
+        Path(tempfile.gettempdir()) / f"pulumi-vmbackup-{_USER}",
+    ]
 
 
-class _Told(NamedTuple):
-    """What was read so far from the file of another process.
+def _created(path: Path, hold: Callable[[IO[str]], None] | None) -> IO[str]:
+    """Create a file, and hold it if that is wanted."""
+    while True:
+        file = open(path, "x", encoding="ascii", newline="\n", opener=_opener)  # noqa: SIM115
+        try:
+            if hold:
+                hold(file)
+            path.stat()
+        except OSError as error:
+            file.close()
+            path.unlink(missing_ok=True)
+            # Before it is held, another process may take it for one that was left, and remove it.
+            if not isinstance(error, (BlockingIOError, FileNotFoundError)):
+                raise
+        else:
+            return file
 
-    Files only grow, so each line is read once.
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | _FLAGS, 0o600)
+
+
+def _of_live_processes(folder: Path) -> list[Path]:
+    """The files of live processes in a folder; those of killed ones are removed.
+
+    Raises:
+        OSError: there is no such folder, or it belongs to another user.
     """
-
-    file_id: int
-    size: int
-    pairs: set[Pair]
-
-
-def _read_on(file: IO[str], told: _Told | None) -> _Told:
-    stat = os.fstat(file.fileno())
-    if told is None or told.file_id != stat.st_ino or told.size > stat.st_size:
-        told = _Told(stat.st_ino, 0, set())
-    file.seek(told.size)
-    lines = file.read().rpartition("\n")[0]
-    for line in lines.split():
-        vm_ref, _, backup_location_id = line.partition("/")
-        told.pairs.add((vm_ref, backup_location_id))
-    return told._replace(size=told.size + len(lines) + 1 if lines else told.size)
+    if folder.stat().st_uid != _USER:
+        raise PermissionError(errno.EPERM, "it belongs to another user")
+    alive = []
+    for path in folder.glob(f"*{_SUFFIX}"):
+        try:
+            _remove_if_left(path)
+        except FileNotFoundError:
+            pass  # its process has just ended
+        except OSError:
+            alive.append(path)
+    return alive
 
 
-def _is_locked(file: IO[str]) -> bool:
-    try:
-        _lock(file)
-    except OSError:
-        return True
-    return False
+def _patiently(function: Callable[[], _Result]) -> _Result:
+    """Call a function again while Windows refuses it."""
+    give_up_at = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return function()
+        except PermissionError:
+            if time.monotonic() > give_up_at:
+                raise
+        time.sleep(0.02)
 
 
-def _remove(path: Path) -> None:
-    # Windows refuses while another process reads it. That process, or the next, removes it.
-    with suppress(FileNotFoundError, PermissionError):
-        path.unlink()
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def declared_twice(pair: Pair, urn: str, other_urn: str) -> str:
@@ -213,8 +391,3 @@ def declared_twice(pair: Pair, urn: str, other_urn: str) -> str:
         f"The resources {first} and {second} both assign VM {pair[0]} to backup location "
         f"{pair[1]}: remove one of them."
     )
-
-
-def _folder() -> Path:
-    home = os.environ.get("PULUMI_HOME")
-    return (Path(home) if home else Path.home() / ".pulumi") / "vmbackup"

@@ -1,16 +1,16 @@
 """The errors of this package, named for what to do next.
 
 VmBackupError
-├── ArgumentError      an argument of the program is wrong: correct the program; nothing was changed
-├── SettingsError      a setting is missing or wrong: correct the stack configuration or environment
-├── LoginError         the server refused the user: correct the credentials
-├── BusyError          something else holds the API: close the Management Console, or wait
-├── StoppedError       the run was interrupted or is over: run it again
-├── RefusedError       the server answered "no": read its words
-│   └── InvalidTokenError  the session is over: a new one is needed
-└── NoAnswerError      no usable answer came: what the server did is unknown
-    ├── UnreachableError   nothing was sent: start the service, or correct the address
-    └── LostAnswerError    a request was sent; its answer is missing or unreadable
+|-- ArgumentError      an argument of the program is wrong: correct the program; nothing was changed
+|-- SettingsError      a setting is missing or wrong: correct the stack configuration or environment
+|-- LoginError         the server refused the user: correct the credentials
+|-- BusyError          something else holds the API: close the Management Console, or wait
+|-- StoppedError       the run was interrupted or is over: run it again
+|-- RefusedError       the server answered "no": read its words
+|   `-- InvalidTokenError  the session is over: a new one is needed
+`-- NoAnswerError      no usable answer came: what the server did is unknown
+    |-- UnreachableError   nothing was sent: start the service, or correct the address
+    `-- LostAnswerError    a request was sent; its answer is missing or unreadable
 
 ``str(error)`` is one or more full sentences, without any password or session token.
 ``error.advice`` holds what may help, as data: a Python program, the command and the plugin word it
@@ -165,6 +165,11 @@ class UnreachableError(NoAnswerError):
 
 class LostAnswerError(NoAnswerError):
     """A request was sent, but its answer was lost, cut short or is not the API's."""
+
+
+def quoted(text: str) -> str:
+    """A text in quotes on one line, with its backslashes as people write them."""
+    return repr(text).replace("\\\\", "\\")
 
 
 @contextmanager

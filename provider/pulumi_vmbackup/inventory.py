@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ArgumentError, SettingsError
+from .files import reason_of, text_of
 from .models import KINDS, Assignment, BackupLocation, VirtualMachine, normalize_guid
 
 _FORMAT = "pulumi-vmbackup inventory"
@@ -74,11 +75,11 @@ def read_snapshot(path: Path) -> Snapshot:
     """
     again = "write it again with `vmbackup snapshot`"
     try:
-        content = json.loads(path.read_text("utf-8-sig"))
+        content = json.loads(text_of(path.read_bytes()))
     except OSError as error:
         raise SettingsError(
-            f"The inventory file {path.absolute()} cannot be read ({error.strerror}): correct "
-            f"vmbackup:inventoryFile, or {again}."
+            f"The inventory file {path.absolute()} cannot be read ({reason_of(error, path)}): "
+            f"correct vmbackup:inventoryFile, or {again}."
         ) from None
     except (ValueError, RecursionError):
         raise SettingsError(f"The inventory file {path} is not JSON: {again}.") from None

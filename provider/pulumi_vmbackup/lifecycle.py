@@ -15,12 +15,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from .catalog import Catalog
 from .client import Client, pauses
+from .declared import DeclaredPairs, Run
 from .errors import (
     Advice,
     Hint,
@@ -83,7 +84,8 @@ class AssignmentLifecycle:
         client: sends the calls.
         catalog: the names of that server's VMs and locations.
         settle_seconds: how long a new assignment may be missing from listings.
-        declared: the pairs that the program declares; they are not un-assigned.
+        declared: the pairs that the program declares; they are not un-assigned. None if no program
+            declares any.
         is_over: returns True when the engine is gone. Writes are then not retried: a newer run may
             have changed the same pair.
     """
@@ -94,22 +96,21 @@ class AssignmentLifecycle:
         catalog: Catalog,
         *,
         settle_seconds: float,
-        declared: Container[Pair] = (),
+        declared: DeclaredPairs | None = None,
         is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._client = client
         self._catalog = catalog
         self._settle_seconds = settle_seconds
-        self._declared = declared
+        self._declared = declared or DeclaredPairs(Run(()))
         self._is_over = is_over
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         # Two resources may have the same pair: one un-assigns it while the other one adopts it.
         self._pair_locks: dict[Pair, threading.Lock] = defaultdict(threading.Lock)
-        # When this run last wrote to a VM, and when it un-assigned a pair.
+        # When this process last wrote to a VM, and when it un-assigned a pair.
         self._written_at: dict[str, float] = {}
         self._unassigned_at: dict[Pair, float] = {}
-        self._unassigned: set[Pair] = set()
 
     def assign(self, wanted: Assignment) -> Assignment:
         """Assign a VM to a backup location; an existing assignment is adopted.
@@ -210,23 +211,29 @@ class AssignmentLifecycle:
         """
         pair = (vm_ref, backup_location_id)
         with self._pair_locks[pair]:
-            if not assigned and pair in self._declared:
-                return
-            self._send_until_known(
-                pair, assigned=assigned, unsettled_seconds=self._unsettled_seconds(age_seconds)
-            )
-            now = time.monotonic()
-            self._written_at[vm_ref] = now
             if assigned:
-                self._unassigned.discard(pair)
-            else:
-                self._unassigned.add(pair)
-                self._unassigned_at[pair] = now
+                self._assign(pair, age_seconds)
+            elif pair not in self._declared:
+                self._unassign(pair, age_seconds)
 
-    def was_unassigned(self, pair: Pair) -> bool:
-        """Whether this run has un-assigned a pair; waits for a write that is under way."""
-        with self._pair_locks[pair]:
-            return pair in self._unassigned
+    def _assign(self, pair: Pair, age_seconds: float | None = None) -> None:
+        self._send_until_known(pair, assigned=True, age_seconds=age_seconds)
+        self._written_at[pair[0]] = time.monotonic()
+        self._declared.was_assigned(pair)
+
+    def _unassign(self, pair: Pair, age_seconds: float | None) -> None:
+        """Un-assign a pair, and assign it again if the program declares it meanwhile."""
+        self._declared.begin_to_unassign(pair)
+        try:
+            self._send_until_known(pair, assigned=False, age_seconds=age_seconds)
+        except VmBackupError:
+            if pair not in self._declared:
+                raise
+        finally:
+            self._unassigned_at[pair] = time.monotonic()
+        self._written_at[pair[0]] = self._unassigned_at[pair]
+        if pair in self._declared:
+            self._assign(pair)
 
     def _unsettled_seconds(self, age_seconds: float | None) -> float:
         """For how many more seconds listings may lack an assignment of this age."""
@@ -234,7 +241,7 @@ class AssignmentLifecycle:
             return 0
         return max(0, self._settle_seconds - abs(age_seconds))  # clocks may differ a little
 
-    def _send_until_known(self, pair: Pair, *, assigned: bool, unsettled_seconds: float) -> None:
+    def _send_until_known(self, pair: Pair, *, assigned: bool, age_seconds: float | None) -> None:
         """Send a write until it is known whether the pair is assigned."""
         self._listings.pop(pair[0], None)
         write = self._client.assign if assigned else self._client.unassign
@@ -242,7 +249,7 @@ class AssignmentLifecycle:
         removed_at = self._unassigned_at.get(pair) if assigned else self._written_at.get(pair[0])
         proof = _Proof(
             present_from=0 if removed_at is None else removed_at + self._settle_seconds,
-            absent_from=time.monotonic() + unsettled_seconds,
+            absent_from=time.monotonic() + self._unsettled_seconds(age_seconds),
         )
         retry_pauses = pauses()
         while True:

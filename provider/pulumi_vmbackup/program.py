@@ -22,10 +22,10 @@ from .settings import (
     SECRET_SETTINGS,
     Settings,
     config_name,
-    config_set_command,
     for_programs,
     read_connections,
     read_settings,
+    to_configure,
 )
 
 _T = TypeVar("_T")
@@ -153,7 +153,7 @@ def _warn_of_plain_text_secrets() -> None:
             if get(key) and not is_config_secret(stored_as):
                 pulumi.log.warn(
                     f"{config_name(key, connection)} is in the stack configuration as plain "
-                    f"text: encrypt it with `{config_set_command(key, connection)}`."
+                    f"text: to encrypt it, {to_configure(key, connection)}."
                 )
 
 

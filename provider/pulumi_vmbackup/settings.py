@@ -17,17 +17,16 @@ from __future__ import annotations
 import json
 import math
 import re
-import ssl
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from .errors import ArgumentError, CheckSettings, SetSetting, SettingsError
+from .certificates import trusting
+from .errors import ArgumentError, CheckSettings, SetSetting, SettingsError, quoted
+from .files import path_of, reason_of
 from .models import normalize_guid
 
 
@@ -57,11 +56,21 @@ class _Value:
     is_secret: bool
 
     def error(self, problem: str) -> SettingsError:
-        value = "" if self.is_secret else f" {self.text!r}"
+        value = "" if self.is_secret else f" {quoted(self.text)}"
         return SettingsError(f"The value{value} of {self.source} {problem}.")
 
 
 def _text(value: _Value) -> str:
+    return value.text
+
+
+def _name(value: _Value) -> str:
+    # No account, domain or host has these in its name.
+    if value.text.strip(' "') != value.text:
+        raise value.error(
+            "begins or ends with a space or a quotation mark, which `set` in cmd does not remove: "
+            "write it without"
+        )
     return value.text
 
 
@@ -129,21 +138,20 @@ def _parallel_requests(value: _Value) -> int:
 
 
 def _ca_file(value: _Value) -> str:
-    path = Path(value.text)
-    with suppress(RuntimeError):  # ~user, for an unknown user
-        path = path.expanduser()
-    if not path.is_file():
-        raise value.error(
-            f"is not a file (looked for {path.absolute()}): give the path of the PEM file that "
-            "holds the certificate to trust"
-        )
+    path = path_of(value.text)
+    give = "give the path of the PEM file that holds the certificate to trust"
+    if re.search(r"%\w+%|\$", value.text):
+        give += "; variables in it are not replaced, only ~ at its beginning"
     try:
-        ssl.create_default_context(cafile=path)
-    except (ssl.SSLError, OSError):
-        raise value.error(
-            "holds no certificate that can be read: export it as "
-            '"Base-64 encoded X.509 (.CER)", which is PEM'
-        ) from None
+        if path.is_dir():
+            raise value.error(f"is a folder ({path.absolute()}): {give}")
+        trusting(str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise value.error(f"is not a file (looked for {path.absolute()}): {give}") from None
+    except OSError as error:
+        raise value.error(f"cannot be read ({reason_of(error, path)}): {give}") from None
+    except ValueError as error:
+        raise value.error(str(error)) from None
     return str(path)
 
 
@@ -242,12 +250,12 @@ class Settings:
     )
     username: str | None = _setting(
         None,
-        _text,
+        _name,
         "The Windows account that starts a session",
         metavar="NAME",
     )
     password: str | None = _setting(None, _text, "The password of that account", is_secret=True)
-    domain: str = _setting("", _text, "The domain of that account", metavar="NAME")
+    domain: str = _setting("", _name, "The domain of that account", metavar="NAME")
     session_token: str | None = _setting(
         None,
         _session_token,
@@ -256,7 +264,7 @@ class Settings:
     )
     server_address: str = _setting(
         "LOCALHOST",
-        _text,
+        _name,
         "The VM Backup server that the API logs in to",
         metavar="HOST",
     )
@@ -381,11 +389,21 @@ def config_name(key: str, connection: str | None = None) -> str:
     return f"vmbackup:connections.{connection}.{key}" if connection else f"vmbackup:{key}"
 
 
-def config_set_command(key: str, connection: str | None = None) -> str:
-    """The command that stores a setting in the stack configuration."""
-    secret = "--secret " if key in SECRET_SETTINGS else ""
-    path = "--path " if connection else ""
-    return f"pulumi config set {secret}{path}{config_name(key, connection)}"
+def to_configure(key: str, connection: str | None = None) -> str:
+    """How to store a setting in the stack configuration, as a part of a sentence.
+
+    The command is the same in bash, PowerShell and cmd.
+    """
+    command = "pulumi config set" + " --secret" * (key in SECRET_SETTINGS)
+    if not connection:
+        return f"run `{command} {config_name(key)}`"
+    if re.fullmatch(r"[\w-]+", connection):
+        return f"run `{command} --path {config_name(key, connection)}`"
+    if re.fullmatch(r"[\w -]+", connection):
+        return f'run `{command} --path "{config_name(key, connection)}"`'
+    # Each shell has its own way to quote this.
+    path = f'vmbackup:connections["{connection}"].{key}'
+    return f"run `{command} --path` with {path}, quoted for your shell"
 
 
 def for_programs(advice: SetSetting | CheckSettings) -> str:
@@ -394,8 +412,8 @@ def for_programs(advice: SetSetting | CheckSettings) -> str:
         first, *others = advice.keys
         return f"Check {listed([config_name(first, advice.connection), *others])}."
     variable = environment_variable(advice.key, advice.connection)
-    command = config_set_command(advice.key, advice.connection)
-    return to_set_sentence(advice, f"set {variable} or run `{command}`")
+    command = to_configure(advice.key, advice.connection)
+    return to_set_sentence(advice, f"set {variable} or {command}")
 
 
 def to_set_sentence(advice: SetSetting, how: str) -> str:
@@ -552,5 +570,5 @@ def _connection(
     raise SettingsError(
         f"There is no connection {name!r} in vmbackup:connections of the stack configuration "
         f"(there are: {there_are}), nor a variable {environment_variable('', name)}... in the "
-        f"environment: correct the name, or run `{config_set_command('baseUrl', name)}`."
+        f"environment: correct the name, or {to_configure('baseUrl', name)}."
     )

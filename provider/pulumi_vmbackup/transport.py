@@ -23,11 +23,13 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
+from .certificates import trusting
 from .errors import (
     InvalidTokenError,
     LostAnswerError,
     NoAnswerError,
     RefusedError,
+    SettingsError,
     StoppedError,
     UnreachableError,
 )
@@ -218,7 +220,7 @@ class Transport:
         if isinstance(error, requests.exceptions.ProxyError):
             return UnreachableError(
                 f"The proxy on the way to {base_url} refuses or does not answer: check HTTPS_PROXY "
-                "and NO_PROXY."
+                "and NO_PROXY, and on Windows the proxy settings of the system."
             )
         if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
             return UnreachableError(
@@ -244,9 +246,20 @@ def refuses_host(content: bytes) -> bool:
     return _HOST_IS_REFUSED in content
 
 
-def trust(ca_file: str | None) -> ssl.SSLContext:
-    """The TLS context that checks the server's certificate."""
-    context = ssl.create_default_context(cafile=ca_file)
+def trust(settings: Settings) -> ssl.SSLContext:
+    """The TLS context that checks the server's certificate.
+
+    Raises:
+        SettingsError: the certificates to trust cannot be read.
+    """
+    ca_file = settings.ca_file
+    try:
+        context = trusting(ca_file) if ca_file else ssl.create_default_context()
+    except (OSError, ValueError) as error:  # one damaged certificate in the store of Windows
+        raise SettingsError(
+            f"The certificates that {ca_file or 'this system'} holds cannot be read ({error}).",
+            settings.to_set("caFile", "a PEM file with the certificate of the server"),
+        ) from None
     # Since 3.13, Python refuses certificates without some formal extensions. Windows products make
     # such certificates for themselves. Trust and host name are still checked.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -259,8 +272,8 @@ class _TrustAdapter(HTTPAdapter):
     Companies put their own authorities into the Windows store.
     """
 
-    def __init__(self, ca_file: str | None, connections: int) -> None:
-        self._ssl_context = trust(ca_file)
+    def __init__(self, settings: Settings, connections: int) -> None:
+        self._ssl_context = trust(settings)
         super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -285,7 +298,7 @@ def _http_session(settings: Settings) -> requests.Session:
         session.headers["Host"] = settings.host_header
     connections = settings.parallel_requests + 1  # one more, to end the session
     if settings.base_url.startswith("https:"):  # reading the system's certificates takes 20 ms
-        session.mount("https://", _TrustAdapter(settings.ca_file, connections))
+        session.mount("https://", _TrustAdapter(settings, connections))
     else:
         session.mount(
             "http://", HTTPAdapter(pool_connections=1, pool_maxsize=connections, pool_block=True)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASS
 from simulator.caller import Caller
 
 from pulumi_vmbackup.command.group import vmbackup
+from pulumi_vmbackup.command.output import is_terminal
 from pulumi_vmbackup.inventory import read_snapshot
-from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
 log = logging.getLogger(__name__)
 
@@ -354,6 +355,31 @@ def test_a_place_that_takes_no_snapshot_is_found_before_the_server_is_asked(
     assert not simulator.calls
 
 
+def test_a_read_only_file_is_left_alone(run: Run, simulator: Simulator, tmp_path: Path) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text("old")
+    file.chmod(0o444)
+    assert sentence(run("snapshot", "--output", str(file), fails=1)) == (
+        f"{file} of --output is read-only: make it writable, or give another name."
+    )
+    assert not simulator.calls
+    assert file.read_text() == "old"
+    file.chmod(0o644)
+
+
+@pytest.mark.skipif(os.name != "nt", reason="other systems take such names")
+@pytest.mark.parametrize("name", ["NUL", "12:30.json", "inventory."])
+def test_a_name_that_windows_takes_for_something_else_is_refused(
+    name: str, run: Run, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = sentence(run("snapshot", "--output", name, fails=1))
+    assert said.startswith(f"{name} of --output ")
+    assert said.endswith(": give another name.")
+    assert not simulator.calls
+    assert not list(tmp_path.iterdir())
+
+
 # Export
 
 
@@ -556,10 +582,12 @@ def test_no_output_holds_the_password_or_a_token(
 
 
 @contextmanager
-def started(*arguments: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    *arguments: str, command: Sequence[str] = COMMAND, **streams: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **streams}
     streams.setdefault("stderr", subprocess.PIPE)
-    with subprocess.Popen([*COMMAND, *arguments], **streams) as popen:
+    with subprocess.Popen([*command, *arguments], **streams) as popen:
         too_long = threading.Timer(30, popen.kill)
         too_long.start()
         try:
@@ -615,6 +643,51 @@ def test_ctrl_c_ends_the_session_without_a_traceback(
         assert len(simulator.calls) < 100
 
 
+# As on Windows, where Ctrl-C does not interrupt the main thread.
+INTERRUPTED_BY_STDIN = """\
+import signal, sys, threading
+from pulumi_vmbackup.command import main
+def interrupt():
+    sys.stdin.read()
+    signal.raise_signal(signal.SIGINT)
+threading.Thread(target=interrupt).start()
+main()
+"""
+
+
+@pytest.mark.usefixtures("login")
+def test_ctrl_c_ends_a_wait_for_the_server_that_it_does_not_interrupt(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_TIMEOUT_SECONDS", "600")
+    hangs = Fault("stall", "GET /vms/list", times=None)
+    simulator.faults.append(hangs)
+    command = [sys.executable, "-c", INTERRUPTED_BY_STDIN]
+    with started("vms", command=command, stdin=subprocess.PIPE) as popen:
+        while not hangs.hits:
+            assert popen.poll() is None
+            time.sleep(0.01)
+        printed, said = popen.communicate()  # closes its input
+    assert (popen.returncode, printed, said) == (130, b"", b"")
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
+
+
+@pytest.mark.usefixtures("login")
+def test_ctrl_break_ends_the_session(simulator: Simulator) -> None:
+    if sys.platform != "win32":
+        pytest.skip("only Windows has such a key")
+    hangs = Fault("stall", "GET /vms/list", times=None)
+    simulator.faults.append(hangs)
+    with started("vms", creationflags=subprocess.CREATE_NEW_PROCESS_GROUP) as popen:
+        while not hangs.hits:
+            assert popen.poll() is None
+            time.sleep(0.01)
+        popen.send_signal(signal.CTRL_BREAK_EVENT)
+        printed, said = popen.communicate()
+    assert (printed, said) == (b"", b"")
+    assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_closed_pipe_ends_it_without_a_traceback(
     options: list[str], monkeypatch: pytest.MonkeyPatch
@@ -634,6 +707,97 @@ def test_a_closed_pipe_ends_it_without_a_traceback(
     assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
 
 
+# In any script, to any reader
+
+
+JAPANESE = "\u30d0\u30c3\u30af\u30a2\u30c3\u30d7"
+GERMAN = "B\u00fccherei-\u00c4\u00d6\u00dc"
+NO_UTF8 = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+"""A machine whose encoding is ASCII; on Windows the code page stays, which is no UTF-8 either."""
+LIKE_WINDOWS = """\
+import sys
+for stream in (sys.stdout, sys.stderr):
+    stream.reconfigure(encoding="cp1252")  # as on a pipe of Windows
+from pulumi_vmbackup.command import main
+main()
+"""
+
+
+@pytest.fixture
+def names(simulator: Simulator) -> None:
+    """VMs with names in two scripts."""
+    vms = simulator.inventory.virtual_machines
+    vms[DC01]["VirtualMachineName"] = GERMAN
+    vms[SQL01]["VirtualMachineName"] = JAPANESE
+    simulator.inventory.assignments[SQL01, OFFSITE01] = None
+
+
+def printed(*command: str, fails: int = 0, **environment: str) -> tuple[bytes, bytes]:
+    """What a process prints on two pipes."""
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == fails, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.mark.usefixtures("login", "names")
+@pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-c", LIKE_WINDOWS]])
+def test_a_pipe_gets_utf8_on_any_machine(command: list[str]) -> None:
+    for listing in (["vms"], ["assignments"], ["export", "--program", "-"]):
+        out, _ = printed(*command, *listing)
+        assert GERMAN in out.decode()
+        assert JAPANESE in out.decode()
+    _, err = printed(*command, "export", "--program", "-", "--vm", "nowhere", fails=1)
+    assert JAPANESE in err.decode()
+
+
+@pytest.mark.usefixtures("login", "names")
+def test_json_on_a_pipe_is_ascii_which_powershell_does_not_change(tmp_path: Path) -> None:
+    for command in (["snapshot", "--output"], ["export", "--import-file"]):
+        out, _ = printed(*COMMAND, *command, "-")
+        printed(*COMMAND, *command, str(tmp_path / command[0]))
+        in_file = (tmp_path / command[0]).read_text("utf-8")
+        assert JAPANESE in in_file
+        shown, written = json.loads(out.decode("ascii")), json.loads(in_file)
+        assert {**shown, "taken_at": ""} == {**written, "taken_at": ""}
+
+
+@pytest.mark.usefixtures("login", "names")
+def test_a_pipe_gets_the_encoding_that_the_user_sets_and_an_escape_for_what_it_lacks() -> None:
+    out, _ = printed(*COMMAND, "vms", PYTHONIOENCODING="cp850")
+    assert GERMAN in out.decode("cp850")
+    assert JAPANESE.encode("ascii", "backslashreplace") in out
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login", "names")
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "cp850"}, NO_UTF8])
+def test_a_terminal_of_a_code_page_is_no_traceback(
+    environment: dict[str, str], terminal: Terminal
+) -> None:
+    streams: dict[str, Any] = {"stdout": terminal.slave, "stderr": terminal.slave}
+    for command in ("vms", "assignments", "doctor"):
+        with started(command, env={**os.environ, **environment}, **streams) as popen:
+            popen.wait()
+        assert popen.returncode == 0
+    shown = terminal.read_rest("cp850")
+    assert "Traceback" not in shown
+    assert "SQL02" in shown
+
+
+def test_the_null_device_is_no_terminal_to_ask_for_a_password_on() -> None:
+    with open(os.devnull, "w+", encoding="utf-8") as stream:  # noqa: PTH123  # a device
+        assert not is_terminal(stream)
+
+
+# Without the extra
+
+
 @pytest.mark.parametrize("package", ["click", "rich"])
 def test_without_the_extra_it_says_what_to_install(package: str) -> None:
     program = (
@@ -646,7 +810,7 @@ def test_without_the_extra_it_says_what_to_install(package: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"The vmbackup command needs packages that are not installed ({package}): run "
-        "`pip install 'pulumi-vmbackup[cli]'`.\n"
+        '`pip install "pulumi-vmbackup[cli]"`.\n'
     )
 
 
@@ -670,12 +834,12 @@ class Terminal:
             assert popen.poll() is None, self.printed
             self.printed += os.read(self._master, 65536).decode()
 
-    def read_rest(self) -> str:
+    def read_rest(self, encoding: str = "utf-8") -> str:
         """What the ended process printed."""
         os.close(self.slave)
         try:
             while received := os.read(self._master, 65536):
-                self.printed += received.decode()
+                self.printed += received.decode(encoding)
         except OSError:  # EIO: nobody holds the other end any more
             pass
         return self.printed
@@ -703,7 +867,11 @@ def test_on_a_terminal_it_asks_for_the_password_and_does_not_show_it(
 ) -> None:
     monkeypatch.delenv("VMBACKUP_PASSWORD")
     monkeypatch.setenv("VMBACKUP_DOMAIN", "CONTOSO")
-    streams = {"stdin": terminal.slave, "stderr": terminal.slave, "start_new_session": True}
+    streams: dict[str, Any] = {
+        "stdin": terminal.slave,
+        "stderr": terminal.slave,
+        "start_new_session": True,
+    }
     with started("locations", **streams) as popen:
         terminal.read_until("Password of CONTOSO\\Administrator: ", popen)
         terminal.type(f"{PASSWORD}\n")
@@ -720,7 +888,11 @@ def test_ctrl_c_at_the_prompt_ends_it(
     terminal: Terminal, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VMBACKUP_PASSWORD")
-    streams = {"stdin": terminal.slave, "stderr": terminal.slave, "start_new_session": True}
+    streams: dict[str, Any] = {
+        "stdin": terminal.slave,
+        "stderr": terminal.slave,
+        "start_new_session": True,
+    }
     with started("vms", **streams) as popen:
         terminal.read_until("Password of Administrator: ", popen)
         popen.send_signal(signal.SIGINT)
@@ -765,21 +937,53 @@ def test_closed_standard_streams_are_no_traceback(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@ON_POSIX
+def fake_pulumi(folder: Path, settings: dict[str, object]) -> None:
+    """Makes a `pulumi` that prints the configuration of a stack, as a script of the system."""
+    config = {f"vmbackup:{key}": {"value": "", "objectValue": v} for key, v in settings.items()}
+    (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False), "utf-8")
+    if os.name == "nt":
+        (folder / "pulumi.cmd").write_text('@type "%~dp0config.json"\n')  # as npm makes one
+    else:
+        (folder / "pulumi").write_text('#!/bin/sh\ncat "$(dirname "$0")/config.json"\n')
+        (folder / "pulumi").chmod(0o755)
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
 @pytest.mark.parametrize("connection", [None, "site-b"])
 def test_a_secret_of_a_stack_is_hidden_in_the_error_about_another_setting(
-    connection: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connection: str | None, run: Run, tmp_path: Path, bin_folder: Path
 ) -> None:
     secret = "hunter2secret"
-    values = {"password": secret, "serverPort": secret}
-    config = {f"vmbackup:{key}": {"value": value} for key, value in values.items()}
-    if connection:
-        config = {"vmbackup:connections": {"value": "", "objectValue": {connection: values}}}  # type: ignore[dict-item]
-    cli = tmp_path / "pulumi"
-    cli.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(config)}\nEND\n")
-    cli.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    values: dict[str, object] = {"password": secret, "serverPort": secret}
+    fake_pulumi(bin_folder, {"connections": {connection: values}} if connection else values)
     options = ["--connection", connection] if connection else []
     said = sentence(run("vms", "--stack", f"{tmp_path}/dev", *options, fails=1))
     assert "is not a port" in said
     assert secret not in said
+
+
+def test_the_cli_and_the_folder_of_a_stack_are_found_wherever_they_are(
+    run: Run, tmp_path: Path, bin_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pulumi(bin_folder, {"serverPort": "none", "domain": "B\u00fccherei"})
+    folder = tmp_path / "My program \u00c4\u00d6\u00dc"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("PATH", f"bin{os.pathsep}{os.environ['PATH']}")
+    slashes = "/\\" if os.name == "nt" else "/"
+    for where in (folder.name, str(folder), f"~/{folder.name}"):
+        for slash in slashes:
+            said = sentence(run("vms", "--stack", f"{where}{slash}dev", fails=1))
+            assert said.startswith("The value 'none' of vmbackup:serverPort in the stack")
+    said = sentence(run("vms", "--stack", f"{Path(tmp_path.anchor)}dev", fails=1))
+    assert "is not a port" in said  # the folder is the root of the drive

@@ -157,6 +157,20 @@ def test_a_given_session_is_used_and_left_open(
         assert other.token not in doctor.output
 
 
+def test_a_certificate_in_another_form_than_pem_is_fine_and_another_file_is_named(
+    doctor: Doctor, https_url: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    file = tmp_path / "vmbackup.cer"
+    file.write_bytes(ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode()))
+    options = ["--base-url", https_url, "--ca-file", str(file)]
+    assert doctor(*options) == (TLS_STEPS, "")
+    file.write_bytes(authority.private_key_pem.bytes())
+    good, failed = doctor(*options)
+    assert good == []
+    assert failed.startswith(f"settings they cannot be used | The value '{file}' of the option")
+    assert " holds a private key only, which belongs on the server: export the certi" in failed
+
+
 # Settings and account
 
 

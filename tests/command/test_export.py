@@ -220,7 +220,7 @@ def test_filters_narrow_each_other_and_values_of_one_widen_it(
         ({"hosts": ["HV-1"]}, "There is no VM on host 'HV-1': did you mean 'HV-01'?"),
         (
             {"locations": [r"E:\Backups"]},
-            r"There is no backup location with the path or id 'E:\\Backups': did you mean "
+            r"There is no backup location with the path or id 'E:\Backups': did you mean "
             r"'E:\VMBackups'",
         ),
     ],

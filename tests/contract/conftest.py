@@ -39,21 +39,26 @@ def pulumi_engine() -> Engine:
 
 
 @pytest.fixture
+def engine_address(pulumi_engine: Engine) -> Iterator[str]:
+    with pulumi_engine.serve() as address:
+        yield address
+
+
+@pytest.fixture
 def start_plugin(
-    pulumi_engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    engine_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[StartPlugin]:
     """Starts plugins of one run of Pulumi, with environment variables."""
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
     started: list[Plugin] = []
-    with pulumi_engine.serve() as address:
 
-        def start(**environment: str) -> Plugin:
-            started.append(Plugin(address, **environment))
-            return started[-1]
+    def start(**environment: str) -> Plugin:
+        started.append(Plugin(engine_address, **environment))
+        return started[-1]
 
-        yield start
-        for plugin in started:
-            plugin.end()
+    yield start
+    for plugin in started:
+        plugin.end()
 
 
 @pytest.fixture(scope="module")

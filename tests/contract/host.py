@@ -74,6 +74,16 @@ class Host:
             provider_pb2.ReadRequest(id=id_, urn=URN, properties=_properties(properties))
         )
 
+    def update(
+        self, id_: str, olds: Mapping[str, object], news: Mapping[str, object]
+    ) -> dict[str, Any]:
+        answer = self._stub.Update(
+            provider_pb2.UpdateRequest(
+                id=id_, urn=URN, olds=_properties(olds), news=_properties(news)
+            )
+        )
+        return _without_provider(answer.properties)
+
     def delete(self, id_: str, **properties: object) -> None:
         self._stub.Delete(
             provider_pb2.DeleteRequest(id=id_, urn=URN, properties=_properties(properties))

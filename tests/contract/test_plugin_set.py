@@ -490,7 +490,7 @@ def test_vms_are_imported_by_their_refs(simulator: Simulator, plugin: Plugin) ->
         (
             "DC01",
             "'DC01' is not the id of a set to import: use the refs of its VMs (GUIDs) that "
-            "`vmbackup vms` shows, with commas between them.",
+            "`vmbackup vms` shows, with commas between them, and in PowerShell in quotes.",
         ),
         (f"{DC01},{NOWHERE}", f"VM Backup manages no VM {NOWHERE}: leave it out of the import."),
     ],

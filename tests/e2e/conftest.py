@@ -11,7 +11,7 @@ from sample import PASSWORD
 @pytest.fixture(autouse=True)
 def cli_is_there() -> None:
     if not shutil.which("pulumi"):
-        pytest.fail("There is no Pulumi CLI on PATH: run `make test`, which gets one.")
+        pytest.fail("There is no Pulumi CLI on PATH: run scripts/test.py, which gets one.")
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ import yaml  # type: ignore[import-untyped]  # of pulumi, which depends on it
 from pulumi_cli import isolated_environment
 from sample import DC01, DISK_E, PASSWORD
 
+from pulumi_vmbackup.declared import open_shared
 from pulumi_vmbackup.simulator import Fault, Simulator
 
 log = logging.getLogger(__name__)
@@ -190,6 +191,7 @@ class Stack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
             run = Run(process, Path(output.name))
             try:
@@ -229,6 +231,18 @@ class Stack:
         stack, *_ = self.state()["resources"]
         return dict(stack["outputs"])
 
+    def declared_files(self) -> list[Path]:
+        """The files by which the processes of a run tell each other what the program declares."""
+        return list((Path(self.environment["PULUMI_HOME"]) / "vmbackup").glob("*"))
+
+    def declared(self) -> str:
+        """What those files hold."""
+        text = ""
+        for path in self.declared_files():
+            with suppress(FileNotFoundError), open_shared(path) as file:
+                text += file.read()
+        return text
+
     def keep(self, folder: Path) -> None:
         """Copy the state, for :meth:`restore`."""
         shutil.copytree(self._state, folder)
@@ -267,8 +281,13 @@ class Run:
         assert condition(), self.output()
 
     def interrupt(self, *, group: bool) -> None:
-        """Send Ctrl-C to the CLI, or as a terminal does: to all of the foreground job."""
-        if sys.platform != "win32" and group:
+        """Send Ctrl-C to the CLI, or as a terminal does: to all of the foreground job.
+
+        On Windows it is Ctrl-Break to all of the job, since no program can send Ctrl-C to another.
+        """
+        if sys.platform == "win32":
+            self._process.send_signal(signal.CTRL_BREAK_EVENT)
+        elif group:
             os.killpg(self._process.pid, signal.SIGINT)
         else:
             self._process.send_signal(signal.SIGINT)

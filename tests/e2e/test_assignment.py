@@ -47,6 +47,13 @@ def test_a_whole_life_in_which_no_secret_is_shown(
     assert stack.resources()["sql01"]["inputs"]["vm_ref"] == SQL01
     assert PASSWORD not in str(stack.state())
 
+    del simulator.inventory.assignments[FILE01, OFFSITE01]
+    assert "- 1 deleted" in stack.refresh()
+    assert stack.ids().keys() == {"sql01", "dc01"}
+    stack.up()
+    assert pairs(simulator, "POST") == [f"{FILE01}/{OFFSITE01}"]
+    assert not stack.declared_files()
+
     stack.destroy()
     assert len(pairs(simulator, "DELETE")) == 3
     assert list(simulator.inventory.assignments) == [of_somebody_else]

@@ -6,8 +6,8 @@ import logging
 import os
 import subprocess
 import sys
+import sysconfig
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,24 +171,16 @@ def test_a_protected_import_is_unprotected_by_the_program(stack: Stack) -> None:
     assert not resource.get("protect")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the wrapper is a shell script")
-def test_a_plugin_that_pulumi_yaml_names_is_the_programs_provider_as_well(
-    stack: Stack, tmp_path: Path
-) -> None:
+def test_a_plugin_that_pulumi_yaml_names_is_the_programs_provider_as_well(stack: Stack) -> None:
     """It is not on PATH here, and nothing is downloaded for the version in the import file."""
-    environment = str(Path(sys.executable).parent)
+    commands = sysconfig.get_path("scripts")
     (stack.folder / "Pulumi.yaml").write_text(
         "name: backup\nruntime: python\nplugins:\n  providers:\n"
-        f"    - name: vmbackup\n      path: {environment}\n"
+        f"    - name: vmbackup\n      path: {commands}\n"
     )
-    (tmp_path / "bin").mkdir()
-    del stack.environment["PULUMI_PYTHON_CMD"]
-    python = tmp_path / "bin" / "python3"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+    stack.environment["PULUMI_PYTHON_CMD"] = sys.executable
     folders = stack.environment["PATH"].split(os.pathsep)
-    others = [each for each in folders if each != environment]
-    stack.environment["PATH"] = os.pathsep.join((str(python.parent), *others))
+    stack.environment["PATH"] = os.pathsep.join(each for each in folders if each != commands)
     export(stack)
     stack.pulumi(*IMPORT, "--file", "import.json")
     imported_with = providers(stack)

@@ -190,15 +190,9 @@ def test_adopting(stack: Stack, simulator: Simulator) -> None:
     run_guide("adopting.md", stack)
     generator = stack.folder / "generate.py"
     generator.write_text(generating, "utf-8")
-    generated = subprocess.run(
-        [sys.executable, generator.name],
-        cwd=stack.folder,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-        timeout=600,
-    )
-    stack.program(generated.stdout)
+    command = [sys.executable, generator.name]
+    subprocess.run(command, cwd=stack.folder, check=True, timeout=600)
+    stack.program((stack.folder / "generated.py").read_text("utf-8"))
     stack.up()
     names = stack.resources().keys()
     assert "DC01-primary" in names  # the one that was adopted before, by its name
@@ -379,7 +373,7 @@ def test_each_guide_is_run() -> None:
         for name in globals()
         if name.startswith("test_")
     }
-    assert set(GUIDES) <= tested
+    assert set(GUIDES) - {"windows.md"} <= tested  # test_windows_guide.py runs that one
 
 
 @pytest.mark.parametrize("guide", GUIDES)

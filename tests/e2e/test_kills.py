@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import psutil
-import pytest
 from e2e.stack import Stack, assigned, kill, met, pairs, wait_until
 from sample import EXCH01, FILE01, NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup.simulator import Fault, Simulator
-
-if sys.platform == "win32":
-    pytest.skip("processes are not killed like this on Windows", allow_module_level=True)
 
 Declared = dict[str, tuple[str, str]]
 

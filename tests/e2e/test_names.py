@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from e2e.stack import PROGRAM as PROGRAM_OF_PAIRS
-from e2e.stack import MakeStack, Stack
+from e2e.stack import MakeStack, Stack, assigned
 from sample import DC01, DISK_E, EXCH01, FILE01, OFFSITE01, PASSWORD, SQL01
 
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.inventory import Snapshot
 from pulumi_vmbackup.models import KINDS, Assignment
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import Fault, Simulator, serve
 
 PROGRAM = r"""
 import pulumi
@@ -100,6 +103,52 @@ def test_a_wrong_name_fails_the_preview_with_a_sentence(stack: Stack) -> None:
     says = "There is no VM with name 'sql1': did you mean 'SQL01' or 'SQL02'?"
     assert f"error: {says}\n" in output
     assert "Traceback" not in output
+
+
+LIBRARY, JAPANESE = "Bücherei-ÄÖÜ", "図書館"
+PROGRAM_WITH_OTHER_SCRIPTS = """\
+import sys
+
+from pulumi_vmbackup import VmBackupLocationAssignment, get_backup_location, get_virtual_machine
+from pulumi_vmbackup.plugin import VmBackupLocationAssignmentSet
+
+offsite = get_backup_location(path=r"\\\\OFFSITE01\\VMBackups")
+library, japanese = (get_virtual_machine(name=name) for name in ("{library}", "{japanese}"))
+VmBackupLocationAssignment("{library}", vm_ref=library, backup_location_id=offsite)
+VmBackupLocationAssignmentSet("{japanese}", assignments={{japanese: [offsite]}})
+print(japanese.name)
+"""
+
+
+def test_names_in_any_script_come_through_programs_errors_and_the_command(
+    stack: Stack, simulator: Simulator
+) -> None:
+    vms = simulator.inventory.virtual_machines
+    vms[SQL01]["VirtualMachineName"], vms[EXCH01]["VirtualMachineName"] = LIBRARY, JAPANESE
+    stack.program(PROGRAM_WITH_OTHER_SCRIPTS.format(library=LIBRARY, japanese=JAPANESE))
+    call = f"POST /vms/backuplocations/[token]/{EXCH01}"
+    simulator.faults.append(Fault("error", call, times=None, acted=False))
+    output = stack.up(fails=True)
+    assert f"Could not assign 1 of 1: {JAPANESE} to \\\\OFFSITE01\\VMBackups: " in output
+    assert f"VmBackupLocationAssignment {LIBRARY} created" in output
+    assert re.search(rf"^ +{JAPANESE}$", output, re.MULTILINE)
+    simulator.faults.clear()
+    stack.up()
+    assert stack.resources()[LIBRARY]["outputs"]["vm_name"] == LIBRARY
+    assert assigned(simulator) == {f"{SQL01}/{OFFSITE01}", f"{EXCH01}/{OFFSITE01}"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pulumi_vmbackup.command", "assignments"],
+        env=stack.environment,
+        capture_output=True,
+        check=True,
+    )
+    listed = done.stdout.decode("utf-8").split()
+    assert {LIBRARY, JAPANESE} <= set(listed)
+
+    stack.program(PROGRAM_WITH_OTHER_SCRIPTS.format(library=LIBRARY[:-1], japanese=JAPANESE))
+    says = f"There is no VM with name '{LIBRARY[:-1]}': did you mean '{LIBRARY}'?"
+    assert says in stack.pulumi("preview", fails=True)
 
 
 # Away from the server

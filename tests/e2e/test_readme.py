@@ -17,7 +17,8 @@ from e2e.stack import MakeStack
 import pulumi_vmbackup
 from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def blocks(language: str, section: str) -> list[str]:
@@ -127,5 +128,14 @@ def test_the_simulator_is_changed_by_the_requests_that_the_readme_shows() -> Non
 @pytest.mark.parametrize("word", ["quickstart", "test", "check", "bench", "bench-quick"])
 def test_each_make_target_in_the_readme_is_one(word: str) -> None:
     assert f"make {word}" in README
-    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text("utf-8")
     assert re.search(rf"^{word}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md"])
+def test_each_script_that_is_run_without_make_is_the_one_of_its_target(file: str) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    named = re.findall(r"`?py scripts\\(\S+\.py)(?: (--\w+))?", (ROOT / file).read_text("utf-8"))
+    assert len(named) >= 2
+    for script, option in named:
+        assert re.search(rf"scripts/{script}{option and f' {option}'}\b", makefile), script

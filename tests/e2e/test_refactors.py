@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, pairs
+from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, met, pairs
 from sample import EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, SQL01
 
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
@@ -162,6 +162,71 @@ def test_a_rename_that_was_interrupted_does_not_unassign_in_the_next_run(
     stack.destroy("--run-program")
     assert pairs(simulator, "DELETE") == ["/".join(A)]
     assert not assigned(simulator)
+
+
+# One pair that moves between two processes
+
+PROGRAM_WITH_TWO_PROCESSES = f"""\
+import asyncio
+import json
+import pathlib
+
+import pulumi_vmbackup
+from pulumi_vmbackup import plugin
+
+wanted = json.loads(pathlib.Path("wanted.json").read_text())
+
+
+async def sql01():
+    while not pathlib.Path("go-on").exists():
+        await asyncio.sleep(0.02)
+    return "{SQL01}"
+
+
+plugin.VmBackupLocationAssignmentSet("set", assignments={{"{SQL01}": wanted["set"]}})
+if wanted["dynamic"]:
+    pulumi_vmbackup.VmBackupLocationAssignment(
+        "dynamic", vm_ref=sql01(), backup_location_id="{NAS01}"
+    )
+"""
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["new", "held"])
+def test_a_pair_that_a_set_lets_go_while_a_dynamic_resource_takes_it_over_is_assigned(
+    is_held: bool, stack: Stack, simulator: Simulator
+) -> None:
+    def want(*of_set: str, dynamic: bool) -> None:
+        wanted = {"set": of_set, "dynamic": dynamic}
+        (stack.folder / "wanted.json").write_text(json.dumps(wanted))
+
+    go_on = stack.folder / "go-on"
+    stack.program(PROGRAM_WITH_TWO_PROCESSES)
+    go_on.touch()
+    want(NAS01, OFFSITE01, dynamic=is_held)
+    stack.up()
+    go_on.unlink()
+    want(OFFSITE01, dynamic=True)
+    simulator.answer_seconds = 1
+    delete = Fault("hold", "DELETE", acted=False)
+    simulator.faults.append(delete)
+    with stack.start_up() as run:
+        run.until(met(delete))
+        go_on.touch()
+        if is_held:
+            says = f"declared {'/'.join(A)}\n"
+            run.until(lambda: says in stack.declared())
+        else:
+            run.until(lambda: pairs(simulator, "POST")[2:])
+        simulator.faults.remove(delete)
+        run.end()
+    assert pairs(simulator, "DELETE") == ["/".join(A)]
+    assert assigned(simulator) == {"/".join(A), f"{SQL01}/{OFFSITE01}"}
+    assert stack.ids()["dynamic"] == "/".join(A)
+    assert not stack.declared_files()
+    simulator.calls.clear()
+    simulator.answer_seconds = 0
+    assert "unchanged" in stack.up()
+    assert not pairs(simulator, "POST")
 
 
 # One pair, declared twice

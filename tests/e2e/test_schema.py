@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 from contract.plugin import COMMAND
@@ -26,7 +27,8 @@ def test_the_cli_prints_the_schema_and_finds_nothing_wrong_with_it(tmp_path: Pat
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    printed = json.loads(pulumi("package", "get-schema", str(COMMAND)))
+    plugin = str(COMMAND) + (".exe" if sys.platform == "win32" else "")
+    printed = json.loads(pulumi("package", "get-schema", plugin))
     ours = json.loads(schema())
     assert printed["resources"].keys() == ours["resources"].keys()
     assert printed["functions"].keys() == ours["functions"].keys()

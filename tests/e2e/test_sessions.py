@@ -221,7 +221,6 @@ def test_a_run_that_fails_leaves_no_session_open(stack: Stack, simulator: Simula
 # Ctrl-C
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
 @pytest.mark.usefixtures("session_of_somebody_else")
 def test_an_interrupted_run_ends_with_the_state_that_the_server_has(
     stack: Stack, simulator: Simulator
@@ -245,12 +244,12 @@ def test_an_interrupted_run_ends_with_the_state_that_the_server_has(
         assert {each["id"] for each in state} == assigned(simulator)
         assert len(state) == (2 if method == "POST" else 1)
         assert "pending_operations" not in stack.state()
+        assert not stack.declared_files()
         stack.up()
         assert set(stack.ids().values()) == assigned(simulator)
         assert len(stack.ids()) == len(declared)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
 def test_a_run_that_is_interrupted_twice_leaves_no_session_open(
     stack: Stack, simulator: Simulator
 ) -> None:

@@ -104,8 +104,9 @@ def test_guids_are_known_in_lower_case_without_braces(file: Path) -> None:
     assert list(inventory.backup_locations) == [NAS01]
 
 
-def test_a_file_of_a_windows_editor_is_read(file: Path) -> None:
-    file.write_text(json.dumps(WHOLE, indent=2).replace("\n", "\r\n"), "utf-8-sig")
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_a_windows_editor_is_read(encoding: str, file: Path) -> None:
+    file.write_bytes(json.dumps(WHOLE, indent=2).replace("\n", "\r\n").encode(encoding))
     assert Inventory.load(file).locations_of(SQL01) == [NAS01]
 
 
@@ -267,7 +268,7 @@ def test_a_write_that_fails_midway_leaves_the_old_file_whole(file: Path) -> None
 
 def test_a_write_that_cannot_begin_leaves_the_old_file_whole(file: Path) -> None:
     Inventory.sample().save(file)
-    file.with_name(f".{file.name}.partial").mkdir()
+    file.with_name(f".{file.name}.{os.getpid()}.partial").mkdir()
     with pytest.raises(InventoryError) as raised:
         Inventory().save(file)
     assert_one_sentence_about(raised.value, file, "cannot be written: ")

@@ -292,6 +292,27 @@ def test_of_many_calls_at_once_as_many_go_wrong_as_are_to(
     assert (answered.count(500), answered.count(200), fault.hits) == (30, 50, 30)
 
 
+# Calls that wait
+
+
+@pytest.mark.parametrize("acted", [True, False], ids=["after", "before"])
+def test_a_held_call_is_answered_when_its_fault_is_taken_out(
+    acted: bool, simulator: Simulator, either: Caller
+) -> None:
+    either.log_in()
+    fault = Fault("hold", "POST /vms", acted=acted)
+    simulator.faults.append(fault)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(either, f"POST /vms/backuplocations/[token]/{SQL01}/{NAS01}")
+        wait_for(lambda: fault.hits == 1)
+        time.sleep(0.05)
+        assert not call.done()
+        assert ((SQL01, NAS01) in simulator.inventory.assignments) is acted
+        simulator.faults.remove(fault)
+        assert call.result(timeout=2)["Success"]
+    assert (SQL01, NAS01) in simulator.inventory.assignments
+
+
 # Stalls
 
 
@@ -371,7 +392,7 @@ def test_the_end_does_not_wait_for_calls_that_stall(
     [
         (
             {"kind": "resett"},
-            "kind is 'resett': use reset, stall, cut short, html, error or session over.",
+            "kind is 'resett': use reset, stall, cut short, html, error, session over or hold.",
         ),
         ({"kind": ["reset"]}, "kind is ['reset']: use "),
         ({"call": "PUT /vms"}, "call is 'PUT /vms': use GET, POST or DELETE"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +149,14 @@ def test_a_port_in_use_is_an_error_that_names_it_and_leaves_nothing_behind(
         assert str(raised.value).endswith(".")
         assert threads() <= threads_before
         assert open_sockets() <= sockets_before
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="other systems share no port by default")
+def test_no_other_program_takes_over_its_port(simulator: Simulator) -> None:
+    with serve(simulator) as base_url, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="WinError"):
+            other.bind(("127.0.0.1", port_of(base_url)))
 
 
 def test_an_address_of_another_machine_is_an_error_that_names_it(simulator: Simulator) -> None:

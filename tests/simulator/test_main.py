@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -27,6 +28,14 @@ COMMAND = [sys.executable, "-m", "pulumi_vmbackup.simulator"]
 PROGRAM = "python -m pulumi_vmbackup.simulator: "
 POST = f"POST /vms/backuplocations/[token]/{SQL01}/{NAS01}"
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without a signal")
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 @dataclass
@@ -137,7 +146,7 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
         "--fault": "",
     }
     assert all(len(text) > 15 for _, text in options)
-    assert "First the kind: reset, stall, cut short, html, error, session over." in described
+    assert "First the kind: reset, stall, cut short, html, error, session over, hold." in described
 
 
 # A start, calls and an end
@@ -200,6 +209,19 @@ def test_the_address_the_account_and_the_api_version_are_chosen(free_port: int) 
         assert api("POST /sessions/start", account)["Success"]
         assert api("POST /sessions/start", {**account, "ServerPort": "36014"})["Success"] is False
         assert api("POST /sessions/start", {**account, "Password": PASSWORD})["Success"] is False
+
+
+@pytest.mark.skipif(not has_ipv6_loopback(), reason="the machine has no ::1")
+def test_localhost_leads_to_it_whichever_address_that_means_first(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
+        str(certificate)
+    )
+    for options in ([], ["--tls-certificate", str(certificate)]):
+        with started(*options) as process:
+            port = urlsplit(process.base_url).port
+            for address in ("127.0.0.1", "::1"):
+                socket.create_connection((address, port), 10).close()
 
 
 def test_the_life_of_a_session_is_chosen() -> None:
@@ -364,8 +386,8 @@ def test_a_state_file_that_is_a_folder_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_state_file_that_cannot_be_replaced_is_one_sentence_at_the_start(state: Path) -> None:
-    Inventory.sample().save(state)
-    state.with_name(".state.json.partial").mkdir()  # as a folder that may not be written, for root
+    state = state.with_name("x" * 250)  # too long with the end of the name that is written first
+    state.write_text(Inventory.sample().dump(), "utf-8")
     assert one_sentence("--state", state).startswith(
         f"The inventory file {state} cannot be written: "
     )
@@ -401,8 +423,8 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> No
         (
             ["--fault", "reset", "--fault", "resett POST"],
             "argument --fault: 'resett POST' is not a fault: use KIND [before] [times=N|all] "
-            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error or session over, "
-            "and CALL is like DELETE or POST /vms/backuplocations",
+            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error, session over or "
+            "hold, and CALL is like DELETE or POST /vms/backuplocations",
         ),
         (["--tls-key", "key.pem"], "argument --tls-key: it needs --tls-certificate"),
     ],

@@ -17,5 +17,5 @@ def main() -> None:
             raise
         sys.exit(
             f"The vmbackup command needs packages that are not installed ({package}): run "
-            "`pip install 'pulumi-vmbackup[cli]'`."
+            '`pip install "pulumi-vmbackup[cli]"`.'
         )

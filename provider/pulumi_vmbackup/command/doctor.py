@@ -7,8 +7,10 @@ import socket
 import ssl
 import time
 from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -289,7 +291,7 @@ def _http_status(settings: Settings, url: SplitResult) -> int | None:
 
 
 def _check_certificate(settings: Settings, url: SplitResult) -> Finding:
-    context = trust(settings.ca_file)
+    context = trust(settings)
     try:
         _handshake(settings, url, context)
     except ssl.SSLCertVerificationError as error:
@@ -342,7 +344,7 @@ def _certificate_advice(settings: Settings, url: SplitResult, code: int) -> str:
 
 
 def _names_of_certificate(settings: Settings, url: SplitResult) -> list[str]:
-    context = trust(settings.ca_file)
+    context = trust(settings)
     context.check_hostname = False
     try:
         with _tls(settings, url, context) as connected:
@@ -436,14 +438,29 @@ def _elsewhere(settings: Settings, sources: Mapping[str, str]) -> str:
         places.append(_Place(url._replace(path=path).geturl(), exact or tuple(of_path)))
     for version, each in documented.items():
         places.append(_Place(_at(url, each.port, each.path), (version,)))
+    ports = dict.fromkeys(_port(urlsplit(each.base_url)) for each in places)
+    # At once: Windows takes two seconds for each address that refuses.
+    with ThreadPoolExecutor(len(ports)) as threads:
+        accepts = dict(
+            zip(ports, threads.map(partial(_accepts, settings, url), ports), strict=True)
+        )
     tried = {settings.base_url}
     for place in places:
-        if place.base_url not in tried:
+        if place.base_url not in tried and accepts[_port(urlsplit(place.base_url))]:
             tried.add(place.base_url)
             found = _api_at(settings, place.base_url)
             if found:
                 return _take(settings, sources, _Place(found, place.versions))
     return ""
+
+
+def _accepts(settings: Settings, url: SplitResult, port: int) -> bool:
+    """Whether a port of the machine accepts connections."""
+    try:
+        socket.create_connection((url.hostname or "", port), _patience(settings)).close()
+    except OSError:
+        return False
+    return True
 
 
 def _api_at(settings: Settings, base_url: str) -> str | None:
@@ -452,10 +469,6 @@ def _api_at(settings: Settings, base_url: str) -> str | None:
     settings = replace(settings, timeout_seconds=_patience(settings))
     if settings.is_local:
         settings = replace(settings, host_header=f"localhost:{_port(url)}")
-    try:
-        socket.create_connection((url.hostname or "", _port(url)), _patience(settings)).close()
-    except OSError:
-        return None
     scheme = _scheme_of(settings, url)
     if scheme is None or (scheme == "http" and not settings.is_local):
         return None

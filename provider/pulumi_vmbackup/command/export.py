@@ -9,12 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, quoted
 from ..inventory import Snapshot
 from ..models import (
     KINDS,
@@ -29,7 +28,7 @@ from ..names import folded, location_slugs, unique_in_any_case, vm_slugs
 from ..plugin.schema import ASSIGNMENT, VERSION
 from ..settings import did_you_mean
 from .connection import Connection, connecting
-from .output import check_file, counted, echo, write_file
+from .output import check_file, counted, echo, echo_json, write_file
 
 _Thing = TypeVar("_Thing", VirtualMachine, BackupLocation)
 
@@ -62,7 +61,7 @@ _LONGEST_VARIABLE = 30
     "vms",
     multiple=True,
     metavar="PATTERN",
-    help="only VMs whose name matches, in any case, like 'SQL*'; may be repeated",
+    help='only VMs whose name matches, in any case, like "SQL*"; may be repeated',
 )
 @click.option(
     "--host",
@@ -94,7 +93,7 @@ def export(
     """
     given = {"--import-file": import_file, "--program": program}
     outputs = {option: name for option, name in given.items() if name is not None}
-    files = {option: Path(name).resolve() for option, name in outputs.items() if name != "-"}
+    files = {option: check_file(name, option) for option, name in outputs.items() if name != "-"}
     if not outputs:
         raise click.UsageError(
             "There is nothing to write: give --import-file FILE, --program FILE, or both."
@@ -104,7 +103,6 @@ def export(
             "--import-file and --program are the same place: give them different ones."
         )
     for option, file in files.items():
-        check_file(file, option)
         if file.exists() and not overwrite:
             raise ArgumentError(
                 f"{file} of {option} exists already: give another name, or --overwrite to "
@@ -130,8 +128,10 @@ def export(
         text = texts[option]()
         if option in files:
             write_file(files[option], text, option)
+        elif option == "--import-file":
+            echo_json(text)
         else:
-            echo(text.encode())  # UTF-8, as in a file
+            echo(text.encode())  # UTF-8, as Python reads it
         place = name if option in files else "standard output"
         click.echo(f"Wrote {place}: {what}.", err=True)
 
@@ -336,7 +336,7 @@ def _chosen(
         of_text = {key for key, thing in things.items() if matches(thing, text)}
         if not of_text:
             closest = f": did you mean {did_you_mean(text, words)}?" if words else "."
-            raise ArgumentError(f"There is no {what} {text!r}{closest}")
+            raise ArgumentError(f"There is no {what} {quoted(text)}{closest}")
         chosen |= of_text
     return chosen
 

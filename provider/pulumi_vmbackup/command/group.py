@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import signal
+import socket
 import sys
+import threading
+import time
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -14,8 +16,11 @@ from typing import Any
 import click
 
 from ..errors import VmBackupError
+from ..session import end_process
+from ..streams import print_any_text
 from .wording import one_line, worded
 
+_SECONDS_TO_END = 1.0
 # The module of each subcommand, loaded on use, so that no command waits for the imports of another.
 _MODULES = {
     "vms": "listings",
@@ -73,11 +78,29 @@ def vmbackup() -> None:
 
 def run() -> None:
     """Run the command as the main program of the process."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # names may not fit the code page
+    print_any_text()
     signal.signal(signal.SIGTERM, _terminate)
+    _end_though_waiting()
     # On Windows, click would expand the patterns for VM names as file names.
     vmbackup(prog_name="vmbackup", windows_expand_args=False)
+
+
+def _end_though_waiting() -> None:
+    """After a signal, end the process even if its main thread waits for the server.
+
+    On Windows, Ctrl-C does not interrupt that wait.
+    """
+    signalled, signals = socket.socketpair()
+    signals.setblocking(False)
+    signal.set_wakeup_fd(signals.fileno())
+
+    def end(signalled: socket.socket, _signals: socket.socket) -> None:
+        number = signalled.recv(1)[0]
+        time.sleep(_SECONDS_TO_END)
+        end_process()
+        os._exit(128 + number)
+
+    threading.Thread(target=end, args=(signalled, signals), daemon=True).start()
 
 
 def _discard_output() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TextIO
 
 import click
@@ -20,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import ArgumentError
+from ..files import path_of, problem_of_name, reason_of, write_whole
 from ..models import BackupLocation, VirtualMachine
 from .wording import printable
 
@@ -56,7 +58,22 @@ def new_table(*headers: str) -> Table:
 
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a standard stream is a terminal; it is None when it is closed."""
-    return stream is not None and stream.isatty()
+    return stream is not None and stream.isatty() and _is_console(stream)
+
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+
+    def _is_console(stream: TextIO) -> bool:
+        # NUL claims to be a terminal too: a scheduled task would wait for a password for ever.
+        mode = ctypes.byref(ctypes.c_ulong())
+        handle = msvcrt.get_osfhandle(stream.fileno())
+        return bool(ctypes.windll.kernel32.GetConsoleMode(ctypes.c_void_p(handle), mode))
+else:
+
+    def _is_console(_stream: TextIO) -> bool:
+        return True
 
 
 def print_output(output: Table | Text) -> None:
@@ -79,6 +96,11 @@ def print_output(output: Table | Text) -> None:
 
 def print_json(items: Iterable[dict[str, Any]]) -> None:
     echo(json.dumps(list(items), indent=2, default=_to_json) + "\n")
+
+
+def echo_json(text: str) -> None:
+    """Print JSON as ASCII, for PowerShell: it takes UTF-8 for the code page of the console."""
+    echo("".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text))
 
 
 def fields(found: VirtualMachine | BackupLocation) -> dict[str, Any]:
@@ -114,21 +136,26 @@ def counted(number: int, what: str) -> str:
 # Files
 
 
-def check_file(file: Path, option: str) -> None:
-    """Check the output file before the server is asked, which may take long."""
+def check_file(name: str, option: str) -> Path:
+    """The output file, checked before the server is asked, which may take long."""
+    if os.name == "nt" and (problem := problem_of_name(PureWindowsPath(name).name)):
+        raise ArgumentError(f"{name} of {option} {problem}: give another name.")
+    file = path_of(name).resolve()
     if not file.parent.is_dir():
         raise ArgumentError(f"There is no folder {file.parent} for {option}: create it first.")
     if file.exists() and not file.is_file():
         raise ArgumentError(f"{file} of {option} is not a file: give the name of one, or -.")
+    if file.exists() and not file.stat().st_mode & stat.S_IWRITE:
+        raise ArgumentError(
+            f"{file} of {option} is read-only: make it writable, or give another name."
+        )
+    return file
 
 
 def write_file(file: Path, text: str, option: str) -> None:
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, "utf-8", newline="\n")
-        partial.replace(file)
+        write_whole(file, text)
     except OSError as error:
-        raise ArgumentError(f"{file} of {option} cannot be written: {error.strerror}.") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        raise ArgumentError(
+            f"{file} of {option} cannot be written: {reason_of(error, file)}."
+        ) from None

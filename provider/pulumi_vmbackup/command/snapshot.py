@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from .connection import Connection, connecting
-from .output import check_file, counted, echo, write_file
+from .output import check_file, counted, echo_json, write_file
 
 
 @click.command(short_help="Write the inventory for previews without the server.")
@@ -20,15 +18,13 @@ from .output import check_file, counted, echo, write_file
 @connecting
 def snapshot(connection: Connection, output: str) -> None:
     """Write the inventory for previews that cannot reach the server (vmbackup:inventoryFile)."""
-    file = None if output == "-" else Path(output).resolve()
-    if file:
-        check_file(file, "--output")
+    file = None if output == "-" else check_file(output, "--output")
     inventory = connection.gather()
     text = inventory.dump()
     if file:
         write_file(file, text, "--output")
     else:
-        echo(text.encode())  # UTF-8, as in a file
+        echo_json(text)
     click.echo(
         f"Wrote {'standard output' if output == '-' else output}: "
         f"{counted(len(inventory.virtual_machines), 'virtual machine')}, "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
+from ..files import path_of
 from ..settings import SECRET_SETTINGS
 from .wording import printable
 
@@ -20,14 +20,14 @@ _PULUMI_SECONDS = 120
 
 def read_stack(stack: str) -> Callable[[str], object]:
     """The configuration of a stack with decrypted secrets, in the form for read_settings()."""
-    *folders, name = re.split(r"[/\\](?=[^/\\]*$)" if os.name == "nt" else r"/(?=[^/]*$)", stack)
-    folder = Path(folders[0] or "/") if folders else Path()
+    head, name = os.path.split(stack)
+    folder = path_of(head)
     if not name or not folder.is_dir():
         raise SettingsError(
             f"There is no folder {folder.absolute()} with a stack {name!r}: give --stack the "
             "folder of a Pulumi program and the name of its stack, like infrastructure/prod."
         )
-    pulumi = shutil.which("pulumi")
+    pulumi = shutil.which("pulumi")  # pulumi.exe, or the pulumi.cmd of npm
     if not pulumi:
         raise SettingsError(
             "The configuration of --stack is read with the Pulumi CLI, and there is no `pulumi` on "
@@ -37,7 +37,7 @@ def read_stack(stack: str) -> Callable[[str], object]:
     command += ["--color", "never"]
     try:
         done = subprocess.run(  # noqa: S603  # the user's own CLI
-            [pulumi, *command],
+            [Path(pulumi).absolute(), *command],  # PATH may be relative to the present folder
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -90,9 +90,9 @@ def _in_folder(folder: Path, settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     ca_file = settings.get("caFile")
-    if not isinstance(ca_file, str) or not ca_file or ca_file.startswith("~"):
+    if not isinstance(ca_file, str) or not ca_file:
         return settings
-    return {**settings, "caFile": str(folder / ca_file)}
+    return {**settings, "caFile": str(folder / path_of(ca_file))}
 
 
 def _why_no_config(stack: str, printed: str) -> str:

@@ -8,10 +8,10 @@ from ..errors import Advice, CheckSettings, Hint, SetSetting, VmBackupError
 from ..settings import (
     SETTINGS,
     config_name,
-    config_set_command,
     environment_variable,
     for_programs,
     listed,
+    to_configure,
     to_set_sentence,
 )
 
@@ -39,7 +39,7 @@ def how_to_set(advice: SetSetting) -> str:
     option = option_name(advice.key)
     give = f"give {option} or " if option else ""
     if _reads_stack():
-        return f"{give}run `{config_set_command(advice.key, advice.connection)}`"
+        return f"{give}{to_configure(advice.key, advice.connection)}"
     return f"{give}set {environment_variable(advice.key, advice.connection)}"
 
 

@@ -32,7 +32,7 @@ class Context:
         self.run = Run(arguments)
         self.engine = Engine(self.run.engine_address)
         self.is_cancelled = threading.Event()
-        self._declared = DeclaredPairs(self.run)
+        self._declared = DeclaredPairs(self.run, self.engine.warn)
         self._urns: dict[Pair, str] = {}
         self._lock = threading.Lock()
         self._read_settings: Callable[[], Settings] | None = None
@@ -93,13 +93,13 @@ class Context:
         """Whether the program declares a pair, as far as this run has seen it."""
         return pair in self._declared
 
-    def was_unassigned(self, pair: Pair) -> bool:
-        """Whether this run has un-assigned a pair.
+    def unassigned(self) -> set[Pair]:
+        """The pairs that this run has un-assigned.
 
         A set may un-assign a pair in the middle of a run, before Pulumi comes to another resource
         that holds the same pair.
         """
-        return self._connected is not None and self._connected.lifecycle.was_unassigned(pair)
+        return self._declared.unassigned()
 
     def end(self) -> None:
         """End the session and forget everything. For tests, which are many processes in one."""

@@ -36,6 +36,7 @@ from pulumi.runtime.proto import (
 from ..errors import SettingsError, VmBackupError
 from ..session import end_process
 from ..settings import SECRET_SETTINGS, SETTINGS, Settings, did_you_mean, read_settings
+from ..streams import print_any_text
 from . import functions
 from .context import Context
 from .handler import Handler, PartlyDoneError, Properties, is_unknown
@@ -315,6 +316,7 @@ def _struct(values: Properties) -> struct_pb2.Struct:
 
 def main() -> None:
     """Serve Pulumi until it ends this process."""
+    print_any_text()
     logging.basicConfig(level=logging.WARNING)
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(max_workers=_THREADS), options=unlimited)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 
 from ..models import Pair
 from .handler import Change, Difference
 from .set_values import SetValues, property_path
 
 
-def set_difference(
-    old: SetValues, new: SetValues, was_unassigned: Callable[[Pair], bool]
-) -> Difference:
+def set_difference(old: SetValues, new: SetValues, unassigned: Container[Pair]) -> Difference:
     """How the program differs from the state: ids are compared, and labels name the paths.
 
     Args:
         old: the state.
         new: the program.
-        was_unassigned: returns True for a pair that this run has un-assigned.
+        unassigned: the pairs that this run has un-assigned.
     """
     difference = Difference()
     if new.exclusive != old.exclusive:
@@ -31,7 +29,7 @@ def set_difference(
             difference.paths |= {
                 property_path(_locations("assignments", vm.label), label): "update"
                 for id_, label in vm.locations.items()
-                if id_ in held and was_unassigned((vm_ref, id_))
+                if id_ in held and (vm_ref, id_) in unassigned
             }
         if new.exclusive is not False:  # or not known yet
             difference.paths |= _paths_of_others(old, new)

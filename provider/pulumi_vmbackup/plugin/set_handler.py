@@ -46,7 +46,7 @@ class SetHandler(Handler):
         return values.inputs, failures
 
     def diff(self, olds: Properties, news: Properties) -> Difference:
-        return set_difference(of_state(olds), of_state(news), self._context.was_unassigned)
+        return set_difference(of_state(olds), of_state(news), self._context.unassigned())
 
     def preview(self, olds: Properties | None, news: Properties) -> Properties:
         new = of_state(news)
@@ -88,7 +88,8 @@ class SetHandler(Handler):
         wanted = dict.fromkeys(pairs_of(new.vms))
         others = pairs_of(old.others)
         held = dict.fromkeys([*pairs_of(old.vms), *(pair for pair in others if pair in wanted)])
-        held = {pair: None for pair in held if not self._context.was_unassigned(pair)}
+        for pair in self._context.unassigned().intersection(wanted):
+            held.pop(pair, None)
 
         assigned = self._each(urn, [pair for pair in wanted if pair not in held], assigned=True)
         held |= dict.fromkeys(assigned.done)
@@ -162,7 +163,7 @@ class SetHandler(Handler):
         except ArgumentError:
             raise ArgumentError(
                 f"{id_!r} is not the id of a set to import: use the refs of its VMs (GUIDs) that "
-                "`vmbackup vms` shows, with commas between them."
+                "`vmbackup vms` shows, with commas between them, and in PowerShell in quotes."
             ) from None
         with explained("list the virtual machines"):
             catalog = self._context.catalog(may_read_snapshot=False)

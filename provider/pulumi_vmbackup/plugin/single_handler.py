@@ -43,7 +43,7 @@ class SingleHandler(Handler):
     def diff(self, olds: Properties, news: Properties) -> Difference:
         # An id that is not known yet may change, so a preview shows a replacement.
         changed = [key for key in _IDS if news[key] != olds.get(key)]
-        if not changed and self._context.was_unassigned((news["vmRef"], news["backupLocationId"])):
+        if not changed and (news["vmRef"], news["backupLocationId"]) in self._context.unassigned():
             return Difference(paths={"backupLocationId": "update"})
         return Difference(paths=dict.fromkeys(changed, "update"), replaces=changed)
 

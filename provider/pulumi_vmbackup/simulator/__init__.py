@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"The simulator needs packages that are not installed ({error.name}): run "
-        "`pip install 'pulumi-vmbackup[simulator]'`."
+        '`pip install "pulumi-vmbackup[simulator]"`.'
     ) from None
 
 __all__ = [

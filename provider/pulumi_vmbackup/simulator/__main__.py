@@ -7,15 +7,20 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..errors import VmBackupError
+from ..streams import print_any_text
 from .api import BASE_PATHS, PORTS, Simulator
 from .behavior import LONGEST_SECONDS, Behavior, behavior_choices
 from .data import Inventory
 from .faults import FAULT_KINDS, Fault
 from .http_server import serve
 
+_LOOPBACK = "127.0.0.1"
 _ODD_CALLS = {
     "second_post": "a POST of a pair that is assigned already",
     "unassigned_delete": "a DELETE of a pair that is not assigned",
@@ -26,6 +31,7 @@ _ODD_CALLS = {
 
 
 def main() -> None:
+    print_any_text()
     arguments = _arguments()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     stop = _stop_signal()
@@ -45,13 +51,17 @@ def main() -> None:
         )
         simulator.faults = arguments.fault or []
         simulator.answer_seconds = arguments.answer_seconds
-        with serve(
-            simulator,
-            host=arguments.host,
-            port=PORTS[arguments.api_version] if arguments.port is None else arguments.port,
-            certificate=arguments.tls_certificate,
-            key=arguments.tls_key,
-        ) as base_url:
+        serve_at = partial(
+            serve, simulator, certificate=arguments.tls_certificate, key=arguments.tls_key
+        )
+        port = PORTS[arguments.api_version] if arguments.port is None else arguments.port
+        with ExitStack() as stack:
+            base_url = stack.enter_context(serve_at(host=arguments.host, port=port))
+            if arguments.host == _LOOPBACK:
+                # On Windows, localhost means ::1 first, and a refused connection takes two seconds.
+                with suppress(OSError):  # a machine without IPv6
+                    port = urlsplit(base_url).port or 0
+                    stack.enter_context(serve_at(host="::1", port=port))
             simulator.save_state()  # fails now, not in a call
             print(f"VM Backup API simulator at {base_url}", flush=True)
             while not stop.wait(0.5):  # in slices: Windows delivers signals only between waits
@@ -77,7 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         "locations. While it runs, GET and PATCH of /simulator show and change its behavior.",
         formatter_class=_HelpFormatter,
     )
-    parser.add_argument("--host", type=_host, default="127.0.0.1", help="the address to listen at")
+    parser.add_argument(
+        "--host",
+        type=_host,
+        default=_LOOPBACK,
+        help=f"the address to listen at; {_LOOPBACK} means ::1 too, so that localhost leads there",
+    )
     parser.add_argument(
         "--port",
         type=_port,
@@ -143,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_fault,
         action="append",
         metavar="TEXT",
-        help="calls that fail, such as 'reset before times=2 skip=1 POST /vms/backuplocations'. "
+        help='calls that fail, such as "reset before times=2 skip=1 POST /vms/backuplocations". '
         f"First the kind: {', '.join(FAULT_KINDS)}. The rest is optional: 'before' if the "
         "server does not act; times: how many calls fail, or all; skip: how many succeed first; "
         "the start of the calls. May be repeated",

@@ -177,9 +177,13 @@ class Simulator:
                 if request.method == "POST" and answer == self._start_session:
                     arguments["body"] = json_body(request)
                 fault = self._meet_fault(f"{request.method} {path.removeprefix(self.base_path)}")
-                if fault and not fault.acted and fault.kind != "session over":
-                    answer, arguments = dict, {}
-                response = self._answer(answer, arguments)
+                if fault and fault.kind == "hold":
+                    response = self._held(fault, environ, answer, arguments)
+                    fault = None
+                else:
+                    if fault and not fault.acted and fault.kind != "session over":
+                        answer, arguments = dict, {}
+                    response = self._answer(answer, arguments)
         if self.answer_seconds:
             environ[CONNECTION].wait(self.answer_seconds)
         if fault and fault.kind in ("html", "error"):
@@ -206,6 +210,20 @@ class Simulator:
             if fault and fault.kind == "session over":
                 self.sessions.clear()
             return fault
+
+    def _held(
+        self,
+        fault: Fault,
+        environ: Mapping[str, Any],
+        answer: Callable[..., Mapping[str, Any]],
+        arguments: Mapping[str, Any],
+    ) -> Response:
+        """The answer to a call that waits until its fault is removed."""
+        response = self._answer(answer, arguments) if fault.acted else None
+        with self._lock:
+            fault.hits += 1
+        environ[CONNECTION].wait(until=lambda: fault not in self.faults)
+        return response or self._answer(answer, arguments)
 
     def _answer(
         self, answer: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import VmBackupError
+from ..files import reason_of, text_of, write_whole
 from ..models import normalize_guid
 
 
@@ -45,10 +46,10 @@ class Inventory:
             InventoryError: the file cannot be read, or is not an inventory.
         """
         try:
-            text = path.read_text("utf-8-sig")
+            text = text_of(path.read_bytes())
         except OSError as error:
             raise InventoryError(
-                f"The inventory file {path} cannot be read: {error.strerror}."
+                f"The inventory file {path} cannot be read: {reason_of(error, path)}."
             ) from None
         except UnicodeDecodeError as error:
             raise InventoryError(
@@ -116,13 +117,11 @@ class Inventory:
         Raises:
             InventoryError: the file cannot be written.
         """
-        partial = path.with_name(f".{path.name}.partial")
         try:
-            partial.write_text(self.dump(), "utf-8")
-            partial.replace(path)
+            write_whole(path, self.dump())
         except OSError as error:
             raise InventoryError(
-                f"The inventory file {path} cannot be written: {error.strerror}."
+                f"The inventory file {path} cannot be written: {reason_of(error, path)}."
             ) from None
 
     def locations_of(self, vm_ref: str) -> list[str]:

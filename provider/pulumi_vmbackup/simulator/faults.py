@@ -1,4 +1,4 @@
-"""Failures of calls, so that tests can see how a program handles them."""
+"""Failures and delays of calls, so that tests can see how a program handles them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, get_args
 # The key of the connection in the environment of a WSGI call.
 CONNECTION = "pulumi_vmbackup.connection"
 
-FaultKind = Literal["reset", "stall", "cut short", "html", "error", "session over"]
+FaultKind = Literal["reset", "stall", "cut short", "html", "error", "session over", "hold"]
 
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 _CALL = r"(?:GET|POST|DELETE)(?: /\S*)?"
@@ -34,14 +34,16 @@ class Fault:
             * ``"error"``: the answer is HTTP 500, without the API's envelope.
             * ``"session over"``: the server forgets all sessions, as after a restart, and then
               answers.
+            * ``"hold"``: the call waits until the fault is removed from ``Simulator.faults``, and
+              is then answered as usual. So a test chooses the order of calls.
         call: the start of the calls that match, such as ``"POST /vms/backuplocations"`` or
             ``"DELETE"``: GET, POST or DELETE, and the path below the base URL, with ``[token]`` for
             the token. Empty for all calls of the API.
         skip: how many matching calls succeed first.
         times: how many matching calls fail then; None for all.
-        acted: whether the server does what the call asks for before it fails; ignored by
+        acted: whether the server does what the call asks for before it fails or waits; ignored by
             ``"session over"``.
-        hits: how many calls have failed so far.
+        hits: how many calls have failed so far, or have begun to wait.
 
     Raises:
         ValueError: a value is not one of these.

@@ -9,6 +9,7 @@ import os
 import selectors
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,8 @@ class _QuietServer(Server):
         logging.statistics.clear()  # type: ignore[attr-defined]
 
     def bind_socket(self, socket_: socket.socket, bind_addr: Any) -> Any:  # type: ignore[override]
+        if sys.platform == "win32":  # where another server could take over the port
+            socket_.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         try:
             socket_.bind(bind_addr)
         except OSError as error:

@@ -1,0 +1,170 @@
+"""One pair that moves between two processes of a run, in each order of their calls.
+
+A set of the plugin un-assigns what a dynamic resource declares in the same run, or the other way
+round. In the end the pair is assigned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from contract.host import Host
+from contract.plugin import SET, Plugin, a_set, entry, pairs, urn
+from e2e.stack import wait_until
+from sample import NAS01, OFFSITE01, PASSWORD, SQL01
+
+from pulumi_vmbackup.simulator import Fault, Simulator
+
+PAIR = f"{SQL01}/{NAS01}"
+INPUTS = {"vm_ref": SQL01, "backup_location_id": NAS01}
+SET_URN = urn(SET)
+WITH, WITHOUT = (
+    a_set(SQL01=entry(SQL01, NAS=NAS01, OFFSITE=OFFSITE01)),
+    a_set(SQL01=entry(SQL01, OFFSITE=OFFSITE01)),
+)
+
+
+@pytest.fixture
+def dynamic(
+    engine_address: str, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Host]:
+    """The host of dynamic resources, in the run of the plugin."""
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    host = Host(engine_address)
+    host.configure(baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="0")
+    yield host
+    host.stop()
+
+
+Step = Callable[[], object]
+Steps = tuple[Step, Step]
+
+
+def to_dynamic(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
+    """A set lets a pair go, and a dynamic resource declares it."""
+
+    def unassign() -> None:
+        plugin.check(SET_URN, WITHOUT)
+        plugin.update(SET_URN, WITH, WITHOUT)
+
+    def declare() -> None:
+        inputs, _ = dynamic.check(**INPUTS)
+        if not is_held:
+            dynamic.create(**inputs)
+        elif dynamic.diff(INPUTS, inputs).changes == 2:
+            dynamic.update(PAIR, INPUTS, inputs)
+
+    return unassign, declare
+
+
+def to_set(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
+    """A dynamic resource lets a pair go, and a set declares it."""
+
+    def unassign() -> None:
+        dynamic.delete(PAIR, **INPUTS)
+
+    def declare() -> None:
+        olds = WITH if is_held else WITHOUT
+        inputs, _ = plugin.check(SET_URN, WITH)
+        if plugin.diff(SET_URN, olds, inputs).changes:
+            plugin.update(SET_URN, olds, inputs)
+
+    return unassign, declare
+
+
+@pytest.fixture(params=[to_dynamic, to_set])
+def steps(request: pytest.FixtureRequest, plugin: Plugin, dynamic: Host, is_held: bool) -> Steps:
+    steps: Steps = request.param(plugin, dynamic, is_held=is_held)
+    return steps
+
+
+@pytest.fixture(params=[False, True], ids=["new", "held"])
+def is_held(request: pytest.FixtureRequest, simulator: Simulator) -> bool:
+    """Whether the resource that declares the pair has it in its state, and so nothing to do."""
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    simulator.inventory.assignments[SQL01, OFFSITE01] = None
+    return bool(request.param)
+
+
+def is_assigned(simulator: Simulator) -> bool:
+    return (SQL01, NAS01) in simulator.inventory.assignments
+
+
+def test_a_pair_that_is_declared_first_is_not_unassigned(
+    steps: Steps, simulator: Simulator
+) -> None:
+    unassign, declare = steps
+    declare()
+    unassign()
+    assert pairs(simulator, "DELETE") == []
+    assert is_assigned(simulator)
+
+
+def test_a_pair_that_is_declared_after_it_was_unassigned_is_assigned(
+    steps: Steps, simulator: Simulator
+) -> None:
+    unassign, declare = steps
+    unassign()
+    assert not is_assigned(simulator)
+    declare()
+    assert pairs(simulator, "DELETE") == [PAIR]
+    assert is_assigned(simulator)
+
+
+@pytest.mark.parametrize("acted", [False, True], ids=["before", "after"])
+def test_a_pair_that_is_declared_during_the_delete_is_assigned_again(
+    acted: bool, steps: Steps, simulator: Simulator
+) -> None:
+    unassign, declare = steps
+    delete = Fault("hold", "DELETE", acted=acted)
+    simulator.faults.append(delete)
+    with ThreadPoolExecutor(1) as pool:
+        unassigned = pool.submit(unassign)
+        wait_until(lambda: delete.hits or unassigned.done())
+        declare()
+        simulator.faults.remove(delete)
+        unassigned.result()
+    assert pairs(simulator, "DELETE") == [PAIR]
+    assert is_assigned(simulator)
+
+
+@pytest.mark.parametrize("acted", [False, True], ids=["before", "after"])
+def test_a_pair_whose_post_is_under_way_during_the_whole_delete_is_assigned(
+    acted: bool, steps: Steps, simulator: Simulator
+) -> None:
+    unassign, declare = steps
+    delete, post = Fault("hold", "DELETE", acted=False), Fault("hold", "POST /vms", acted=acted)
+    simulator.faults += [delete, post]
+    with ThreadPoolExecutor(2) as pool:
+        unassigned = pool.submit(unassign)
+        wait_until(lambda: delete.hits or unassigned.done())
+        declared = pool.submit(declare)
+        wait_until(lambda: post.hits or declared.done())
+        simulator.faults.remove(delete)
+        unassigned.result()
+        simulator.faults.remove(post)
+        declared.result()
+    assert is_assigned(simulator)
+
+
+def test_a_pair_is_assigned_again_where_the_answer_to_its_delete_was_lost(
+    steps: Steps, simulator: Simulator
+) -> None:
+    unassign, declare = steps
+    simulator.faults.append(Fault("reset", "DELETE"))
+    unassign()
+    declare()
+    assert is_assigned(simulator)
+
+
+def test_it_makes_no_call_that_is_not_needed(
+    plugin: Plugin, dynamic: Host, simulator: Simulator
+) -> None:
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    inputs, _ = dynamic.check(**INPUTS)
+    assert dynamic.diff(INPUTS, inputs).changes == 1
+    assert not plugin.diff(SET_URN, WITHOUT, WITHOUT).changes
+    assert not simulator.calls
