@@ -125,7 +125,8 @@ def environment() -> dict[str, str]:
         **mine,
         "LC_ALL": "C.UTF-8",  # file names under Linux
         "WINEDEBUG": "-all",
-        "WINEDLLOVERRIDES": "mscoree,mshtml=",  # neither .NET nor a browser is offered
+        # Neither .NET nor a browser is offered, and wine.c goes before what a later Wine has.
+        "WINEDLLOVERRIDES": "mscoree,mshtml=;bcryptprimitives=n",
         "WINEPATH": ";".join(map(windows_path, (TOOLS.tools, PYTHON, PYTHON / "Scripts"))),
         "WINEPREFIX": str(PREFIX),
     }
@@ -149,7 +150,8 @@ def set_up() -> None:
         except KeyboardInterrupt:
             sys.exit("Stopped. Run the same command again to continue from here.")
         finally:
-            end_processes()
+            if has_wine():
+                end_processes()
         say(f"  Done after {elapsed(started)}.")
 
 
