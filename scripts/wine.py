@@ -60,8 +60,15 @@ AT_START = """\
 import _winapi; vars(_winapi).pop("CopyFile2", None)
 import _ctypes; _ctypes.LoadLibrary("bcryptprimitives.dll", 0)
 """
+MOUNT_MANAGER = r"HKLM\System\CurrentControlSet\Services\MountMgr"
+SETTINGS = [
+    ["winecfg", "/v", "win10"],  # in an older Windows, Go's programs fail
+    # Without the service that Wine asks about the drive of each file, Python starts three times as
+    # fast.
+    ["reg", "add", MOUNT_MANAGER, "/f", "/v", "Start", "/t", "REG_DWORD", "/d", "4"],
+]
 MADE_OF = {
-    PREFIX: SOURCE.read_text("utf-8"),
+    PREFIX: f"{SETTINGS}{SOURCE.read_text('utf-8')}",
     PYTHON: PYTHON_PACKAGE + AT_START + (ROOT / "pyproject.toml").read_text("utf-8"),
 }
 
@@ -187,7 +194,8 @@ def install_wine() -> None:
 def make_prefix() -> None:
     with made_anew(PREFIX):
         call("wineboot", "--init")
-        call("wine", "winecfg", "/v", "win10")  # in an older Windows, Go's programs fail
+        for settings in SETTINGS:
+            call("wine", *settings)
         library = PREFIX / "drive_c" / "windows" / "system32" / "bcryptprimitives.dll"
         call(COMPILER, "-shared", "-O2", "-o", str(library), str(SOURCE), "-ladvapi32", "-lntdll")
 
