@@ -938,7 +938,7 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "it is written in place",
             "files.py",
-            'partial.write_text(text, "utf-8", newline="\\n")\n        _replace(partial, path)',
+            "patiently(lambda: partial.replace(path))",
             'path.write_text(text, "utf-8", newline="\\n")',
             "command/test_command.py",
         ),

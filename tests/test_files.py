@@ -55,7 +55,7 @@ def test_a_file_that_is_open_for_a_moment_is_replaced(
 def test_a_file_that_stays_open_is_left_whole_and_the_error_says_what_to_do(
     file: Path, held_open: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "REPLACE_SECONDS", 0)
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0)
     held_open(1000)
     with pytest.raises(PermissionError) as raised:
         write_whole(file, TEXT)
@@ -68,7 +68,7 @@ def test_a_file_that_stays_open_is_left_whole_and_the_error_says_what_to_do(
 
 @pytest.mark.skipif(os.name != "nt", reason="other systems replace a file that is open")
 def test_windows_does_not_replace_an_open_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "REPLACE_SECONDS", 0)
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0)
     with file.open(), pytest.raises(PermissionError, match="close it there"):
         write_whole(file, TEXT)
     assert file.read_text() == "old"

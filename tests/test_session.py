@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from contract.plugin import many_vms, pairs
 from sample import NAS01, OFFSITE01, SQL01
 
+from pulumi_vmbackup import session
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.errors import StoppedError, VmBackupError
 from pulumi_vmbackup.settings import Settings
@@ -168,3 +170,19 @@ def test_a_session_whose_start_outlasts_the_end_of_its_client_is_ended(
     thread.join()
     assert [type(error) for error in errors] == [StoppedError]
     wait_until(lambda: not simulator.sessions)
+
+
+CONSOLE_EVENTS = {"Ctrl-C": 0, "Ctrl-Break": 1, "window closed": 2, "logoff": 5, "shutdown": 6}
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="only consoles of Windows tell such events")
+@pytest.mark.parametrize("event", CONSOLE_EVENTS)
+def test_events_of_the_console_that_end_the_process_end_the_session(
+    event: str, simulator: Simulator, client: Client
+) -> None:
+    client.virtual_machines()
+    if sys.platform == "win32":
+        # False lets Windows, or Python's own handler, do the rest.
+        assert not session._at_console_event(CONSOLE_EVENTS[event])
+    # Python handles Ctrl-C, and a service goes on when somebody logs off.
+    assert bool(simulator.sessions) is (event in ("Ctrl-C", "logoff"))

@@ -36,13 +36,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 from .errors import SettingsError
+from .files import patiently
 from .models import Pair
 from .session import at_process_end
-
-_Result = TypeVar("_Result")
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +50,6 @@ _SUFFIX = ".declared"  # other files in the folder are not ours
 
 # Windows takes two seconds to report a refused connection.
 _CONNECT_SECONDS = 5.0
-
-# Windows refuses to open or remove a file for as long as a virus scanner, say, has it open.
-_PATIENCE_SECONDS = 2.0
 
 if sys.platform == "win32":
     import ctypes
@@ -283,7 +279,7 @@ class DeclaredPairs:
     def _read(self, path: Path) -> _Told | None:
         """What a process has told; None if it has just ended."""
         try:
-            with _patiently(partial(open_shared, path)) as file:
+            with patiently(partial(open_shared, path)) as file:
                 told = _Told(size=os.fstat(file.fileno()).st_size)
                 if path not in self._others or self._others[path].size != told.size:
                     for line in file.read().rpartition("\n")[0].splitlines():
@@ -305,7 +301,7 @@ class DeclaredPairs:
             if self._file:
                 self._file.close()
                 with suppress(OSError):
-                    _patiently(partial(Path(self._file.name).unlink, missing_ok=True))
+                    patiently(partial(Path(self._file.name).unlink, missing_ok=True))
                 self._file = None
 
     def _withdraw_when_over(self) -> None:
@@ -366,18 +362,6 @@ def _of_live_processes(folder: Path) -> list[Path]:
         except OSError:
             alive.append(path)
     return alive
-
-
-def _patiently(function: Callable[[], _Result]) -> _Result:
-    """Call a function again while Windows refuses it."""
-    give_up_at = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return function()
-        except PermissionError:
-            if time.monotonic() > give_up_at:
-                raise
-        time.sleep(0.02)
 
 
 def _reason(error: OSError) -> str:

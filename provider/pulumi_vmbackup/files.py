@@ -6,12 +6,16 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+_Result = TypeVar("_Result")
 
 # A reader, a virus scanner or a search index may have the file open for a moment.
-REPLACE_SECONDS = 2.0
-_PAUSE_SECONDS = 0.05
+PATIENCE_SECONDS = 2.0
+_PAUSE_SECONDS = 0.02
 _LONGEST_PATH = 259  # of Windows, where long paths are not enabled
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9]) *(\..*)?", re.IGNORECASE)
 
@@ -69,23 +73,25 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, "utf-8", newline="\n")
-        _replace(partial, path)
+        try:
+            patiently(lambda: partial.replace(path))
+        except PermissionError as error:
+            error.strerror = (
+                f"{error.strerror}; if a program has it open, such as an editor, close it there"
+            )
+            raise
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
-def _replace(partial: Path, path: Path) -> None:
-    give_up_at = time.monotonic() + REPLACE_SECONDS
+def patiently(function: Callable[[], _Result]) -> _Result:
+    """Call a function again while Windows refuses it because another program has the file open."""
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            partial.replace(path)
-        except PermissionError as error:  # on Windows, as long as a program has the old file open
+            return function()
+        except PermissionError:
             if time.monotonic() > give_up_at:
-                error.strerror = (
-                    f"{error.strerror}; if a program has it open, such as an editor, close it there"
-                )
                 raise
-            time.sleep(_PAUSE_SECONDS)
-        else:
-            return
+        time.sleep(_PAUSE_SECONDS)

@@ -287,14 +287,15 @@ def _closed() -> StoppedError:
     return StoppedError("The session with VM Backup is closed: the run is over or was interrupted.")
 
 
-# The end of the process. On Windows, Pulumi ends its provider host with Ctrl-Break. Python then
-# runs no exit handlers, and sessions would stay open until the server ends them.
+# The end of the process. On Windows, Pulumi ends its provider host with Ctrl-Break, and a user may
+# close the window. Python then runs no exit handlers, and sessions would stay open until the server
+# ends them.
 
 _at_process_end: list[Callable[[], None]] = []
 
 
 def at_process_end(function: Callable[[], None]) -> None:
-    """Call a function when the process ends, on Windows also after Ctrl-Break."""
+    """Call a function when the process ends, on Windows also by an event of the console."""
     atexit.register(function)
     _at_process_end.append(function)
 
@@ -317,8 +318,11 @@ if sys.platform == "win32":
     import signal
     from ctypes import wintypes
 
+    # That somebody logs off is told to services too, which go on.
+    _WINDOW_CLOSED, _SHUTDOWN = 2, 6
+
     def _at_console_event(event: int) -> bool:
-        if event == signal.CTRL_BREAK_EVENT:
+        if event in (signal.CTRL_BREAK_EVENT, _WINDOW_CLOSED, _SHUTDOWN):
             end_process()
         return False  # the next handler ends the process
 

@@ -125,13 +125,14 @@ def test_names_in_any_script_come_through_programs_errors_and_the_command(
 ) -> None:
     vms = simulator.inventory.virtual_machines
     vms[SQL01]["VirtualMachineName"], vms[EXCH01]["VirtualMachineName"] = LIBRARY, JAPANESE
+    stack.environment["PYTHONUTF8"] = "1"  # docs/windows.md says why
     stack.program(PROGRAM_WITH_OTHER_SCRIPTS.format(library=LIBRARY, japanese=JAPANESE))
     call = f"POST /vms/backuplocations/[token]/{EXCH01}"
     simulator.faults.append(Fault("error", call, times=None, acted=False))
     output = stack.up(fails=True)
     assert f"Could not assign 1 of 1: {JAPANESE} to \\\\OFFSITE01\\VMBackups: " in output
     assert f"VmBackupLocationAssignment {LIBRARY} created" in output
-    assert re.search(rf"^ +{JAPANESE}$", output, re.MULTILINE)
+    assert re.search(rf"^ +{JAPANESE}\r?$", output, re.MULTILINE)
     simulator.faults.clear()
     stack.up()
     assert stack.resources()[LIBRARY]["outputs"]["vm_name"] == LIBRARY
