@@ -9,9 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from environment import ROOT
+
 TOOLS = ROOT / ".tools" / "bin"
 COPY = TOOLS / ("actionlint.exe" if os.name == "nt" else "actionlint")
 MODULE = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"

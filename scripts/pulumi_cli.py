@@ -1,7 +1,4 @@
-"""Gets the Pulumi CLI on a machine that has none.
-
-    python scripts/pulumi_cli.py                 get a CLI if there is none, and show its path
-    python scripts/pulumi_cli.py COMMAND ...     run a command with that CLI and .venv on PATH
+"""Gets the Pulumi CLI on a machine that has none, and shows its path.
 
 In this order: `pulumi` on PATH, the copy in .tools/bin, the vendor's installer, and a build from
 the Go modules that the vendor publishes. The first and the third come with all of Pulumi's language
@@ -22,9 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-ROOT = Path(__file__).resolve().parent.parent
+from environment import BIN, ROOT
+
 TOOLS = ROOT / ".tools" / "bin"
-ENVIRONMENT = ROOT / ".venv" / ("Scripts" if os.name == "nt" else "bin")
 
 VERSION = "3.259.0"
 # Newer modules have no language hosts for Python and Node.js. These work with the CLI above.
@@ -70,12 +67,7 @@ THIS_MACHINE = Target(TOOLS, ".exe" if os.name == "nt" else "", {})
 
 
 def main() -> None:
-    path = path_with_cli(FOR_ALL_LANGUAGES)
-    if len(sys.argv) == 1:
-        print(f"Pulumi CLI: {shutil.which('pulumi', path=path)}")
-        return
-    command = [shutil.which(sys.argv[1]) or sys.argv[1], *sys.argv[2:]]
-    sys.exit(subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode)
+    print(f"Pulumi CLI: {shutil.which('pulumi', path=path_with_cli(FOR_ALL_LANGUAGES))}")
 
 
 def path_with_cli(tools: Sequence[str] = FOR_PYTHON) -> str:
@@ -87,7 +79,7 @@ def path_with_cli(tools: Sequence[str] = FOR_PYTHON) -> str:
             get_cli(missing)
         path = os.pathsep.join((str(TOOLS), path))
     # Pulumi takes python3 from PATH; it must be the one of .venv.
-    return os.pathsep.join((str(ENVIRONMENT), path))
+    return os.pathsep.join((str(BIN), path))
 
 
 def isolated_environment(folder: Path) -> dict[str, str]:

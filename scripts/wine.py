@@ -24,11 +24,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from environment import ROOT
 from pulumi_cli import (
     CLI,
     LANGUAGE_HOST_VERSION,
     PYTHON_HOST,
-    ROOT,
     VERSION,
     YAML_HOST,
     YAML_HOST_VERSION,
@@ -69,7 +69,7 @@ SETTINGS = [
 ]
 MADE_OF = {
     PREFIX: f"{SETTINGS}{SOURCE.read_text('utf-8')}",
-    PYTHON: PYTHON_PACKAGE + AT_START + (ROOT / "pyproject.toml").read_text("utf-8"),
+    PYTHON: f"{ROOT}\n" + PYTHON_PACKAGE + AT_START + (ROOT / "pyproject.toml").read_text("utf-8"),
 }
 
 

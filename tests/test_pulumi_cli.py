@@ -58,7 +58,8 @@ class Machine:
         go = folder / "bin" / "go"
         go.write_text(GO)
         go.chmod(0o755)
-        shutil.copy(SCRIPT, self._script)
+        for script in (SCRIPT, SCRIPT.with_name("environment.py")):
+            shutil.copy(script, folder / "scripts")
         (folder / "sdk/python/cmd/pulumi-language-python-exec").touch()
         (folder / "sdk/python/dist/pulumi-resource-pulumi-python").touch()
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from pulumi_cli import ROOT, TOOLS
+from environment import ROOT
+from pulumi_cli import TOOLS
 
 EXAMPLE = ROOT / "examples" / "typescript"
 OLDEST = (20, 17)

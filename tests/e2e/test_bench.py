@@ -10,7 +10,7 @@ from benchmark.cases import BARE_LOOP, Group
 from benchmark.measure import measure
 from benchmark.plots import write_plots
 from benchmark.results import Results
-from pulumi_cli import ROOT
+from environment import ROOT
 
 PUBLISHED = ROOT / "docs" / "performance"
 

@@ -211,7 +211,9 @@ def copy(tmp_path: Path) -> Path:
     for folder in ("examples", "scripts"):
         ignored = shutil.ignore_patterns("__pycache__", "node_modules")
         shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
-    shutil.copy(ROOT / "Pulumi.yaml", copy)
+    for file in ("Pulumi.yaml", "pyproject.toml"):
+        shutil.copy2(ROOT / file, copy)
+    (copy / ".venv").symlink_to(ROOT / ".venv", target_is_directory=True)
     return copy
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from e2e.stack import MakeStack, Stack, assigned, pairs
-from pulumi_cli import ROOT, YAML_HOST_VERSION
+from environment import ROOT
+from pulumi_cli import YAML_HOST_VERSION
 from sample import EXCH01, FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
 from pulumi_vmbackup.simulator import Inventory, Simulator, serve
