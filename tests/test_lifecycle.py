@@ -24,6 +24,7 @@ from pulumi_vmbackup import (
     VmBackupError,
 )
 from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.declared import DeclaredPairs, Run
 from pulumi_vmbackup.errors import Hint
 from pulumi_vmbackup.lifecycle import AssignmentLifecycle
 from pulumi_vmbackup.models import Assignment
@@ -672,3 +673,27 @@ def test_a_create_waits_for_the_delete_of_its_pair_that_is_under_way(
         lifecycle.assign(PAIR)
         deleted.result()
     assert simulator.inventory.locations_of(SQL01) == [NAS01]
+
+
+def test_a_pair_that_cannot_be_assigned_again_after_it_was_unassigned_is_an_error_with_a_remedy(
+    client: Client, simulator: Simulator
+) -> None:
+    declared = DeclaredPairs(Run(()))
+    lifecycle = make_lifecycle(client, settle_seconds=0, declared=declared)
+    lifecycle.assign(PAIR)
+    delete = Fault("hold", "DELETE")
+    simulator.faults += [delete, Fault("error", "POST /vms", times=None, acted=False)]
+    with ThreadPoolExecutor(1) as pool:
+        unassigned = pool.submit(lifecycle.unassign, SQL01, NAS01)
+        while not delete.hits:
+            time.sleep(0.005)
+        declared.add((SQL01, NAS01))
+        simulator.faults.remove(delete)
+        error = unassigned.exception()
+    assert isinstance(error, VmBackupError)
+    says = worded(error)
+    assert says.startswith(
+        f"Could not un-assign VM {SQL01} from backup location {NAS01}: it was un-assigned, another "
+        "resource of the program declares it now, and it could not be assigned again: "
+    )
+    assert says.endswith("Run `pulumi refresh` and then `pulumi up`.")

@@ -64,6 +64,8 @@ class Hint(Enum):
 
     RUN_PROGRAM = auto()
     """`pulumi refresh` and `destroy` may use an older configuration (dynamic resources only)."""
+    REFRESH = auto()
+    """Find out what is assigned, and then assign what is missing."""
     DELETE_FIRST = auto()
     """Un-assign the old location before the new one is assigned."""
     FIND_VM_REF = auto()

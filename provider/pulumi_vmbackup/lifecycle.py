@@ -233,7 +233,18 @@ class AssignmentLifecycle:
             self._unassigned_at[pair] = time.monotonic()
         self._written_at[pair[0]] = self._unassigned_at[pair]
         if pair in self._declared:
+            self._assign_again(pair)
+
+    def _assign_again(self, pair: Pair) -> None:
+        try:
             self._assign(pair)
+        except VmBackupError as error:
+            failure = error.reworded(
+                "it was un-assigned, another resource of the program declares it now, and it could "
+                f"not be assigned again: {error}"
+            )
+            failure.advice += (Hint.REFRESH,)
+            raise failure from None
 
     def _unsettled_seconds(self, age_seconds: float | None) -> float:
         """For how many more seconds listings may lack an assignment of this age."""

@@ -46,6 +46,7 @@ def worded(error: VmBackupError) -> str:
 _HINTS = {
     Hint.RUN_PROGRAM: "`pulumi refresh` and `pulumi destroy` use the configuration of the last "
     "`up` unless they are given `--run-program`.",
+    Hint.REFRESH: "Run `pulumi refresh` and then `pulumi up`.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
     "first with ResourceOptions(delete_before_replace=True), and aliases= if the resource was "
     "renamed.",

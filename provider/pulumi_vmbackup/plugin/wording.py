@@ -9,6 +9,7 @@ from ..settings import for_programs
 
 HINTS = {
     Hint.RUN_PROGRAM: "",  # the plugin reads the present configuration
+    Hint.REFRESH: "Run `pulumi refresh` and then `pulumi up`.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
     "first with the resource option deleteBeforeReplace, and aliases if the resource was renamed.",
     Hint.FIND_VM_REF: "Use the ref that getVirtualMachine finds or `vmbackup vms` shows.",
