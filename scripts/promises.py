@@ -86,7 +86,7 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "the process that un-assigns does not look again after its DELETE",
             "lifecycle.py",
-            "        if pair in self._declared:\n            self._assign(pair)\n",
+            "        if pair in self._declared:\n            self._assign_again(pair)\n",
             "",
             "contract/test_takeover.py",
         ),
