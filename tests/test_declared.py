@@ -16,7 +16,7 @@ import pytest
 from sample import FILE01, NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup import SettingsError
-from pulumi_vmbackup.declared import DeclaredPairs, Run, open_shared
+from pulumi_vmbackup.declared import DeclaredPairs, Run, _created, open_shared
 
 PROCESS = f"""\
 import sys
@@ -218,6 +218,25 @@ def test_a_process_that_pulumi_ends_leaves_nothing(engine: str, home: Path) -> N
     assert list(home.iterdir()) == []
 
 
+def test_a_new_file_that_another_process_takes_for_one_that_was_left_is_made_again(
+    home: Path,
+) -> None:
+    home.mkdir(parents=True)
+    path = home / "127-0-0-1-7-1.declared"
+    held = 0
+
+    def hold(_file: object) -> None:
+        nonlocal held
+        held += 1
+        if held == 1:
+            path.unlink()
+
+    if sys.platform != "win32":  # where nobody removes a file that is open
+        _created(path, hold).close()
+        assert held == 2
+        assert path.exists()
+
+
 # Folders that cannot be used
 
 
@@ -274,6 +293,35 @@ def test_a_folder_of_another_user_is_not_used(
     assert "it belongs to another user" in warnings[0]
     assert not list(home.iterdir())
     assert [path for path in temporary.rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right of their own there")
+def test_a_link_for_a_folder_is_not_followed(
+    warning_pairs: DeclaredPairs, warnings: list[str], home: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.declared").touch()
+    home.parent.mkdir()
+    home.symlink_to(elsewhere)
+    warning_pairs.add((SQL01, NAS01))
+    assert len(warnings) == 1
+    assert [path.name for path in elsewhere.iterdir()] == ["mine.declared"]
+
+
+@pytest.mark.usefixtures("temporary")
+def test_a_folder_that_cannot_be_read_is_no_proof_that_nobody_else_is_there(
+    pairs: DeclaredPairs, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(_folder: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    pairs.add((FILE01, OFFSITE01))
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(SettingsError, match=r"vmbackup cannot be read \(Too many open files\)"):
+        assert (SQL01, NAS01) in pairs
+    monkeypatch.undo()
+    assert list(home.iterdir())
 
 
 def test_a_process_that_can_write_nowhere_warns_once(

@@ -693,7 +693,27 @@ def test_a_pair_that_cannot_be_assigned_again_after_it_was_unassigned_is_an_erro
     assert isinstance(error, VmBackupError)
     says = worded(error)
     assert says.startswith(
-        f"Could not un-assign VM {SQL01} from backup location {NAS01}: it was un-assigned, another "
-        "resource of the program declares it now, and it could not be assigned again: "
+        f"Could not un-assign VM {SQL01} from backup location {NAS01}: this run has un-assigned "
+        "it, the program declares it, and it could not be assigned again: "
     )
     assert says.endswith("Run `pulumi refresh` and then `pulumi up`.")
+
+
+def test_a_delete_is_not_sent_again_once_the_program_declares_the_pair(
+    client: Client, simulator: Simulator
+) -> None:
+    declared = DeclaredPairs(Run(()))
+    lifecycle = make_lifecycle(client, settle_seconds=0, declared=declared)
+    lifecycle.assign(PAIR)
+    lost = Fault("stall", "DELETE", acted=False)
+    simulator.faults.append(lost)
+    with ThreadPoolExecutor(1) as pool:
+        unassigned = pool.submit(lifecycle.unassign, SQL01, NAS01)
+        while not lost.hits:
+            time.sleep(0.005)
+        declared.add((SQL01, NAS01))
+        simulator.faults.remove(lost)
+        unassigned.result()
+    assert [call.method for call in simulator.calls].count("DELETE") == 1
+    assert (SQL01, NAS01) in simulator.inventory.assignments
+    assert declared.unassigned() == set()

@@ -316,7 +316,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         outputs = {**_olds, "connection": _news.get("connection")}
         known = _known(_id, _olds)
         if (known.vm_ref, known.backup_location_id) in process.declared.unassigned():
-            made = self._lifecycle(_news.get("connection")).assign(known)
+            made = self._lifecycle(_news.get("connection")).assign_again(known)
             outputs |= {**asdict(made), "assigned_at": now()}
         return dynamic.UpdateResult(outputs)
 

@@ -27,6 +27,7 @@ import logging
 import os
 import re
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -90,7 +91,7 @@ else:
 
     def _remove_if_left(path: Path) -> None:
         """Remove a file that no process holds."""
-        with open_shared(path) as file:
+        with path.open("r+", encoding="ascii") as file:  # NFS locks no file that is only read
             _hold(file)
             path.unlink()
 
@@ -232,6 +233,8 @@ class DeclaredPairs:
             for folder in _folders():
                 try:
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    if not _is_own(folder):
+                        raise PermissionError(errno.EPERM, "it belongs to another user")
                     _of_live_processes(folder)  # removes the others
                     file = _created(folder / name, hold)
                 except OSError as error:
@@ -266,18 +269,17 @@ class DeclaredPairs:
         if not self._run.id:
             return
         own = Path(self._file.name) if self._file else None
-        alive: list[Path] = []
         for folder in _folders():
-            with suppress(OSError):
-                alive += _of_live_processes(folder)
-        for path in alive:
-            if path != own and path.name.startswith(f"{self._run.id}-"):
-                told = self._read(path)
-                if told:
-                    yield told
+            try:
+                alive = _of_live_processes(folder) if _is_own(folder) else []
+            except OSError as error:
+                raise _unreadable(folder, error) from None
+            for path in alive:
+                if path != own and path.name.startswith(f"{self._run.id}-"):
+                    yield from self._read(path)
 
-    def _read(self, path: Path) -> _Told | None:
-        """What a process has told; None if it has just ended."""
+    def _read(self, path: Path) -> Iterator[_Told]:
+        """What a process has told; nothing if it has just ended."""
         try:
             with patiently(partial(open_shared, path)) as file:
                 told = _Told(size=os.fstat(file.fileno()).st_size)
@@ -286,23 +288,21 @@ class DeclaredPairs:
                         event, vm_ref, backup_location_id = re.split("[ /]", line)
                         told.add(event, (vm_ref, backup_location_id))
                     self._others[path] = told
-                return self._others[path]
         except FileNotFoundError:
-            return None
+            return
         except OSError as error:
-            raise SettingsError(
-                f"The file {path} says what this program declares, and it cannot be read "
-                f"({_reason(error)}). Run the same again."
-            ) from None
+            raise _unreadable(path, error) from None
+        yield self._others[path]
 
     def _withdraw(self) -> None:
         """Remove the file that tells other processes."""
         with self._lock:
-            if self._file:
-                self._file.close()
+            file, self._file = self._file, None
+            if file:
+                with suppress(OSError):  # the disk is full
+                    file.close()
                 with suppress(OSError):
-                    patiently(partial(Path(self._file.name).unlink, missing_ok=True))
-                self._file = None
+                    patiently(partial(Path(file.name).unlink, missing_ok=True))
 
     def _withdraw_when_over(self) -> None:
         """Remove the file when the engine is gone: a later engine may have the same address.
@@ -316,11 +316,19 @@ class DeclaredPairs:
 
 def _folders() -> list[Path]:
     """Where the files are: in Pulumi's folder of the user, or else in that of temporary files."""
-    home = os.environ.get("PULUMI_HOME")
-    return [
-        (Path(home) if home else Path.home() / ".pulumi") / "vmbackup",
-        Path(tempfile.gettempdir()) / f"pulumi-vmbackup-{_USER}",
-    ]
+    folders = [Path(tempfile.gettempdir()) / f"pulumi-vmbackup-{_USER}"]
+    with suppress(RuntimeError):  # this user has no home folder
+        home = os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi"
+        folders.insert(0, Path(home) / "vmbackup")
+    return folders
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is there, and belongs to this user; a link does not count."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = folder.lstat()
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == _USER
+    return False
 
 
 def _created(path: Path, hold: Callable[[IO[str]], None] | None) -> IO[str]:
@@ -346,15 +354,11 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _of_live_processes(folder: Path) -> list[Path]:
-    """The files of live processes in a folder; those of killed ones are removed.
-
-    Raises:
-        OSError: there is no such folder, or it belongs to another user.
-    """
-    if folder.stat().st_uid != _USER:
-        raise PermissionError(errno.EPERM, "it belongs to another user")
+    """The files of live processes in a folder; those of killed ones are removed."""
+    with os.scandir(folder) as entries:  # not glob(), which hides errors
+        files = [Path(entry) for entry in entries if entry.name.endswith(_SUFFIX)]
     alive = []
-    for path in folder.glob(f"*{_SUFFIX}"):
+    for path in files:
         try:
             _remove_if_left(path)
         except FileNotFoundError:
@@ -362,6 +366,13 @@ def _of_live_processes(folder: Path) -> list[Path]:
         except OSError:
             alive.append(path)
     return alive
+
+
+def _unreadable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"{path} cannot be read ({_reason(error)}). Another process of this run may say there what "
+        "the program declares. Set PULUMI_HOME to a folder on a local disk."
+    )
 
 
 def _reason(error: OSError) -> str:

@@ -131,6 +131,20 @@ class AssignmentLifecycle:
             self.ensure(vm_ref, backup_location_id, assigned=True)
         return self._catalog.complete(wanted)
 
+    def assign_again(self, known: Assignment) -> Assignment:
+        """:meth:`assign` for a pair of the state that this run has un-assigned.
+
+        Raises:
+            VmBackupError: as for :meth:`assign`; only a refresh can correct the state then.
+        """
+        pair = (known.vm_ref, known.backup_location_id)
+        with (
+            explained(f"assign VM {pair[0]} to backup location {pair[1]}"),
+            self._pair_locks[pair],
+        ):
+            self._assign_again(pair)
+        return self._catalog.complete(known)
+
     def find(self, known: Assignment, *, age_seconds: float | None = None) -> Assignment | None:
         """Look up an assignment on the server; a VM's locations are listed once per process.
 
@@ -240,8 +254,8 @@ class AssignmentLifecycle:
             self._assign(pair)
         except VmBackupError as error:
             failure = error.reworded(
-                "it was un-assigned, another resource of the program declares it now, and it could "
-                f"not be assigned again: {error}"
+                "this run has un-assigned it, the program declares it, and it could not be "
+                f"assigned again: {error}"
             )
             failure.advice += (Hint.REFRESH,)
             raise failure from None
@@ -271,6 +285,9 @@ class AssignmentLifecycle:
                 failure = error  # nothing was sent, so there is nothing to look up
             except (RefusedError, LostAnswerError) as error:
                 failure = error
+                if assigned and removed_at is None and pair in self._declared.unassigned():
+                    # By another process of the run, maybe just now.
+                    proof.present_from = time.monotonic() + self._settle_seconds
                 if self._is_done(failure, pair, assigned, proof):
                     return None
                 proof.write_may_arrive_late(assigned=assigned, settle_seconds=self._settle_seconds)
@@ -278,7 +295,7 @@ class AssignmentLifecycle:
             if pause is None:
                 raise failure
             time.sleep(pause)
-            if self._is_over():
+            if self._is_over() or (not assigned and pair in self._declared):
                 raise failure
 
     def _is_done(

@@ -308,8 +308,8 @@ def not_at_process_end(function: Callable[[], None]) -> None:
 
 
 def end_process() -> None:
-    """Call the functions now, for a process that ends without exit handlers."""
-    for function in list(_at_process_end):
+    """Call the functions now, the last one first, for a process without exit handlers."""
+    for function in reversed(list(_at_process_end)):
         function()
 
 

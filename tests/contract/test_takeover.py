@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 from contract.host import Host
-from contract.plugin import SET, Plugin, a_set, entry, pairs, urn
+from contract.plugin import ASSIGNMENT, SET, Plugin, a_set, entry, failure_of, pairs, urn
 from e2e.stack import wait_until
 from sample import NAS01, OFFSITE01, PASSWORD, SQL01
 
-from pulumi_vmbackup.simulator import Fault, Simulator
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 PAIR = f"{SQL01}/{NAS01}"
 INPUTS = {"vm_ref": SQL01, "backup_location_id": NAS01}
-SET_URN = urn(SET)
+SET_URN, SINGLE_URN = urn(SET), urn(ASSIGNMENT)
 WITH, WITHOUT = (
     a_set(SQL01=entry(SQL01, NAS=NAS01, OFFSITE=OFFSITE01)),
     a_set(SQL01=entry(SQL01, OFFSITE=OFFSITE01)),
@@ -55,7 +55,9 @@ def to_dynamic(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
         if not is_held:
             dynamic.create(**inputs)
         elif dynamic.diff(INPUTS, inputs).changes == 2:
-            dynamic.update(PAIR, INPUTS, inputs)
+            outputs = dynamic.update(PAIR, INPUTS, inputs)
+            assert outputs["vm_name"] == "SQL01"
+            assert outputs["assigned_at"]
 
     return unassign, declare
 
@@ -75,7 +77,23 @@ def to_set(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
     return unassign, declare
 
 
-@pytest.fixture(params=[to_dynamic, to_set])
+def to_single(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
+    """A dynamic resource lets a pair go, and a resource of the plugin declares it."""
+
+    def unassign() -> None:
+        dynamic.delete(PAIR, **INPUTS)
+
+    def declare() -> None:
+        inputs, _ = plugin.check(SINGLE_URN, {"vmRef": SQL01, "backupLocationId": NAS01})
+        if not is_held:
+            plugin.create(SINGLE_URN, inputs)
+        elif plugin.diff(SINGLE_URN, inputs, inputs).changes:
+            assert plugin.update(SINGLE_URN, inputs, inputs)["assignedAt"]
+
+    return unassign, declare
+
+
+@pytest.fixture(params=[to_dynamic, to_set, to_single])
 def steps(request: pytest.FixtureRequest, plugin: Plugin, dynamic: Host, is_held: bool) -> Steps:
     steps: Steps = request.param(plugin, dynamic, is_held=is_held)
     return steps
@@ -158,6 +176,32 @@ def test_a_pair_is_assigned_again_where_the_answer_to_its_delete_was_lost(
     unassign()
     declare()
     assert is_assigned(simulator)
+
+
+def test_a_listing_that_lags_behind_the_delete_of_another_process_is_no_proof(
+    plugin: Plugin, dynamic: Host, base_url: str, simulator: Simulator
+) -> None:
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    dynamic.configure(
+        baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="20"
+    )
+    simulator.behavior = Behavior(lag_seconds=10)
+    plugin.delete(SET_URN, "it", WITH)
+    simulator.faults.append(Fault("reset", "POST /vms", acted=False))
+    dynamic.create(**INPUTS)
+    assert is_assigned(simulator)
+
+
+def test_a_pair_that_cannot_be_assigned_again_is_an_error_that_says_to_refresh(
+    plugin: Plugin, dynamic: Host, simulator: Simulator
+) -> None:
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    plugin.delete(SET_URN, "it", WITH)
+    simulator.faults.append(Fault("error", "POST /vms", times=None, acted=False))
+    inputs, _ = dynamic.check(**INPUTS)
+    says = failure_of(lambda: dynamic.update(PAIR, INPUTS, inputs)).says
+    assert "this run has un-assigned it, the program declares it, and it could not be" in says
+    assert "Run `pulumi refresh` and then `pulumi up`." in says
 
 
 def test_it_makes_no_call_that_is_not_needed(

@@ -66,8 +66,7 @@ class PartlyDoneError(Exception):
 class Handler(ABC):
     """Creates, reads, changes and deletes the resources of one type.
 
-    Inputs, outputs and ids are as in the schema. All methods except diff may raise
-    VmBackupError.
+    Inputs, outputs and ids are as in the schema. All methods may raise VmBackupError.
     """
 
     def __init__(self, context: Context) -> None:

@@ -68,9 +68,10 @@ class SingleHandler(Handler):
         inputs = {"vmRef": vm_ref, "backupLocationId": location_id}
         return Found(f"{vm_ref}/{location_id}", inputs, _outputs(found, assigned_at))
 
-    def update(self, urn: str, _id: str, _olds: Properties, news: Properties) -> Properties:
+    def update(self, _urn: str, _id: str, _olds: Properties, news: Properties) -> Properties:
         # Called only for a pair that this run has un-assigned: a changed id is a replacement.
-        return self.create(urn, news)[1]
+        known = Assignment(news["vmRef"], news["backupLocationId"])
+        return _outputs(self._context.lifecycle.assign_again(known), now())
 
     def delete(self, _urn: str, id_: str, olds: Properties) -> None:
         pair = _pair(id_)
