@@ -19,7 +19,7 @@ END_TO_END = [
     "test_plugin.py::test_after_a_kill_in_the_middle_of_a_set_the_next_run_makes_everything_right",
     "test_refactors.py::test_no_refactor_ever_unassigns",
     "test_refactors.py::"
-    "test_a_pair_that_a_set_lets_go_while_a_dynamic_resource_takes_it_over_is_assigned",
+    "test_a_pair_that_a_set_unassigns_while_a_dynamic_resource_declares_it_is_assigned",
     "test_export.py::test_one_is_imported_by_its_id_and_managed_by_the_exported_program",
     "test_windows_guide.py",
     "test_assignment.py",

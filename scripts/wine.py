@@ -16,6 +16,7 @@ if sys.platform == "win32":
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -84,6 +85,7 @@ def main() -> None:
 def run(*command: str) -> int:
     """Run a command, with its output; its exit code. No process is left in the end."""
     set_up()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped job ends like Ctrl-C
     with locked(fcntl.LOCK_SH) as lock:
         process = subprocess.Popen(
             ["wine", *command],
@@ -108,7 +110,11 @@ def run(*command: str) -> int:
 def locked(how: int) -> Iterator[TextIO]:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
-        fcntl.flock(lock, how)
+        try:
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Waiting for another run in .tools/windows.")
+            fcntl.flock(lock, how)
         yield lock
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,8 @@ _Result = TypeVar("_Result")
 # A reader, a virus scanner or a search index may have the file open for a moment.
 PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
-_LONGEST_PATH = 259  # of Windows, where long paths are not enabled
+# Of Windows, where long paths are not enabled.
+_LONGEST_PATH = 259 if sys.platform == "win32" else sys.maxsize
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9]) *(\..*)?", re.IGNORECASE)
 
 

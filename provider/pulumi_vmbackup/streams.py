@@ -11,7 +11,7 @@ def print_any_text() -> None:
     """Make standard output and standard error of this process take any text.
 
     To a pipe or a file, Python writes in the code page of the machine, such as cp1252 on Windows,
-    which has no word for a VM in Japanese. Pulumi and its readers use UTF-8. What a user sets in
+    which has no Japanese letters for the name of a VM. Pulumi and its readers use UTF-8. What a user sets in
     PYTHONIOENCODING stays. A console has an encoding of its own. Where a character has no form, its
     escape is printed.
     """

@@ -44,7 +44,7 @@ Steps = tuple[Step, Step]
 
 
 def to_dynamic(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
-    """A set lets a pair go, and a dynamic resource declares it."""
+    """A set un-assigns a pair, and a dynamic resource declares it."""
 
     def unassign() -> None:
         plugin.check(SET_URN, WITHOUT)
@@ -63,7 +63,7 @@ def to_dynamic(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
 
 
 def to_set(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
-    """A dynamic resource lets a pair go, and a set declares it."""
+    """A dynamic resource un-assigns a pair, and a set declares it."""
 
     def unassign() -> None:
         dynamic.delete(PAIR, **INPUTS)
@@ -78,7 +78,7 @@ def to_set(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
 
 
 def to_single(plugin: Plugin, dynamic: Host, *, is_held: bool) -> Steps:
-    """A dynamic resource lets a pair go, and a resource of the plugin declares it."""
+    """A dynamic resource un-assigns a pair, and a resource of the plugin declares it."""
 
     def unassign() -> None:
         dynamic.delete(PAIR, **INPUTS)

@@ -192,7 +192,7 @@ if wanted["dynamic"]:
 
 
 @pytest.mark.parametrize("is_held", [False, True], ids=["new", "held"])
-def test_a_pair_that_a_set_lets_go_while_a_dynamic_resource_takes_it_over_is_assigned(
+def test_a_pair_that_a_set_unassigns_while_a_dynamic_resource_declares_it_is_assigned(
     is_held: bool, stack: Stack, simulator: Simulator
 ) -> None:
     def want(*of_set: str, dynamic: bool) -> None:
