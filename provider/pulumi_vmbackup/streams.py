@@ -10,10 +10,10 @@ import sys
 def print_any_text() -> None:
     """Make standard output and standard error of this process take any text.
 
-    To a pipe or a file, Python writes in the code page of the machine, such as cp1252 on Windows,
-    which has no Japanese letters for the name of a VM. Pulumi and its readers use UTF-8. What a user sets in
-    PYTHONIOENCODING stays. A console has an encoding of its own. Where a character has no form, its
-    escape is printed.
+    To a pipe or a file, Python writes in the code page of the machine, such as cp1252 on Windows.
+    It has no Japanese letters, and a VM may have a Japanese name. Pulumi and its readers use UTF-8.
+    What a user sets in PYTHONIOENCODING stays, and a console keeps its own encoding. A character
+    that an encoding lacks is printed as an escape.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
