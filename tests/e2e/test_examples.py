@@ -213,7 +213,8 @@ def copy(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
     for file in ("Pulumi.yaml", "pyproject.toml"):
         shutil.copy2(ROOT / file, copy)
-    (copy / ".venv").symlink_to(ROOT / ".venv", target_is_directory=True)
+    for folder in (".venv", "provider"):
+        (copy / folder).symlink_to(ROOT / folder, target_is_directory=True)
     return copy
 
 
