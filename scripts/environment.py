@@ -78,8 +78,6 @@ def make_environment(*, new: bool) -> None:
                 "message above says why. On Debian and Ubuntu, install python3-venv. On Windows, "
                 "close what uses .venv."
             )
-        if os.name == "nt":  # Pulumi looks for python3, and environments on Windows have none
-            (BIN / "python3.exe").write_bytes(PYTHON.read_bytes())
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     command = [*pip, "install", "--quiet", "--editable", ".[dev]"]
     if subprocess.run(command, check=False).returncode != 0:

@@ -218,7 +218,6 @@ def make_python() -> None:
         next(PYTHON.glob("python*._pth")).unlink()
         (PYTHON / "_wmi.pyd").unlink()  # Wine 8 lacks what it calls; Python has another way
         (PACKAGES / "wine.pth").write_text(AT_START)
-        shutil.copy(PYTHON / "python.exe", PYTHON / "python3.exe")  # which Pulumi looks for
         call("wine", "python", *pip, "--no-warn-script-location", "--editable", ".[dev]")
 
 
