@@ -12,7 +12,7 @@ test-fast: ; $(PYTHON) scripts/test.py --fast $(ARGS)
 test-all: ; $(PYTHON) scripts/test.py --all $(ARGS)
 test-windows: ; $(PYTHON) scripts/test_windows.py $(ARGS)
 coverage: ; $(PYTHON) scripts/test.py --coverage $(ARGS)
-check: ; $(PYTHON) scripts/check.py
+check: ; $(PYTHON) scripts/check.py $(ARGS)
 check-format: ; $(PYTHON) scripts/check.py format
 check-lint: ; $(PYTHON) scripts/check.py lint
 check-types: ; $(PYTHON) scripts/check.py types

@@ -324,7 +324,7 @@ def test_a_folder_that_cannot_be_read_is_no_proof_that_nobody_else_is_there(
     assert list(home.iterdir())
 
 
-def test_a_process_that_can_write_nowhere_warns_once(
+def test_a_process_that_can_write_nowhere_warns_once_and_unassigns_nothing(
     warning_pairs: DeclaredPairs, warnings: list[str], home: Path, temporary: Path
 ) -> None:
     home.parent.mkdir()
@@ -336,10 +336,13 @@ def test_a_process_that_can_write_nowhere_warns_once(
     (warning,) = warnings
     assert warning.startswith(
         "The provider's processes cannot tell each other what the program declares: "
-        f"{home} cannot be written to or locked ("
+        f"{home} and {temporary}"
     )
     assert warning.endswith("Set PULUMI_HOME to a folder on a local disk that you may write to.")
     assert (SQL01, NAS01) in warning_pairs
+    # Another process may be as blind as this one.
+    with pytest.raises(SettingsError, match="cannot tell each other what the program declares"):
+        warning_pairs.begin_to_unassign((FILE01, NAS01))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows needs no locks")
@@ -356,7 +359,7 @@ def test_where_nothing_can_be_locked_a_process_warns_if_it_is_alone_and_fails_if
 
     monkeypatch.setattr("fcntl.flock", flock)
     warning_pairs.add((SQL01, NAS01))
-    assert "vmbackup cannot be written to or locked (No locks available). Set" in warnings[0]
+    assert "cannot be written to or locked (No locks available). Set" in warnings[0]
     assert len(list(home.iterdir())) == 1
     assert not [path for path in temporary.rglob("*") if path.is_file()]
     second = DeclaredPairs(Run([engine]))

@@ -19,7 +19,7 @@ export interface ProviderArgs {
     serverAddress?: pulumi.Input<string>;
     /** The port of that server. */
     serverPort?: pulumi.Input<number>;
-    /** The PEM file with the certificate to trust. */
+    /** The file with the certificate to trust, PEM or DER. */
     caFile?: pulumi.Input<string>;
     /** The Host header to send. */
     hostHeader?: pulumi.Input<string>;

@@ -221,7 +221,7 @@ class DeclaredPairs:
             except OSError as error:
                 self._problem = _reason(error)
             if self._problem:
-                self._refuse_company()
+                self._bear_problem(event)
         for pair in pairs:
             self._own.add(event, pair)
 
@@ -251,14 +251,16 @@ class DeclaredPairs:
                 return file
         raise failures[0]
 
-    def _refuse_company(self) -> None:
-        """Warn that other processes cannot be told; fail if there is one."""
+    def _bear_problem(self, event: str) -> None:
+        """Warn that other processes cannot be told; fail if that may un-assign a declared pair."""
         message = (
             "The provider's processes cannot tell each other what the program declares: "
-            f"{_folders()[0]} cannot be written to or locked ({self._problem}). Set PULUMI_HOME to "
-            "a folder on a local disk that you may write to."
+            f"{' and '.join(map(str, _folders()))} cannot be written to or locked "
+            f"({self._problem}). Set PULUMI_HOME to a folder on a local disk that you may write to."
         )
-        if any(True for _ in self._told_by_others()):
+        # Without a file in any folder, it may be that other processes cannot be seen either.
+        is_blind = self._file is None and event == "unassigned"
+        if is_blind or any(True for _ in self._told_by_others()):
             raise SettingsError(message)
         if not self._has_warned:
             self._has_warned = True

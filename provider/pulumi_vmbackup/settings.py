@@ -139,7 +139,7 @@ def _parallel_requests(value: _Value) -> int:
 
 def _ca_file(value: _Value) -> str:
     path = path_of(value.text)
-    give = "give the path of the PEM file that holds the certificate to trust"
+    give = "give the path of the file that holds the certificate to trust"
     if re.search(r"%\w+%|\$", value.text):
         give += "; variables in it are not replaced, only ~ at its beginning"
     try:
@@ -278,7 +278,7 @@ class Settings:
     ca_file: str | None = _setting(
         None,
         _ca_file,
-        "The PEM file with the certificate to trust",
+        "The file with the certificate to trust, PEM or DER",
         default="the system's trust",
         metavar="FILE",
     )
