@@ -675,21 +675,28 @@ def test_a_create_waits_for_the_delete_of_its_pair_that_is_under_way(
     assert simulator.inventory.locations_of(SQL01) == [NAS01]
 
 
-def test_a_pair_that_cannot_be_assigned_again_after_it_was_unassigned_is_an_error_with_a_remedy(
-    client: Client, simulator: Simulator
-) -> None:
+def declared_during_the_delete(
+    simulator: Simulator, client: Client, delete: Fault
+) -> tuple[DeclaredPairs, BaseException | None]:
+    """What an un-assignment ends with whose pair the program declares while its call waits."""
     declared = DeclaredPairs(Run(()))
     lifecycle = make_lifecycle(client, settle_seconds=0, declared=declared)
-    lifecycle.assign(PAIR)
-    delete = Fault("hold", "DELETE")
-    simulator.faults += [delete, Fault("error", "POST /vms", times=None, acted=False)]
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    simulator.faults.append(delete)
     with ThreadPoolExecutor(1) as pool:
         unassigned = pool.submit(lifecycle.unassign, SQL01, NAS01)
         while not delete.hits:
             time.sleep(0.005)
         declared.add((SQL01, NAS01))
         simulator.faults.remove(delete)
-        error = unassigned.exception()
+        return declared, unassigned.exception()
+
+
+def test_a_pair_that_cannot_be_assigned_again_after_it_was_unassigned_is_an_error_with_a_remedy(
+    client: Client, simulator: Simulator
+) -> None:
+    simulator.faults.append(Fault("error", "POST /vms", times=None, acted=False))
+    _, error = declared_during_the_delete(simulator, client, Fault("hold", "DELETE"))
     assert isinstance(error, VmBackupError)
     says = worded(error)
     assert says.startswith(
@@ -702,18 +709,9 @@ def test_a_pair_that_cannot_be_assigned_again_after_it_was_unassigned_is_an_erro
 def test_a_delete_is_not_sent_again_once_the_program_declares_the_pair(
     client: Client, simulator: Simulator
 ) -> None:
-    declared = DeclaredPairs(Run(()))
-    lifecycle = make_lifecycle(client, settle_seconds=0, declared=declared)
-    lifecycle.assign(PAIR)
     lost = Fault("stall", "DELETE", acted=False)
-    simulator.faults.append(lost)
-    with ThreadPoolExecutor(1) as pool:
-        unassigned = pool.submit(lifecycle.unassign, SQL01, NAS01)
-        while not lost.hits:
-            time.sleep(0.005)
-        declared.add((SQL01, NAS01))
-        simulator.faults.remove(lost)
-        unassigned.result()
+    declared, error = declared_during_the_delete(simulator, client, lost)
+    assert error is None
     assert [call.method for call in simulator.calls].count("DELETE") == 1
     assert (SQL01, NAS01) in simulator.inventory.assignments
     assert declared.unassigned() == set()

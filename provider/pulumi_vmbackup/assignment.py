@@ -275,10 +275,8 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         ]
         changes = bool(replaces) or _news.get("connection") != _olds.get("connection")
         if not changes:
-            changes = (
-                _news["vm_ref"],
-                _news["backup_location_id"],
-            ) in process.declared.unassigned()
+            pair = (_news["vm_ref"], _news["backup_location_id"])
+            changes = pair in process.declared.unassigned()
         return dynamic.DiffResult(changes, replaces, delete_before_replace=False)
 
     @_sentence_first

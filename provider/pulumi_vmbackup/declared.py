@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import IO
 
 from .errors import SettingsError
-from .files import patiently
+from .files import patiently, reason_of
 from .models import Pair
 from .session import at_process_end
 
@@ -219,7 +219,7 @@ class DeclaredPairs:
                 self._file.writelines(f"{event} {'/'.join(pair)}\n" for pair in pairs)
                 self._file.flush()
             except OSError as error:
-                self._problem = _reason(error)
+                self._problem = reason_of(error, _folders()[0])
             if self._problem:
                 self._bear_problem(event)
         for pair in pairs:
@@ -240,10 +240,11 @@ class DeclaredPairs:
                 except OSError as error:
                     failures.append(error)
                     continue
-                self._problem = "" if hold else _reason(failures[0])
+                home = _folders()[0]
+                self._problem = "" if hold else reason_of(failures[0], home)
                 if hold and failures:
                     self._warn(
-                        f"{_folders()[0]} cannot be written to or locked ({_reason(failures[0])}). "
+                        f"{home} cannot be written to or locked ({reason_of(failures[0], home)}). "
                         f"The provider uses {folder} instead."
                     )
                 at_process_end(self._withdraw)
@@ -372,13 +373,9 @@ def _of_live_processes(folder: Path) -> list[Path]:
 
 def _unreadable(path: Path, error: OSError) -> SettingsError:
     return SettingsError(
-        f"{path} cannot be read ({_reason(error)}). Another process of this run may say there what "
-        "the program declares. Set PULUMI_HOME to a folder on a local disk."
+        f"{path} cannot be read ({reason_of(error, path)}). Another process of this run may say "
+        "there what the program declares. Set PULUMI_HOME to a folder on a local disk."
     )
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 def declared_twice(pair: Pair, urn: str, other_urn: str) -> str:
