@@ -133,8 +133,8 @@ def test_a_process_that_begins_removes_what_killed_ones_of_other_runs_have_left(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as another:
         other = OtherProcess(f"127.0.0.1:{another.getsockname()[1]}")
-    (left,) = home.iterdir()
-    other.kill()
+        (left,) = home.iterdir()
+        other.kill()
     pairs.add((FILE01, OFFSITE01))
     (own,) = home.iterdir()
     assert own != left
