@@ -301,8 +301,11 @@ class Catalog:
                 raise error.reworded(f"{error} Check that this server manages the VM.") from None
 
     def _over_its_connection(self, items: list[_Item]) -> list[_Item]:
-        """The items, marked with the connection that they were found over."""
-        return [replace(each, connection=self._settings.connection) for each in items]
+        """The items, marked with the connection and the server that they were found over."""
+        settings = self._settings
+        return [
+            replace(each, connection=settings.connection, server=settings.server) for each in items
+        ]
 
     def _listed(self, names: Iterable[_ListName]) -> list[Any]:
         """The items of some lists."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from .errors import Advice, ArgumentError, Hint
 
@@ -31,12 +31,14 @@ class BackupLocation:
         path: the LocationPath as VM Backup shows it; None if the server gives none.
         kind: ``"primary"`` or ``"offsite"``; None if it was not asked for.
         connection: the connection that it was looked up over; None for the unnamed one.
+        server: the server that it was looked up on, as ``Settings.server``; None if unknown.
     """
 
     id: str
     path: str | None
     kind: Kind | None
     connection: str | None = field(default=None, compare=False, repr=False)
+    server: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -65,6 +67,7 @@ class VirtualMachine:
         last_offsite_copy_transfer_size_compressed, last_offsite_copy_transfer_size_uncompressed:
             how much was transferred.
         connection: the connection that it was looked up over; None for the unnamed one.
+        server: the server that it was looked up on, as ``Settings.server``; None if unknown.
     """
 
     ref: str | None
@@ -85,6 +88,7 @@ class VirtualMachine:
     last_offsite_copy_transfer_size_compressed: int | None = None
     last_offsite_copy_transfer_size_uncompressed: int | None = None
     connection: str | None = field(default=None, compare=False, repr=False)
+    server: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_assignable(self) -> bool:
@@ -109,6 +113,15 @@ class Assignment:
     vm_name: str | None = None
     location_path: str | None = None
     kind: Kind | None = None
+
+
+PROGRAM_FIELDS = ("connection", "server")
+"""The fields of VMs and locations that are only for Pulumi programs; the server tells the rest."""
+
+
+def told_by_server(found: VirtualMachine | BackupLocation) -> dict[str, Any]:
+    """The fields of a VM or a location that the server tells, by name."""
+    return {key: value for key, value in asdict(found).items() if key not in PROGRAM_FIELDS}
 
 
 def assignable(vm: VirtualMachine) -> VirtualMachine:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .certificates import trusting
 from .errors import ArgumentError, CheckSettings, SetSetting, SettingsError, quoted
@@ -322,6 +322,19 @@ class Settings:
     def is_local(self) -> bool:
         """Whether the API is reached through a loopback address of this machine."""
         return is_loopback(urlsplit(self.base_url).hostname)
+
+    @property
+    def server(self) -> str:
+        """The server that these settings lead to; the same for each way to write its address.
+
+        Two connections with the same text lead to the same server. It has no spaces.
+        """
+        url = urlsplit(self.base_url)
+        host = "localhost" if self.is_local else (url.hostname or "").removesuffix(".")
+        port = url.port or (443 if url.scheme == "https" else 80)
+        address = self.server_address.casefold()
+        behind = "" if is_loopback(address) else f"/{address}"
+        return quote(f"{host}:{port}{behind}", safe="/:")
 
     @property
     def has_credentials(self) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import click
 
 from ..catalog import Lists
-from ..models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine
+from ..models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine, told_by_server
 from .connection import Connection, connecting
-from .output import counted, fields, new_table, print_json, print_output, text, time_text
+from .output import counted, new_table, print_json, print_output, text, time_text
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON for programs, not a table")
 
@@ -22,7 +22,7 @@ def vms(connection: Connection, as_json: bool) -> None:
     with connection.client() as client:
         found = sorted(Lists().get("virtual machines", client), key=_vm_order)
     if as_json:
-        print_json(map(fields, found))
+        print_json(map(told_by_server, found))
         return
     table = new_table(
         "VM", "Host", "Configured", "Last backup", "Result", "Last offsite copy", "Result", "Ref"
@@ -52,7 +52,7 @@ def locations(connection: Connection, as_json: bool) -> None:
         for kind in KINDS:
             found += sorted(lists.get(kind, client), key=lambda each: _order(each.path))
     if as_json:
-        print_json(map(fields, found))
+        print_json(map(told_by_server, found))
         return
     table = new_table("Path", "Kind", "Id")
     for location in found:

@@ -9,7 +9,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any, TextIO
@@ -22,7 +21,6 @@ from rich.text import Text
 
 from ..errors import ArgumentError
 from ..files import path_of, problem_of_name, reason_of, write_whole
-from ..models import BackupLocation, VirtualMachine
 from .wording import printable
 
 # Wide enough that no line is cut or wrapped for programs that read it.
@@ -101,12 +99,6 @@ def print_json(items: Iterable[dict[str, Any]]) -> None:
 def echo_json(text: str) -> None:
     """Print JSON as ASCII, for PowerShell: it takes UTF-8 for the code page of the console."""
     echo("".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text))
-
-
-def fields(found: VirtualMachine | BackupLocation) -> dict[str, Any]:
-    fields = asdict(found)
-    del fields["connection"]  # only for Pulumi programs
-    return fields
 
 
 def echo(output: str | bytes) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from ..catalog import Catalog
 from ..errors import ArgumentError
-from ..models import BackupLocation, VirtualMachine, shown
+from ..models import BackupLocation, VirtualMachine, shown, told_by_server
 from ..settings import camel_case, did_you_mean
 from .handler import Properties, camel_case_keys
 
@@ -72,7 +71,7 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
 
 
 def _vm(vm: VirtualMachine) -> Properties:
-    values = camel_case_keys(asdict(replace(vm, connection=None)))
+    values = camel_case_keys(told_by_server(vm))
     return {
         key: value.isoformat() if isinstance(value, datetime) else value
         for key, value in values.items()
@@ -80,4 +79,4 @@ def _vm(vm: VirtualMachine) -> Properties:
 
 
 def _location(location: BackupLocation) -> Properties:
-    return camel_case_keys(asdict(replace(location, connection=None)))
+    return camel_case_keys(told_by_server(location))

@@ -7,7 +7,7 @@ import json
 from importlib.metadata import version
 from typing import Any
 
-from ..models import BackupLocation, VirtualMachine
+from ..models import PROGRAM_FIELDS, BackupLocation, VirtualMachine
 from ..settings import SETTINGS, Setting, camel_case
 
 # The names of the package and its resources. Users' programs and states hold them.
@@ -264,10 +264,10 @@ def setting_description(setting: Setting) -> str:
 
 
 def _fields(of: type[VirtualMachine] | type[BackupLocation]) -> dict[str, Any]:
-    """The fields of a value that come from the server: all but its connection."""
+    """The fields of a value that come from the server."""
     properties = {}
     for each in dataclasses.fields(of):
-        if each.name != "connection":
+        if each.name not in PROGRAM_FIELDS:
             kind = _SCHEMA_TYPES[str(each.type).partition(" ")[0]]
             properties[camel_case(each.name)] = _property(kind, FIELD_DESCRIPTIONS[of][each.name])
     return properties
