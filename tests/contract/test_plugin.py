@@ -265,7 +265,7 @@ def test_a_setting_is_the_first_of_inputs_configuration_and_environment(
     start_plugin: StartPlugin,
 ) -> None:
     given = {key: value for key, value in login.items() if key != "password"}
-    environment = {"VMBACKUP_PASSWORD": variable}
+    environment = {"VMBACKUP_PASSWORD": variable, "VMBACKUP_BASE_URL": str(login["baseUrl"])}
     if configuration is not None:
         environment["PULUMI_CONFIG"] = stack_configuration({**given, "password": configuration})
     plugin = start_plugin(**environment)
