@@ -121,6 +121,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def _serve(self, context: Context) -> None:
         self._context = context
         self._provider_urn: str | None = None
+        self._is_attached = False
         self._handlers: dict[str, Handler] = {
             ASSIGNMENT: SingleHandler(context),
             ASSIGNMENT_SET: SetHandler(context),
@@ -146,11 +147,16 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def GetSchema(self, _request: Any, _context: Any) -> provider_pb2.GetSchemaResponse:
         return provider_pb2.GetSchemaResponse(schema=schema())
 
+    # Only a process that a person started is attached, once for each provider of a run.
+
+    def Handshake(self, _request: Any, context: grpc.ServicerContext) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "The engine attaches this plugin instead.")
+
     def Attach(self, request: plugin_pb2.PluginAttach, _context: Any) -> Empty:
-        # Only a process that a person started is attached, by each provider of a run.
         is_same_run = request.address == self._context.run.engine_address
         if not is_same_run or self._context.is_cancelled.is_set():
             self.begin_run(request.address)
+        self._is_attached = True
         return Empty()
 
     def Cancel(self, _request: Empty, _context: Any) -> Empty:
@@ -215,7 +221,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.ConfigureRequest, _context: Any
     ) -> provider_pb2.ConfigureResponse:
         given, urn = _values(request.args), request.urn
-        if self._provider_urn not in (None, urn):
+        if self._is_attached and self._provider_urn not in (None, urn):
             raise SettingsError(
                 "A plugin that was started by hand serves one provider, and the program has "
                 f"{_name(str(self._provider_urn))!r} and {_name(urn)!r}: run it without "
