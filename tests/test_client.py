@@ -130,7 +130,9 @@ def test_locations_are_read_as_values_and_unknown_fields_are_ignored(
     ]
 
 
-@pytest.mark.parametrize(("kind", "path"), [(None, ""), ("primary", "/1/0"), ("offsite", "/0/1")])
+@pytest.mark.parametrize(
+    ("kind", "path"), [(None, "/1/1"), ("primary", "/1/0"), ("offsite", "/0/1")]
+)
 def test_the_locations_of_a_vm_are_all_or_of_one_kind(
     kind: Any, path: str, api: responses.RequestsMock, in_session: Client
 ) -> None:
@@ -308,7 +310,7 @@ def test_success_with_a_failing_status_is_no_success(
 def test_a_listing_that_cannot_be_read_is_never_an_empty_one(
     payload: dict[str, object], says: str, api: responses.RequestsMock, in_session: Client
 ) -> None:
-    api.get(f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}", json={**OK, **payload})
+    api.get(f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}/1/1", json={**OK, **payload})
     with pytest.raises(LostAnswerError, match=says):
         in_session.vm_backup_locations(SQL01)
 
@@ -1027,7 +1029,7 @@ def test_a_thread_that_hears_late_that_the_session_is_over_uses_the_new_one(
         is_renewed.wait(30)
         return 200, {}, json.dumps(SESSION_IS_OVER)
 
-    locations = f"{BASE}/vms/backuplocations/{{}}/{SQL01}"
+    locations = f"{BASE}/vms/backuplocations/{{}}/{SQL01}/1/1"
     starts_session(api)
     api.add_callback("GET", locations.format(TOKEN), answer_late)
     api.get(f"{BASE}/vms/list/{TOKEN}", json=SESSION_IS_OVER)

@@ -36,7 +36,7 @@ from pulumi_vmbackup.simulator.behavior import behavior_choices
 BASE = "http://localhost:36013/api/rest"
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
 PAIR_URL = f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}/{NAS01}"
-VM_URL = f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}"
+VM_URL = f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}/1/1"
 VMS_URL = f"{BASE}/vms/list/{TOKEN}"
 PRIMARY_URL = f"{BASE}/backuplocations/{TOKEN}/1/0"
 OFFSITE_URL = f"{BASE}/backuplocations/{TOKEN}/0/1"

@@ -91,7 +91,7 @@ class Client:
 
     def vm_backup_locations(self, vm_ref: str, kind: Kind | None = None) -> list[BackupLocation]:
         """The backup locations that a VM is assigned to: all, or those of one kind."""
-        segments = _guids(vm_ref) + (_flags(kind) if kind else ())
+        segments = _guids(vm_ref) + (_flags(kind) if kind else ("1", "1"))
         return _read_locations(self._get("vms/backuplocations", *segments), kind)
 
     # Virtual machines (seen)
