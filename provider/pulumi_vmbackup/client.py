@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from .errors import (
+    BusyError,
     InvalidTokenError,
     LostAnswerError,
     NoAnswerError,
@@ -236,9 +237,9 @@ class Client:
                     raise
             # The server looked only at the token, so nothing is done twice.
             self._session.forget(token)
-        raise over.reworded(
-            f"{over} {LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once. Another "
-            "program may end all sessions of this server again and again: find it and stop it."
+        raise BusyError(
+            f"{LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once: {over} Another program "
+            "may end all sessions of this server again and again: find it and stop it."
         )
 
 
