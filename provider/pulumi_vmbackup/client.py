@@ -238,8 +238,8 @@ class Client:
             # The server looked only at the token, so nothing is done twice.
             self._session.forget(token)
         raise BusyError(
-            f"{LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once: {over} Another program "
-            "may end all sessions of this server again and again: find it and stop it."
+            f"{LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once: {over} Another "
+            "program may end all sessions of this server again and again: find it and stop it."
         )
 
 
