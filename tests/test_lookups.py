@@ -316,8 +316,9 @@ def test_without_any_setting_the_error_says_what_to_set(set_config: SetConfig) -
         get_backup_locations()
     assert isinstance(raised.value.__cause__, SettingsError)
     assert str(raised.value) == (
-        "Could not list the backup locations: No username for VM Backup is known. Set "
-        "VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`."
+        "Could not list the backup locations: No username for VM Backup is known, and no password. "
+        "Set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`. "
+        "Set VMBACKUP_PASSWORD or run `pulumi config set --secret vmbackup:password`."
     )
 
 

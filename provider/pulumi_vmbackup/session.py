@@ -240,10 +240,12 @@ class Session:
 
     def _started_when_free(self) -> str:
         settings = self._settings
-        for key, value in (("username", settings.username), ("password", settings.password)):
-            if not value:
-                at = f" at connection {settings.connection!r}" if settings.connection else ""
-                raise SettingsError(f"No {key} for VM Backup{at} is known.", settings.to_set(key))
+        if missing := settings.missing_credentials:
+            also = "".join(f", and no {key}" for key in missing[1:])
+            raise SettingsError(
+                f"No {missing[0]} for VM Backup{settings.described} is known{also}.",
+                *map(settings.to_set, missing),
+            )
         wait_seconds = settings.session_wait_seconds
         if wait_seconds:
             # The session that is open may be this client's own.
