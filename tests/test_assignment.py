@@ -376,9 +376,9 @@ def test_each_handler_without_settings_says_what_to_set(
         getattr(offline, handler)(*arguments[handler])
     assert raised.value.__cause__ is not None
     assert (
-        "No username and no password for VM Backup is known. Set VMBACKUP_USERNAME or run "
-        "`pulumi config set vmbackup:username`. Set VMBACKUP_PASSWORD or run `pulumi config set "
-        "--secret vmbackup:password`." in str(raised.value)
+        "No username for VM Backup is known, and no password. Set VMBACKUP_USERNAME or run "
+        "`pulumi config set vmbackup:username`. Set VMBACKUP_PASSWORD or run "
+        "`pulumi config set --secret vmbackup:password`." in str(raised.value)
     )
 
 

@@ -490,7 +490,7 @@ def test_a_token_in_braces_is_used_and_hidden_without_them(api: responses.Reques
     [
         (
             Settings(base_url=BASE),
-            "No username and no password for VM Backup is known. Set VMBACKUP_USERNAME or run "
+            "No username for VM Backup is known, and no password. Set VMBACKUP_USERNAME or run "
             "`pulumi config set vmbackup:username`. Set VMBACKUP_PASSWORD or run "
             "`pulumi config set --secret vmbackup:password`.",
         ),

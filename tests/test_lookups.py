@@ -316,9 +316,9 @@ def test_without_any_setting_the_error_says_what_to_set(set_config: SetConfig) -
         get_backup_locations()
     assert isinstance(raised.value.__cause__, SettingsError)
     assert str(raised.value) == (
-        "Could not list the backup locations: No username and no password for VM Backup is known. "
-        "Set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`. Set VMBACKUP_PASSWORD "
-        "or run `pulumi config set --secret vmbackup:password`."
+        "Could not list the backup locations: No username for VM Backup is known, and no password. "
+        "Set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`. "
+        "Set VMBACKUP_PASSWORD or run `pulumi config set --secret vmbackup:password`."
     )
 
 
@@ -403,5 +403,5 @@ def test_a_program_that_is_not_previewed_reads_no_snapshot(
     file = tmp_path / "inventory.json"
     file.write_text(gather(client).dump(), "utf-8")
     set_config(inventoryFile=str(file))
-    with pytest.raises(SettingsError, match="No username and no password for VM Backup is known"):
+    with pytest.raises(SettingsError, match="No username for VM Backup is known"):
         get_virtual_machine(name="SQL01")

@@ -241,8 +241,9 @@ class Session:
     def _started_when_free(self) -> str:
         settings = self._settings
         if missing := settings.missing_credentials:
+            also = "".join(f", and no {key}" for key in missing[1:])
             raise SettingsError(
-                f"No {' and no '.join(missing)} for VM Backup{settings.described} is known.",
+                f"No {missing[0]} for VM Backup{settings.described} is known{also}.",
                 *map(settings.to_set, missing),
             )
         wait_seconds = settings.session_wait_seconds

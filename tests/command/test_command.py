@@ -516,8 +516,8 @@ def test_a_named_connection_has_its_own_variables(
     for key, value in (("BASE_URL", base_url), ("USERNAME", "Administrator")):
         monkeypatch.setenv(f"VMBACKUP_SITE_B_{key}", value)
     assert sentence(run("vms", "--connection", "site-b", fails=1)).startswith(
-        f"No password for VM Backup at connection 'site-b' ({base_url}) is known. Set "
-        "VMBACKUP_SITE_B_PASSWORD"
+        f"No password for VM Backup at connection 'site-b' ({base_url}) is known. "
+        "Set VMBACKUP_SITE_B_PASSWORD"
     )
     monkeypatch.setenv("VMBACKUP_SITE_B_PASSWORD", PASSWORD)
     assert "DC01" in run("vms", "--connection", "site-b").stdout

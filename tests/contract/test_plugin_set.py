@@ -858,7 +858,7 @@ def test_the_state_of_ten_thousand_pairs_fits_into_an_error(
     unconfigured.configure({})
     news = a_set(**olds["assignments"], SQL01=entry(EXCH01, NAS=NAS01))
     failed = failure_of(lambda: unconfigured.update(URN, olds, news))
-    assert "No username and no password for VM Backup is known" in failed.says
+    assert "No username for VM Backup is known" in failed.says
     assert failed.state == a_set(**olds["assignments"], SQL01=entry(EXCH01))
 
 

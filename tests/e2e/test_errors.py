@@ -89,9 +89,10 @@ def test_each_error_is_a_sentence_and_holds_up_nothing_else(
         'API Service" there (before V9.1 it is off by default). The API '
     )
     assert unset == (
-        "No username and no password for VM Backup at connection 'unset' "
-        "(http://localhost:36013/api/rest) is known. Set VMBACKUP_UNSET_USERNAME or run `pulumi "
-        "config set --path vmbackup:connections.unset.username`. Set VMBACKUP_UNSET_PASSWORD or "
+        f"No username for VM Backup at connection 'unset' ({base_url}) is known, and no password. "
+        "Set VMBACKUP_UNSET_USERNAME or "
+        "run `pulumi config set --path vmbackup:connections.unset.username`. "
+        "Set VMBACKUP_UNSET_PASSWORD or "
         "run `pulumi config set --secret --path vmbackup:connections.unset.password`."
     )
     assert refused.startswith(
