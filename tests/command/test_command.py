@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -529,7 +530,10 @@ def test_a_stack_needs_the_pulumi_cli(
     assert "there is no `pulumi` on PATH" in sentence(
         run("vms", "--stack", f"{tmp_path}/dev", fails=1)
     )
-    assert "There is no folder" in sentence(run("vms", "--stack", f"{tmp_path}/no/dev", fails=1))
+    said = sentence(run("vms", "--stack", f"{tmp_path}/no/dev", fails=1))
+    assert said.startswith(
+        f"There is no folder {tmp_path / 'no'} with a stack 'dev'. In the folder"
+    )
 
 
 def test_a_refused_login_is_one_sentence_about_this_command(
@@ -938,13 +942,21 @@ def test_closed_standard_streams_are_no_traceback(
 
 
 def fake_pulumi(folder: Path, settings: dict[str, object]) -> None:
-    """Makes a `pulumi` that prints the configuration of a stack, as a script of the system."""
+    """Makes a `pulumi` that prints the configuration of a stack, as a script of the system.
+
+    It writes its folder and its arguments to the file `called`.
+    """
     config = {f"vmbackup:{key}": {"value": "", "objectValue": v} for key, v in settings.items()}
     (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False), "utf-8")
     if os.name == "nt":
-        (folder / "pulumi.cmd").write_text('@type "%~dp0config.json"\n')  # as npm makes one
+        (folder / "pulumi.cmd").write_text(  # as npm makes one
+            '@cd > "%~dp0called"\n@echo %* >> "%~dp0called"\n@type "%~dp0config.json"\n'
+        )
     else:
-        (folder / "pulumi").write_text('#!/bin/sh\ncat "$(dirname "$0")/config.json"\n')
+        (folder / "pulumi").write_text(
+            '#!/bin/sh\nhere=$(dirname "$0")\npwd > "$here/called"\necho "$*" >> "$here/called"\n'
+            'cat "$here/config.json"\n'
+        )
         (folder / "pulumi").chmod(0o755)
 
 
@@ -987,3 +999,123 @@ def test_the_cli_and_the_folder_of_a_stack_are_found_wherever_they_are(
             assert said.startswith("The value 'none' of vmbackup:serverPort in the stack")
     said = sentence(run("vms", "--stack", f"{Path(tmp_path.anchor)}dev", fails=1))
     assert "is not a port" in said  # the folder is the root of the drive
+
+
+@pytest.mark.parametrize(
+    ("present", "text", "folder", "stack"),
+    [
+        # As Pulumi writes it, in the folder of the program or below it.
+        ("iac", "prod", "iac", "prod"),
+        ("iac", "contoso/prod", "iac", "contoso/prod"),  # which is a folder too
+        ("iac", "contoso/backup/prod", "iac", "contoso/backup/prod"),
+        ("iac", "./prod", "iac", "prod"),
+        ("iac/src", "prod", "iac/src", "prod"),
+        ("iac/src", "contoso/backup/prod", "iac/src", "contoso/backup/prod"),
+        ("iac", "none/prod", "iac", "none/prod"),
+        # After a folder.
+        ("", "iac/prod", "iac", "prod"),
+        ("", "iac/contoso/prod", "iac", "contoso/prod"),
+        ("", "iac/contoso/backup/prod", "iac", "contoso/backup/prod"),
+        ("", "iac/site-b/prod", "iac/site-b", "prod"),  # a project of its own
+        ("iac", "site-b/contoso/site-b/prod", "iac/site-b", "contoso/site-b/prod"),
+        ("iac/src", "../prod", "iac", "prod"),
+        ("iac/src", "../site-b/prod", "iac/site-b", "prod"),
+        ("iac/src/deep", "../prod", "iac/src", "prod"),  # pulumi finds the project above
+        ("", "{root}/iac/prod", "iac", "prod"),
+        ("", "{root}/iac/contoso/backup/prod", "iac", "contoso/backup/prod"),
+        ("", "{root}/iac/src/deep/contoso/backup/prod", None, ""),
+        ("", "~/iac/prod", "iac", "prod"),
+        ("", "~/iac/contoso/backup/prod", "iac", "contoso/backup/prod"),
+        ("", '"{root}/iac/prod"', "iac", "prod"),
+        ("", "{root}/empty/prod", "empty", "prod"),  # pulumi says that it has no project
+        ("", "empty/prod", "", "empty/prod"),
+        ("", "contoso/backup/prod", "", "contoso/backup/prod"),
+        # In the present folder of no project, and nowhere.
+        ("iac", "../none/prod", None, ""),
+        ("", "{root}/none/backup/prod", None, ""),
+    ],
+)
+def test_a_stack_is_written_as_in_pulumi_or_after_the_folder_of_its_program(
+    present: str,
+    text: str,
+    folder: str | None,
+    stack: str,
+    run: Run,
+    tmp_path: Path,
+    bin_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_pulumi(bin_folder, {"serverPort": "none"})
+    for each in ("iac/contoso", "iac/src/deep", "iac/site-b", "empty"):
+        (tmp_path / each).mkdir(parents=True)
+    (tmp_path / "iac/Pulumi.yaml").write_text("description: x\nname: 'backup' # ours\n")
+    (tmp_path / "iac/site-b/Pulumi.json").write_text('{"name": "site-b"}')
+    monkeypatch.chdir(tmp_path / present)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    text = text.format(root=tmp_path)
+    for written in {text, text.replace("/", os.sep)}:
+        said = sentence(run("vms", "--stack", written, fails=1))
+        if folder is None:
+            assert said.startswith("There is no folder "), said
+            assert said.endswith(
+                "In the folder of the program or below it, write --stack as Pulumi does: prod, "
+                "contoso/prod or contoso/backup/prod. Elsewhere, write the folder before it: "
+                "infrastructure/prod or infrastructure/contoso/backup/prod."
+            )
+            continue
+        assert "is not a port" in said, said
+        where, arguments = (bin_folder / "called").read_text().splitlines()
+        assert Path(where.strip()) == tmp_path / folder
+        assert f" --stack {stack} " in arguments
+
+
+@pytest.mark.parametrize("text", ["", ".", "./", "/"])
+def test_a_stack_without_a_name_is_an_error_and_not_the_environment(text: str, run: Run) -> None:
+    assert f"{text!r} of --stack names no stack. In" in sentence(
+        run("vms", "--stack", text, fails=1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("Pulumi.yaml", "runtime: python\nname: backup\n"),
+        ("Pulumi.yml", '\ufeffname : "backup"  # ours\n'),
+        ("Pulumi.json", '{"runtime": {"name": "python"}, "name": "backup"}'),
+    ],
+)
+def test_a_stack_of_another_project_is_refused_since_pulumi_would_read_this_ones(
+    file: str,
+    content: str,
+    run: Run,
+    tmp_path: Path,
+    bin_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_pulumi(bin_folder, {"serverPort": "none"})
+    (folder := tmp_path / "iac").mkdir()
+    (folder / file).write_text(content, "utf-8")
+    monkeypatch.chdir(folder)
+    assert sentence(run("vms", "--stack", "contoso/other/prod", fails=1)) == (
+        f"contoso/other/prod is a stack of the project 'other', and the folder {folder} has the "
+        "project 'backup': write the folder of 'other' before it, like DIR/contoso/other/prod."
+    )
+    assert not (bin_folder / "called").exists()
+    assert "is not a port" in sentence(run("vms", "--stack", "contoso/backup/prod", fails=1))
+    (folder / file).write_text("name: ${x}\n")  # not known, so left to pulumi
+    assert "is not a port" in sentence(run("vms", "--stack", "contoso/other/prod", fails=1))
+
+
+def test_a_path_of_a_stack_begins_at_its_project_also_below_it(
+    run: Run, tmp_path: Path, bin_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pulumi(bin_folder, {"caFile": "none.pem"})
+    (folder := tmp_path / "iac" / "src").mkdir(parents=True)
+    (tmp_path / "iac/Pulumi.yaml").write_text("name: backup\n")
+    monkeypatch.chdir(folder)
+    for text in ("prod", "contoso/backup/prod", "../prod"):
+        said = sentence(run("vms", "--stack", text, fails=1))
+        looked_for = re.search(r"\(looked for (.*)\): give", said)
+        assert looked_for
+        assert Path(looked_for[1]).resolve() == tmp_path / "iac" / "none.pem"
