@@ -215,6 +215,7 @@ class Catalog:
             and _is_same(host, vm.host)
             and (wanted_ref is None or vm.ref == wanted_ref)
         ]
+        found = [vm for vm in found if vm.is_assignable] or found
         what = _described(name=name, host=host, ref=wanted_ref)
         if not found:
             raise ArgumentError(_no_vm(what, name, host, vms))
