@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -68,7 +68,7 @@ class Lists:
 
         Raises:
             RefusedError: the server refuses the list; it is not asked again.
-            VmBackupError: another failure; the next call asks again.
+            VmBackupError: another failure, or the list of VMs is empty; the next call asks again.
         """
         with self._lock:
             if name not in self._answers:
@@ -82,6 +82,9 @@ class Lists:
                     if error.is_server_error:  # may pass
                         raise
                     self._answers[name] = copy.copy(error)
+                if name == "virtual machines" and not self._answers[name]:
+                    del self._answers[name]
+                    raise _nothing_listed("virtual machines")
         return self.items([name])
 
     @property
@@ -104,10 +107,31 @@ class Lists:
         return found
 
     def get_all(self, client: Client) -> None:
-        """Ask for all lists that are not known yet, except those that the server refuses."""
+        """Ask for all lists that are not known yet; one that cannot be had is left out."""
         for name in _LIST_NAMES:
-            with suppress(RefusedError):
+            with suppress(RefusedError, NothingListedError):
                 self.get(name, client)
+
+
+class NothingListedError(LostAnswerError):
+    """The server lists nothing at all, which is no proof that it holds nothing."""
+
+
+def _nothing_listed(what: str) -> NothingListedError:
+    return NothingListedError(
+        f"The server lists no {what} at all. It may have been restarted a moment ago: wait until "
+        "the VM Backup Management Console shows them, and try again."
+    )
+
+
+def refuse_no_locations(locations: Collection[BackupLocation]) -> None:
+    """Refuse an empty list of the locations of both kinds.
+
+    Raises:
+        NothingListedError: it is empty.
+    """
+    if not locations:
+        raise _nothing_listed("backup locations")
 
 
 class Catalog:
@@ -181,7 +205,7 @@ class Catalog:
 
     def _learn_names(self, client: Client) -> None:
         # A refused list is left out. A server that does not answer is not asked again.
-        with suppress(RefusedError):
+        with suppress(RefusedError, NothingListedError):
             vms: list[VirtualMachine] = self._lists.get("virtual machines", client)
             self._vm_names = {vm.ref: vm.name for vm in vms if vm.ref}
         # Both lists or none: one list alone does not tell the kind of a location.

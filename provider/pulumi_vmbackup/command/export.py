@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from ..catalog import refuse_no_locations
 from ..errors import ArgumentError, quoted
 from ..inventory import Snapshot
 from ..models import (
@@ -108,7 +109,9 @@ def export(
                 f"{file} of {option} exists already: give another name, or --overwrite to "
                 "replace it."
             )
-    exported = Export(connection.gather())
+    inventory = connection.gather()
+    refuse_no_locations(inventory.backup_locations)
+    exported = Export(inventory)
     resources = exported.select(**filters)
     if not resources:
         which = "matches all of the filters" if any(filters.values()) else "is on the server"
