@@ -106,6 +106,12 @@ def test_a_missing_host_has_no_vm_in_the_new_snapshot_and_its_moved_vms_are_not_
     assert replace(before, virtual_machines=()).missing_by_host(before) == {"HV-01": 2, "HV-02": 2}
 
 
+def test_a_ref_of_zeros_in_an_older_file_is_none(file: Path) -> None:
+    file.write_text(TEXT.replace(SQL01, "00000000-0000-0000-0000-000000000000", 1), "utf-8")
+    refs = {vm.name: vm.ref for vm in read_snapshot(file).virtual_machines}
+    assert refs["SQL01"] is None
+
+
 def changed(change: Callable[[dict[str, Any]], object]) -> str:
     content = json.loads(TEXT)
     change(content)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import ArgumentError, SettingsError
 from .files import reason_of, text_of
-from .models import KINDS, Assignment, BackupLocation, VirtualMachine, normalize_guid
+from .models import KINDS, NO_GUID, Assignment, BackupLocation, VirtualMachine, normalize_guid
 
 _FORMAT = "pulumi-vmbackup inventory"
 _VERSION = 1
@@ -161,8 +161,9 @@ def _virtual_machine(item: Any) -> VirtualMachine:
     ref, name, host, configured, hypervisor_uuid = (item[key] for key in _VM_KEYS)
     if configured not in (True, False, None):
         raise ValueError(f"configured is {configured!r}, not true, false or null")
+    guid = None if ref is None else normalize_guid(ref)
     return VirtualMachine(
-        ref=None if ref is None else normalize_guid(ref),
+        ref=None if guid == NO_GUID else guid,
         name=_text(name),
         host=_text(host),
         configured=configured,
