@@ -21,7 +21,7 @@ from .errors import (
     RefusedError,
     VmBackupError,
 )
-from .models import BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid
+from .models import NO_GUID, BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid
 from .session import Session
 from .settings import Settings
 
@@ -253,7 +253,6 @@ def pauses() -> Iterator[float]:
 
 
 _MISSING = object()
-_NO_GUID = "00000000-0000-0000-0000-000000000000"
 
 
 def _guids(*values: str) -> tuple[str, ...]:
@@ -288,7 +287,7 @@ def _read_locations(answer: Mapping[str, Any], kind: Kind | None) -> list[Backup
 def _read_virtual_machine(item: Mapping[str, Any]) -> VirtualMachine:
     # A replica has no ref, or a GUID of zeros (seen).
     ref = item.get("AltaroVirtualMachineRef")
-    has_ref = is_guid(ref) and normalize_guid(ref) != _NO_GUID
+    has_ref = is_guid(ref) and normalize_guid(ref) != NO_GUID
     return VirtualMachine(
         ref=normalize_guid(ref) if has_ref else None,
         name=_read_text(item, "VirtualMachineName"),
