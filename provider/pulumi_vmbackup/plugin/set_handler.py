@@ -220,7 +220,7 @@ class SetHandler(Handler):
             if self._context.is_cancelled.is_set():
                 raise VmBackupError("Pulumi was interrupted.")
             with explained(f"list the backup locations of VM {vms[vm_ref].label} ({vm_ref})"):
-                return lifecycle.locations_of(vm_ref)
+                return lifecycle.locations_of(vm_ref, vms[vm_ref].locations)
 
         threads = self._context.client.parallel_requests
         return dict(zip(vms, map_in_parallel(list_one, vms, threads=threads), strict=True))
