@@ -553,7 +553,7 @@ def test_a_preview_reads_the_snapshot_with_a_warning_where_an_update_fails(
     assert len(pulumi_engine.warnings) == 1
     assert f"from the inventory file {snapshot}" in pulumi_engine.warnings[0]
     failed = failure_of(lambda: plugin.invoke("getVirtualMachine", name="SQL01"))
-    assert "No username for VM Backup at provider" in failed.says
+    assert "No username for VM Backup is known" in failed.says
 
 
 def test_a_pair_that_is_still_declared_needs_no_settings_to_be_deleted(
