@@ -71,6 +71,10 @@ class Client:
         """How many requests may run at a time; other threads wait."""
         return self._settings.parallel_requests
 
+    def end_session(self) -> None:
+        """End the session now if no call is under way; the next call starts another one."""
+        self._session.end_if_idle()
+
     def close(self) -> None:
         """End the session, if this client started one. Nothing is sent afterwards."""
         self._session.close()

@@ -108,6 +108,16 @@ class Session:
             if self._token == token:
                 self._token = None
 
+    def end_if_idle(self) -> None:
+        """End the session now if no call is under way; the next call starts another one."""
+        with self._condition:
+            token = self._token
+            if token is None or self._calls_under_way or self._is_changing or self._is_closed:
+                return
+            self._token, self._is_changing = None, True
+        with self._change():
+            self._end(token)
+
     def close(self) -> None:
         """End the session, if any, and close the connections; nothing is sent afterwards."""
         with self._condition:
