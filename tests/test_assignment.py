@@ -182,6 +182,16 @@ def test_check_drops_the_names_of_another_id_and_the_ids_that_they_belong_to(
     assert offline.check({}, {**PAIR, **NAMES}).inputs == {**PAIR, **NAMES}
 
 
+def test_check_takes_the_names_of_an_id_that_stays_from_the_state(
+    offline: VmBackupLocationAssignmentProvider,
+) -> None:
+    olds = {**PAIR, "location_path": r"\\NAS01\VMBackups", "kind": "primary"}
+    of_another = {"location_path": "x", "kind": "offsite", "__location_names_of": OFFSITE01}
+    assert offline.check(olds, {**PAIR, **of_another}).inputs == olds
+    moved = {**PAIR, "backup_location_id": DISK_E}
+    assert offline.check(olds, {**moved, **of_another}).inputs == moved
+
+
 def test_check_keeps_names_that_are_not_known_yet(
     offline: VmBackupLocationAssignmentProvider,
 ) -> None:
@@ -578,20 +588,18 @@ def test_objects_of_the_same_server_fit_whatever_its_connection_is_called(
             pulumi.ResourceOptions(import_=f"{SQL01}/{NAS01}"),
             pulumi.ResourceOptions(protect=True),
         ),
-        pulumi.ResourceOptions(id=f"{SQL01}/{NAS01}"),
     ],
-    ids=["import", "merged", "id"],
+    ids=["import", "merged"],
 )
 def test_an_import_fails_the_program_before_anything_is_registered(
     opts: pulumi.ResourceOptions, recorder: Recorder
 ) -> None:
     with pytest.raises(ArgumentError) as raised:
         VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01, opts=opts)
-    option = "id" if opts.id else "import_"
     assert str(raised.value) == (
-        f"Pulumi cannot import or read a dynamic resource: leave out the option {option}, and "
-        "`pulumi up` adopts the assignment; or use "
-        "pulumi_vmbackup.plugin.VmBackupLocationAssignment, which can be imported and read."
+        "Pulumi cannot import a dynamic resource: leave out the option import_, and `pulumi up` "
+        "adopts the assignment; or use pulumi_vmbackup.plugin.VmBackupLocationAssignment, which "
+        "can be imported."
     )
     assert isinstance(raised.value, ProgramError)
     assert not recorder.registered

@@ -123,13 +123,12 @@ def _refuse_import(opts: pulumi.ResourceOptions | None) -> None:
     Raises:
         ArgumentError: the options ask for an import.
     """
-    for option, value in (("import_", opts and opts.import_), ("id", opts and opts.id)):
-        if value is not None:
-            raise ArgumentError(
-                f"Pulumi cannot import or read a dynamic resource: leave out the option {option}, "
-                "and `pulumi up` adopts the assignment; or use "
-                "pulumi_vmbackup.plugin.VmBackupLocationAssignment, which can be imported and read."
-            )
+    if opts is not None and opts.import_ is not None:
+        raise ArgumentError(
+            "Pulumi cannot import a dynamic resource: leave out the option import_, and `pulumi "
+            "up` adopts the assignment; or use "
+            "pulumi_vmbackup.plugin.VmBackupLocationAssignment, which can be imported."
+        )
 
 
 def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[str, Any]:
@@ -284,7 +283,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
 
     @_sentence_first
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
-        inputs = _without_names_of_others(news)
+        inputs = _with_own_names(_olds, news)
         failures = []
         for key, hint in ID_HINTS.items():
             value = news.get(key)
@@ -387,13 +386,16 @@ def _known(id_: str, props: dict[str, Any]) -> Assignment:
     )
 
 
-def _without_names_of_others(news: dict[str, Any]) -> dict[str, Any]:
-    """The inputs without names that belong to another id, which the program has not assigned."""
+def _with_own_names(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    """The inputs without names that belong to another id than the one that is to be assigned."""
     inputs = dict(news)
     for (id_key, names_of), names in _NAMES.items():
         if names_of in inputs and not _is_same_id(inputs.pop(names_of), inputs.get(id_key)):
+            is_old = _is_same_id(olds.get(id_key), inputs.get(id_key))
             for name in names:
                 inputs.pop(name, None)
+                if is_old and name in olds:
+                    inputs[name] = olds[name]
     return inputs
 
 
