@@ -38,6 +38,7 @@ KEYS = {
     "settleSeconds": "VMBACKUP_SETTLE_SECONDS",
     "parallelRequests": "VMBACKUP_PARALLEL_REQUESTS",
     "inventoryFile": "VMBACKUP_INVENTORY_FILE",
+    "allowMassRemoval": "VMBACKUP_ALLOW_MASS_REMOVAL",
 }
 
 
@@ -68,6 +69,7 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
         settle_seconds=30,
         parallel_requests=4,
         inventory_file=None,
+        allow_mass_removal=False,
     )
 
 
@@ -120,6 +122,7 @@ def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
         "settleSeconds": "7",
         "parallelRequests": "32",
         "inventoryFile": "inventory.json",
+        "allowMassRemoval": "true",
     }
     expected = Settings(
         api_version="9.0",
@@ -137,6 +140,7 @@ def test_all_settings_can_be_given_in_the_configuration_or_in_the_environment(
         settle_seconds=7,
         parallel_requests=32,
         inventory_file="inventory.json",
+        allow_mass_removal=True,
     )
     assert texts.keys() == KEYS.keys()
     assert read(texts) == expected
@@ -147,6 +151,14 @@ def test_configuration_wins_over_the_environment_and_empty_text_counts_as_unset(
     assert read({"username": "a"}, VMBACKUP_USERNAME="b").username == "a"
     assert read({"username": ""}, VMBACKUP_USERNAME="b").username == "b"
     assert read({"username": ""}, VMBACKUP_USERNAME="").username is None
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [("true", True), ("True", True), (True, True), ("FALSE", False), (False, False), ("", False)],
+)
+def test_a_switch_is_true_or_false_in_any_case(written: object, means: bool) -> None:
+    assert read({"allowMassRemoval": written}).allow_mass_removal is means
 
 
 @pytest.mark.parametrize(
@@ -217,6 +229,8 @@ def test_only_addresses_of_this_machine_are_loopback(host: str | None, loopback:
         ("parallelRequests", "33", "is not a number of requests"),
         ("parallelRequests", "4.5", "is not a number of requests"),
         ("parallelRequests", "²", "is not a number of requests"),
+        ("allowMassRemoval", "yes", "is not a choice: use true or false"),
+        ("allowMassRemoval", "1", "is not a choice: use true or false"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_the_value_and_its_source(

@@ -161,6 +161,12 @@ def _host_header(value: _Value) -> str:
     return value.text
 
 
+def _switch(value: _Value) -> bool:
+    if value.text.lower() not in ("true", "false"):
+        raise value.error("is not a choice: use true or false")
+    return value.text.lower() == "true"
+
+
 def _seconds(*, minimum: float) -> Callable[[_Value], float]:
     def check(value: _Value) -> float:
         try:
@@ -195,7 +201,7 @@ class Setting:
 
     name: str
     key: str
-    type: Literal["string", "number"]
+    type: Literal["string", "number", "boolean"]
     description: str
     default: str
     is_secret: bool
@@ -316,6 +322,12 @@ class Settings:
         _text,
         "The snapshot file, from `vmbackup snapshot`, for previews that cannot ask the server",
     )
+    allow_mass_removal: bool = _setting(
+        False,
+        _switch,
+        "Whether an update may un-assign more than half of a set's pairs and more than ten",
+        default="false",
+    )
     connection: str | None = None
 
     @property
@@ -364,11 +376,17 @@ def camel_case(name: str) -> str:
     return re.sub("_([a-z])", lambda found: found[1].upper(), name)
 
 
+def _schema_type(annotation: str) -> Literal["string", "number", "boolean"]:
+    if "str" in annotation:
+        return "string"
+    return "boolean" if annotation == "bool" else "number"
+
+
 SETTINGS = {
     camel_case(each.name): Setting(
         name=each.name,
         key=camel_case(each.name),
-        type="string" if "str" in str(each.type) else "number",
+        type=_schema_type(str(each.type)),
         **each.metadata,
     )
     for each in fields(Settings)

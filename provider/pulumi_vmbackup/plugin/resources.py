@@ -60,6 +60,7 @@ class Provider(pulumi.ProviderResource):
         settle_seconds: pulumi.Input[float] | None = None,
         parallel_requests: pulumi.Input[int] | None = None,
         inventory_file: pulumi.Input[str] | None = None,
+        allow_mass_removal: pulumi.Input[bool] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         # SETTINGS is what counts; the arguments are written out for type checkers and editors.
