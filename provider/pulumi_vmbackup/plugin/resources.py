@@ -254,8 +254,10 @@ def _labelled(assignments: Assignments, has_provider: bool) -> dict[str, Any]:
         each = list(locations)
         paths = location_labels(one for one in each if isinstance(one, BackupLocation))
         ids = [_location_id(one, has_provider) for one in each]
+        host = {"host": vm.host} if isinstance(vm, VirtualMachine) and vm.host else {}
         labelled[label] = {
             "vmRef": ref,
             "backupLocationIds": {paths.get(id_, id_): id_ for id_ in ids},
+            **host,
         }
     return labelled
