@@ -44,10 +44,8 @@ class SingleHandler(Handler):
     def diff(self, olds: Properties, news: Properties) -> Difference:
         # An id that is not known yet may change, so a preview shows a replacement.
         changed = [key for key in _IDS if news[key] != olds.get(key)]
-        if (
-            not changed
-            and (news["vmRef"], news["backupLocationId"]) in self._context.declared.unassigned()
-        ):
+        pair = (news["vmRef"], news["backupLocationId"])
+        if not changed and pair in self._context.declared.unassigned():
             return Difference(paths={"backupLocationId": "update"})
         return Difference(paths=dict.fromkeys(changed, "update"), replaces=changed)
 
