@@ -294,7 +294,8 @@ def test_read_lists_a_vm_once_for_all_its_assignments(
 ) -> None:
     for location in (NAS01, OFFSITE01, ROTATING):
         provider.read(f"{SQL01}/{location}", {"vm_ref": SQL01, "backup_location_id": location})
-    assert calls_of(simulator, "GET") == [SQL01]
+    # The VM has no location, so the list of VMs tells whether the server knows it.
+    assert calls_of(simulator, "GET") == [f"{SQL01}/1/1", "/api/rest/vms/list/[token]"]
 
 
 def test_delete_takes_the_assignment_back(

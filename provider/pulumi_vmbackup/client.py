@@ -80,6 +80,11 @@ class Client:
         self.close()
 
     @property
+    def settings(self) -> Settings:
+        """How the server is reached."""
+        return self._settings
+
+    @property
     def parallel_requests(self) -> int:
         """How many requests may run at a time; other threads wait."""
         return self._settings.parallel_requests

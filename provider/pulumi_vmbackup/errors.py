@@ -39,12 +39,16 @@ class SetSetting:
         connection: the name of the connection; None for the unnamed one.
         value: what to set it to; empty if the setting's name says enough.
         purpose: when to set it, as the first words of a sentence; empty for always.
+        provider: the name of the ``Provider`` resource whose setting it is; None for none.
+        is_inherited: whether that provider may also take it from the unnamed settings.
     """
 
     key: str
     connection: str | None = None
     value: str = ""
     purpose: str = ""
+    provider: str | None = None
+    is_inherited: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,12 @@ class CheckSettings:
     Attributes:
         keys: the settings, such as ``baseUrl``.
         connection: the name of the connection; None for the unnamed one.
+        provider: the name of the ``Provider`` resource whose settings they are; None for none.
     """
 
     keys: tuple[str, ...]
     connection: str | None = None
+    provider: str | None = None
 
 
 class Hint(Enum):

@@ -132,11 +132,16 @@ def assignable(vm: VirtualMachine) -> VirtualMachine:
         ArgumentError: it is not configured in VM Backup.
     """
     if not vm.is_assignable:
-        raise ArgumentError(
-            f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, so it cannot be "
-            "assigned: add it to VM Backup first."
-        )
+        raise ArgumentError(not_assignable(vm))
     return vm
+
+
+def not_assignable(vm: VirtualMachine) -> str:
+    """The sentence about a VM that cannot be assigned."""
+    return (
+        f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, so it cannot be "
+        "assigned: add it to VM Backup first."
+    )
 
 
 def is_guid(value: object) -> bool:

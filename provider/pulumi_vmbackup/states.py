@@ -40,7 +40,7 @@ def time_of(assigned_at: object) -> str | None:
     A time that cannot be read counts as the present time: for ``settleSeconds`` from now on, a
     listing that lacks the pair is then no proof that it is not assigned.
     """
-    if not assigned_at:
+    if assigned_at in (None, ""):
         return None
     try:
         is_time = datetime.fromisoformat(str(assigned_at)).tzinfo is not None

@@ -47,7 +47,7 @@ CALLS_IN_A_SESSION = [
     "GET /backuplocations/[token]",
     "GET /backuplocations/[token]/1/0",
     "GET /backuplocations/[token]/0/1",
-    f"GET {OF_SQL01}",
+    f"GET {OF_SQL01}/1/1",
     f"GET {OF_SQL01}/1/0",
     f"GET {OF_SQL01}/0/1",
     f"POST {OF_SQL01}/{NAS01}",
@@ -200,7 +200,6 @@ def test_locations_are_listed_all_or_of_one_kind(
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
-        ("", [NAS01, ROTATING]),
         ("/1/1", [NAS01, ROTATING]),
         ("/1/0", [NAS01]),
         ("/0/1", [ROTATING]),
@@ -213,6 +212,21 @@ def test_the_locations_of_a_vm_are_listed_all_or_of_one_kind(
     assert api(f"POST {OF_SQL01}/{NAS01}")["Success"]
     assert api(f"POST {OF_SQL01}/{ROTATING}")["Success"]
     assert ids(api(f"GET {OF_SQL01}{form}")) == expected
+
+
+def test_the_locations_of_a_vm_are_not_listed_without_both_flags(
+    simulator: Simulator, api: Caller
+) -> None:
+    # No public client sends these forms: one that does has to notice.
+    for form in ("", "/1"):
+        response = api.send(f"GET {OF_SQL01}{form}")
+        assert response.status_code in (404, 405)
+        assert response.headers["Content-Type"].startswith("text/html")
+    shown = {
+        "/api/rest/vms/backuplocations/[guid]/[guid]",
+        "/api/rest/vms/backuplocations/[guid]/[guid]/1",
+    }
+    assert {call.path for call in simulator.calls[1:]} == shown
 
 
 def test_a_location_says_its_path_and_not_its_kind(api: Caller) -> None:
@@ -276,7 +290,7 @@ def test_an_unknown_session_is_an_invalid_token_in_the_same_envelope(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (f"GET /vms/backuplocations/[token]/{NOWHERE}", "The virtual machine was not found"),
+        (f"GET /vms/backuplocations/[token]/{NOWHERE}/1/1", "The virtual machine was not found"),
         (f"GET /vms/backuplocations/[token]/{NOWHERE}/1/0", "The virtual machine was not found"),
         (f"POST /vms/backuplocations/[token]/{NOWHERE}/{NAS01}", "virtual machine was not found"),
         (f"DELETE /vms/backuplocations/[token]/{NOWHERE}/{NAS01}", "machine was not found"),
@@ -287,7 +301,7 @@ def test_an_unknown_session_is_an_invalid_token_in_the_same_envelope(
         (f"POST {OF_SQL01}/{SQL02}", "The backup location was not found"),
         (f"DELETE {OF_SQL01}/{NOWHERE}", "is not assigned to the location"),
         (f"POST /vms/backuplocations/[token]/{TEST01}/{NAS01}", "machine is not configured"),
-        ("GET /vms/backuplocations/[token]/SQL01", "The parameter is not a GUID"),
+        ("GET /vms/backuplocations/[token]/SQL01/1/1", "The parameter is not a GUID"),
         (f"POST /vms/backuplocations/[token]/SQL01/{NAS01}", "The parameter is not a GUID"),
         (f"DELETE /vms/backuplocations/[token]/SQL01/{NAS01}", "The parameter is not a GUID"),
         (f"POST {OF_SQL01}/NAS01", "The parameter is not a GUID"),
@@ -475,8 +489,6 @@ def test_an_unknown_path_is_not_found(path: str, api: Caller) -> None:
         "POST /protocol/version",
         "POST /vms/list/[token]",
         "POST /backuplocations/[token]",
-        f"POST {OF_SQL01}",
-        f"DELETE {OF_SQL01}",
         f"GET {OF_SQL01}/{NAS01}",
         f"PUT {OF_SQL01}/{NAS01}",
     ],
@@ -516,14 +528,14 @@ def test_a_delete_of_a_pair_that_is_not_assigned(choice: str, message: str) -> N
 
 def test_the_locations_of_an_unknown_vm_are_refused() -> None:
     with session(behaving(unknown_vm="refuse")) as api:
-        message = api.refusal(f"GET /vms/backuplocations/[token]/{NOWHERE}")
+        message = api.refusal(f"GET /vms/backuplocations/[token]/{NOWHERE}/1/1")
         assert message == "The virtual machine was not found"
 
 
 def test_the_locations_of_an_unknown_vm_are_an_empty_list() -> None:
     with session(behaving(unknown_vm="empty")) as api:
         assert api.locations_of(NOWHERE) == []
-        assert api.refusal("GET /vms/backuplocations/[token]/SQL01") == (
+        assert api.refusal("GET /vms/backuplocations/[token]/SQL01/1/1") == (
             "The parameter is not a GUID"
         )
         assert api.refusal(f"POST /vms/backuplocations/[token]/{NOWHERE}/{NAS01}") == (
@@ -754,7 +766,7 @@ def test_the_state_file_is_written_after_each_change(state: Path) -> None:
 
 def test_the_state_file_is_not_written_without_a_change(state: Path) -> None:
     with session(Simulator(password=PASSWORD, state_file=state)) as api:
-        api(f"GET {OF_SQL01}")
+        api(f"GET {OF_SQL01}/1/1")
         api(f"POST {OF_SQL01}/{NOWHERE}")
         api(f"POST /vms/backuplocations/[token]/{DC01}/{DISK_E}")
         api(f"DELETE {OF_SQL01}/{NAS01}")

@@ -134,7 +134,7 @@ def test_a_call_goes_wrong_after_the_server_acted_or_before(
     assert fault.hits == 1
     assert simulator.inventory.locations_of(SQL01) == ([NAS01] if acted else [])
     assert simulator.calls[-1] == Call("POST", f"/api/rest{PAIR}", status)
-    assert seen(either, f"GET {PAIR.removesuffix(f'/{NAS01}')}") == "answered"
+    assert seen(either, f"GET {PAIR.removesuffix(NAS01)}1/1") == "answered"
     assert fault.hits == 1
 
 

@@ -249,7 +249,7 @@ def test_odd_calls_are_answered_as_known_or_as_chosen() -> None:
         POST,
         f"DELETE /vms/backuplocations/[token]/{SQL01}/{OFFSITE01}",
     )
-    unknown_vm = f"GET /vms/backuplocations/[token]/{NOWHERE}"
+    unknown_vm = f"GET /vms/backuplocations/[token]/{NOWHERE}/1/1"
     second_primary = f"POST /vms/backuplocations/[token]/{SQL01}/{DISK_E}"
     calls = (POST, second_post, unassigned_delete, unknown_vm, second_primary)
     with running() as api:

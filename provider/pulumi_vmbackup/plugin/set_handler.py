@@ -341,7 +341,7 @@ class SetHandler(Handler):
             if self._context.is_cancelled.is_set():
                 raise VmBackupError("Pulumi was interrupted.")
             with explained(f"list the backup locations of VM {vms[vm_ref].label} ({vm_ref})"):
-                return lifecycle.locations_of(vm_ref)
+                return lifecycle.locations_of(vm_ref, vms[vm_ref].locations)
 
         threads = self._context.client.parallel_requests
         return dict(zip(vms, map_in_parallel(list_one, vms, threads=threads), strict=True))
@@ -367,7 +367,7 @@ def _with_hosts(vms: Vms) -> str:
         for vm in list(vms.values())[:NAMED_PAIRS]
     ]
     more = len(vms) - NAMED_PAIRS
-    return ", ".join(named) + (f" and {more:,} more VMs" if more > 0 else "")
+    return ", ".join(named) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _before(olds: Properties | None) -> SetValues:
