@@ -420,9 +420,11 @@ def _labelled(address: _Address, given: tuple[list[Any], list[Any]]) -> Any:
         each = list(locations)
         paths = location_labels(one for one in each if isinstance(one, BackupLocation))
         ids = [_location_id(one) for one in each]
+        host = {"host": vm.host} if isinstance(vm, VirtualMachine) and vm.host else {}
         labelled[label] = {
             "vmRef": ref,
             "backupLocationIds": {paths.get(id_, id_): id_ for id_ in ids},
+            **host,
         }
         objects += [("vm_ref", vm), *(("backup_location_id", one) for one in each)]
     return _at_this_server(address, labelled, objects)
