@@ -171,7 +171,6 @@ NAMES = {"vm_name": "SQL01", "location_path": "x", "kind": "primary"}
         ({"__location_names_of": UNKNOWN}, ["vm_name"]),
         ({"vm_ref": "SQL02", "backup_location_id": None}, []),
     ],
-    ids=str,
 )
 def test_check_drops_the_names_of_another_id_and_the_ids_that_they_belong_to(
     changed: dict[str, Any], left: list[str], offline: VmBackupLocationAssignmentProvider

@@ -31,11 +31,10 @@ _Class = TypeVar("_Class", bound="_Resource")
 _ASSIGNMENT_OUTPUTS = ("vmName", "locationPath", "kind", "assignedAt")
 _SET_OUTPUTS = ("otherAssignments", "assignedAt")
 
-Assignments = Mapping[
-    pulumi.Input[VirtualMachine | str], pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]
-]
-"""VMs with their backup locations. A VM is a VirtualMachine or its ref; a location is a
-BackupLocation or its id."""
+# The type of a mapping's keys must be met exactly, which no dict of VMs would do.
+Assignments = Mapping[Any, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]]
+"""VMs with their backup locations. A VM is a VirtualMachine, its ref, or an output of either; a
+location is a BackupLocation or its id."""
 
 
 class Provider(pulumi.ProviderResource):
