@@ -262,7 +262,7 @@ class Catalog:
             if not found:
                 raise ArgumentError(_no_vm(what, name, wanted_ref, vms))
             # A VM that replicates is listed once per host; only one of them is configured (seen).
-            assignable_vms = [vm for vm in found if vm.is_assignable]
+            assignable_vms = list({vm.ref: vm for vm in found if vm.is_assignable}.values())
             if len(assignable_vms) > 1:
                 each = " and ".join(f"on host {vm.host} (ref {vm.ref})" for vm in assignable_vms)
                 raise ArgumentError(
