@@ -488,7 +488,8 @@ def gather(client: Client, progress: Callable[[int, int], None] | None = None) -
 
     answers = map_in_parallel(
         ask,
-        [vm for vm in vms if vm.is_assignable],
+        # By ref: a VM that is moving may be listed on both hosts (unknown).
+        {vm.ref: vm for vm in vms if vm.is_assignable}.values(),
         threads=client.parallel_requests,
         progress=progress,
         finish_seconds=_SECONDS_TO_FINISH_CALLS,
