@@ -294,7 +294,7 @@ def test_read_lists_a_vm_once_for_all_its_assignments(
 ) -> None:
     for location in (NAS01, OFFSITE01, ROTATING):
         provider.read(f"{SQL01}/{location}", {"vm_ref": SQL01, "backup_location_id": location})
-    assert calls_of(simulator, "GET") == [SQL01]
+    assert calls_of(simulator, "GET") == [f"{SQL01}/1/1"]
 
 
 def test_delete_takes_the_assignment_back(
