@@ -39,7 +39,8 @@ export interface ProviderArgs {
 
 /**
  * The way to one VM Backup server, for programs that have several. What is left out is taken from
- * the stack's configuration, then from the environment.
+ * the stack's configuration, then from the environment. But a provider of another server than theirs
+ * takes nothing from there that belongs to a server, such as the password.
  */
 export class Provider extends pulumi.ProviderResource {
     constructor(name: string, args: ProviderArgs = {}, opts?: pulumi.ResourceOptions) {
