@@ -269,7 +269,7 @@ def test_objects_fit_the_server_of_their_resource_alone(
             run_program(lambda: declare(vm, location, WAYS_TO_B[way], as_set) and None)  # noqa: B023
         given: list[Any] = [as_output(vm), as_output(location)]
         with pytest.raises(ValueError, match=says):
-            run_program(lambda: declare(*given, WAYS_TO_B[way], as_set) and None)  # noqa: B023
+            run_program(lambda: declare(given[0], given[1], WAYS_TO_B[way], as_set) and None)  # noqa: B023
     assert "it" not in registered_names(server)
 
 
