@@ -31,11 +31,10 @@ _Class = TypeVar("_Class", bound="_Resource")
 _ASSIGNMENT_OUTPUTS = ("vmName", "locationPath", "kind", "assignedAt")
 _SET_OUTPUTS = ("otherAssignments", "assignedAt")
 
-Assignments = Mapping[
-    pulumi.Input[VirtualMachine | str], pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]
-]
-"""VMs with their backup locations. A VM is a VirtualMachine or its ref; a location is a
-BackupLocation or its id."""
+# A type checker takes mappings with keys of one very type only, so the type of the keys is open.
+Assignments = Mapping[Any, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]]
+"""VMs with their backup locations. A VM is a VirtualMachine, its ref or an output of either; a
+location is a BackupLocation or its id."""
 
 
 class Provider(pulumi.ProviderResource):
