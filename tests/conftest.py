@@ -16,7 +16,7 @@ from programs import Recorder, SetConfig
 from pulumi.runtime.mocks import set_mocks
 from sample import PASSWORD
 
-from pulumi_vmbackup import assignment, transport
+from pulumi_vmbackup import assignment, session, transport
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.settings import Settings
 from pulumi_vmbackup.simulator import TOKEN_PREFIX, Simulator, serve
@@ -70,12 +70,14 @@ def no_state_of_other_tests() -> Iterator[None]:
     yield
     assignment.process.end()
     transport.forget_secrets()
+    session.forget_logins()
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulumi_vmbackup.client.FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr("pulumi_vmbackup.session.BUSY_POLL_SECONDS", 0.01)
+    monkeypatch.setattr("pulumi_vmbackup.session.UNEXPLAINED_LOGIN_PAUSES", (0.01, 0.01))
     monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.01)
 
 

@@ -171,7 +171,6 @@ NAMES = {"vm_name": "SQL01", "location_path": "x", "kind": "primary"}
         ({"__location_names_of": UNKNOWN}, ["vm_name"]),
         ({"vm_ref": "SQL02", "backup_location_id": None}, []),
     ],
-    ids=str,
 )
 def test_check_drops_the_names_of_another_id_and_the_ids_that_they_belong_to(
     changed: dict[str, Any], left: list[str], offline: VmBackupLocationAssignmentProvider
@@ -336,7 +335,8 @@ def test_read_lists_a_vm_once_for_all_its_assignments(
 ) -> None:
     for location in (NAS01, OFFSITE01, ROTATING):
         provider.read(f"{SQL01}/{location}", {"vm_ref": SQL01, "backup_location_id": location})
-    assert calls_of(simulator, "GET") == [SQL01]
+    # The VM has no location, so the list of VMs tells whether the server knows it.
+    assert calls_of(simulator, "GET") == [f"{SQL01}/1/1", "/api/rest/vms/list/[token]"]
 
 
 def test_delete_takes_the_assignment_back(
@@ -417,8 +417,9 @@ def test_each_handler_without_settings_says_what_to_set(
         getattr(offline, handler)(*arguments[handler])
     assert raised.value.__cause__ is not None
     assert (
-        "No username for VM Backup is known. Set VMBACKUP_USERNAME or run `pulumi config set "
-        "vmbackup:username`." in str(raised.value)
+        "No username for VM Backup is known, and no password. Set VMBACKUP_USERNAME or run "
+        "`pulumi config set vmbackup:username`. Set VMBACKUP_PASSWORD or run "
+        "`pulumi config set --secret vmbackup:password`." in str(raised.value)
     )
 
 

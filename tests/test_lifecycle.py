@@ -24,7 +24,7 @@ from pulumi_vmbackup import (
     VmBackupError,
 )
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.declared import DeclaredPairs, Run
+from pulumi_vmbackup.declared import DeclaredPairs, PairsOfServer, Run
 from pulumi_vmbackup.errors import Hint
 from pulumi_vmbackup.lifecycle import AssignmentLifecycle
 from pulumi_vmbackup.models import Assignment
@@ -36,7 +36,7 @@ from pulumi_vmbackup.simulator.behavior import behavior_choices
 BASE = "http://localhost:36013/api/rest"
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
 PAIR_URL = f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}/{NAS01}"
-VM_URL = f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}"
+VM_URL = f"{BASE}/vms/backuplocations/{TOKEN}/{SQL01}/1/1"
 VMS_URL = f"{BASE}/vms/list/{TOKEN}"
 PRIMARY_URL = f"{BASE}/backuplocations/{TOKEN}/1/0"
 OFFSITE_URL = f"{BASE}/backuplocations/{TOKEN}/0/1"
@@ -80,6 +80,11 @@ def on_simulator(client: Client) -> AssignmentLifecycle:
 def knows_no_names(api: responses.RequestsMock) -> None:
     for url in (VMS_URL, PRIMARY_URL):
         api.get(url, json=REFUSED)
+
+
+def knows_locations(api: responses.RequestsMock, *ids: str) -> None:
+    api.get(PRIMARY_URL, json=locations(*ids))
+    api.get(OFFSITE_URL, json=locations(OFFSITE01))
 
 
 def methods(api: responses.RequestsMock) -> str:
@@ -196,7 +201,7 @@ def test_a_refusal_by_an_error_inside_the_server_may_pass(
 def test_a_lost_session_start_is_no_lost_post(
     simulator: Simulator, on_simulator: AssignmentLifecycle
 ) -> None:
-    simulator.faults = [Fault("reset", "POST /sessions/start")]
+    simulator.faults = [Fault("reset", "POST /sessions/start", acted=False)]
     on_simulator.assign(KNOWN)
     assert [call.method for call in simulator.calls] == ["POST", "POST", "POST"]
 
@@ -378,6 +383,8 @@ def test_a_refused_listing_means_gone_only_when_the_vm_is(
 ) -> None:
     api.get(VM_URL, json=REFUSED)
     api.get(VMS_URL, json=vms_list)
+    if gone and vms_list["VirtualMachines"][0]["AltaroVirtualMachineRef"] != SQL01:
+        knows_locations(api, NAS01)
     if gone:
         assert lifecycle.find(KNOWN) is None
     else:
@@ -409,7 +416,10 @@ def test_a_server_that_takes_no_session_makes_nothing_gone(api: responses.Reques
     busy = {"Success": False, "ErrorAdditionalDetails": "AnotherConsoleIsRegistered"}
     api.post(f"{BASE}/sessions/start", json=busy)
     settings = Settings(base_url=BASE, username="u", password="p4ss", session_wait_seconds=0)
-    with Client(settings) as client, pytest.raises(BusyError, match="Close the VM Backup Manage"):
+    with (
+        Client(settings) as client,
+        pytest.raises(BusyError, match="Management Console that is logged in"),
+    ):
         make_lifecycle(client, settle_seconds=0).find(KNOWN)
 
 
@@ -432,6 +442,7 @@ def test_a_fresh_assignment_of_a_removed_vm_is_gone(
 ) -> None:
     api.get(VM_URL, json=REFUSED)
     api.get(VMS_URL, json=vms(SQL02))
+    knows_locations(api, NAS01)
     assert lifecycle.find(KNOWN, age_seconds=1) is None
 
 
@@ -466,6 +477,7 @@ def test_what_is_not_assigned_after_a_failed_delete_is_unassigned(
     if vm_is_gone:
         api.get(VM_URL, json=REFUSED)
         api.get(VMS_URL, json=vms(SQL02))
+        knows_locations(api, NAS01)
     else:
         api.get(VM_URL, json=locations(OFFSITE01))
     lifecycle.unassign(SQL01, NAS01)
@@ -534,8 +546,9 @@ def test_a_lost_delete_that_is_refused_the_second_time_waits_for_the_listing(
     for _ in range(3):
         api.get(VM_URL, json=locations(NAS01))
     api.get(VM_URL, json=locations())
+    api.get(VMS_URL, json=vms())  # the VM is known, so the empty list is its own
     settling.unassign(SQL01, NAS01)
-    assert methods(api) == "DELETE GET DELETE GET GET GET"
+    assert methods(api) == "DELETE GET DELETE GET GET GET GET"
 
 
 def test_a_lost_post_of_what_was_just_taken_back_is_not_taken_for_done_while_listings_may_lag(
@@ -578,6 +591,7 @@ def test_a_refused_delete_of_a_fresh_pair_is_done_when_listings_lack_it_for_long
 ) -> None:
     api.delete(PAIR_URL, json={"Success": False, "ErrorMessage": "Not assigned"})
     api.get(VM_URL, json=locations())
+    api.get(VMS_URL, json=vms())
     settling.unassign(SQL01, NAS01, age_seconds=19.5)
     assert methods(api).count("GET") > 2
     assert methods(api).count("DELETE") == 1
@@ -677,9 +691,9 @@ def test_a_create_waits_for_the_delete_of_its_pair_that_is_under_way(
 
 def declared_during_the_delete(
     simulator: Simulator, client: Client, delete: Fault
-) -> tuple[DeclaredPairs, BaseException | None]:
+) -> tuple[PairsOfServer, BaseException | None]:
     """What an un-assignment ends with whose pair the program declares while its call waits."""
-    declared = DeclaredPairs(Run(()))
+    declared = DeclaredPairs(Run(())).on("a:1")
     lifecycle = make_lifecycle(client, settle_seconds=0, declared=declared)
     simulator.inventory.assignments[SQL01, NAS01] = None
     simulator.faults.append(delete)
@@ -687,7 +701,7 @@ def declared_during_the_delete(
         unassigned = pool.submit(lifecycle.unassign, SQL01, NAS01)
         while not delete.hits:
             time.sleep(0.005)
-        declared.add((SQL01, NAS01))
+        declared.add([(SQL01, NAS01)])
         simulator.faults.remove(delete)
         return declared, unassigned.exception()
 

@@ -113,9 +113,12 @@ def test_a_refused_list_fails_the_lookups_that_need_it_alone(set_config: SetConf
         for flags in ("1/0", "0/1"):
             api.get(
                 f"{base_url}/backuplocations/{TOKEN}/{flags}",
-                json={"Success": True, "BackupLocations": []},
+                json={
+                    "Success": True,
+                    "BackupLocations": [{"BackupLocationId": NAS01}] if flags == "1/0" else [],
+                },
             )
-        assert get_backup_locations() == []
+        assert [each.id for each in get_backup_locations()] == [NAS01]
         for _ in range(2):
             with pytest.raises(RefusedError) as raised:
                 get_virtual_machine(name="SQL01")
@@ -176,7 +179,8 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
         ),
         (
             {"name": "SQL01", "host": "HV-02"},
-            "There is no VM with name 'SQL01', host 'HV-02'; it is on HV-01.",
+            "There is no VM with name 'SQL01', host 'HV-02'; it is on HV-01: correct the host, or "
+            "leave it out.",
         ),
         ({"ref": NAS01}, f"There is no VM with ref '{NAS01}'."),
         (
@@ -312,7 +316,7 @@ def test_two_virtual_machines_of_one_name_are_told_apart_by_their_hosts(
         get_virtual_machine(name="SQL01")
     assert str(raised.value) == (
         f"There are 2 VMs with name 'SQL01': on host HV-01 (ref {SQL01}) and on host HV-02 (ref "
-        f"{SQL02}). Add host or ref."
+        f"{SQL02}). Add ref, which stays the same when a VM moves, or host."
     )
     assert get_virtual_machine(name="SQL01", host="HV-02").ref == SQL02
 
@@ -421,8 +425,9 @@ def test_without_any_setting_the_error_says_what_to_set(set_config: SetConfig) -
         get_backup_locations()
     assert isinstance(raised.value.__cause__, SettingsError)
     assert str(raised.value) == (
-        "Could not list the backup locations: No username for VM Backup is known. Set "
-        "VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`."
+        "Could not list the backup locations: No username for VM Backup is known, and no password. "
+        "Set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`. "
+        "Set VMBACKUP_PASSWORD or run `pulumi config set --secret vmbackup:password`."
     )
 
 

@@ -9,9 +9,11 @@ GUID = "ba2e9cdc-0d85-48e6-8db7-a45c5a40819e"
 
 
 @pytest.mark.parametrize(
-    "written", [GUID, GUID.upper(), f"{{{GUID}}}", f"{{{GUID.upper()}}}"], ids=str
+    "written",
+    [GUID, GUID.upper(), f"{{{GUID}}}", f"{{{GUID.upper()}}}", f"({GUID})", GUID.replace("-", "")],
+    ids=str,
 )
-def test_a_guid_in_any_case_with_or_without_braces_becomes_plain(written: str) -> None:
+def test_a_guid_in_any_case_with_or_without_braces_or_dashes_becomes_plain(written: str) -> None:
     assert normalize_guid(written) == GUID
 
 
@@ -27,7 +29,8 @@ def test_a_guid_in_any_case_with_or_without_braces_becomes_plain(written: str) -
         f"{{{GUID}",
         f"{GUID}}}",
         f"{{{{{GUID}}}}}",
-        GUID.replace("-", ""),
+        GUID.replace("-", "", 1),
+        f"{{{GUID})",
         GUID.replace("b", "g", 1),
         GUID.replace("1", "\u0661"),  # a digit to Python, and none of the 16 that a GUID has
         f"../{GUID}",

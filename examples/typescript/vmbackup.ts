@@ -33,6 +33,8 @@ export interface ProviderArgs {
     parallelRequests?: pulumi.Input<number>;
     /** The snapshot that previews read when the server cannot be asked. */
     inventoryFile?: pulumi.Input<string>;
+    /** Whether an update may un-assign more than half of a set's pairs and more than ten. */
+    allowMassRemoval?: pulumi.Input<boolean>;
 }
 
 /**

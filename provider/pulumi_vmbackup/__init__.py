@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StoppedError,
         UnreachableError,
         VmBackupError,
+        WrongServerError,
     )
     from .lookups import (
         get_backup_location,
@@ -52,6 +53,7 @@ __all__ = [
     "VirtualMachine",
     "VmBackupError",
     "VmBackupLocationAssignment",
+    "WrongServerError",
     "get_backup_location",
     "get_backup_location_output",
     "get_backup_locations",

@@ -7,9 +7,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from inspect import isawaitable
+from types import NoneType
 from typing import Any, TypeVar
 
 import pulumi
@@ -19,8 +20,8 @@ from pulumi.runtime import rpc
 
 from .catalog import Catalog
 from .client import Client
-from .declared import DeclaredPairs, Run, declared_twice
-from .errors import ArgumentError, SettingsError, VmBackupError
+from .declared import DeclaredPairs, Run, declared_twice, excluded
+from .errors import ArgumentError, SettingsError, VmBackupError, explained
 from .lifecycle import AssignmentLifecycle, age_seconds, now
 from .models import (
     ID_HINTS,
@@ -31,6 +32,7 @@ from .models import (
     assignable,
     is_guid,
     normalize_guid,
+    shown,
 )
 from .program import (
     AssignmentOutputs,
@@ -44,6 +46,7 @@ from .program import (
     worded,
 )
 from .settings import Settings, read_settings
+from .states import HOW_TO_CORRECT, kind_of, pair_of_id, text_of, time_of
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
@@ -75,7 +78,8 @@ class VmBackupLocationAssignment(
         backup_location_id: the location that get_backup_location() returns, or its
             BackupLocationId, a GUID in the same forms.
         connection: the name of the connection in ``vmbackup:connections``; None for the unnamed
-            one. It is not part of the resource's identity: another name changes only the state.
+            one. Another name for the same server changes only the state. Another server replaces
+            the resource: the VM is assigned there, and then un-assigned here.
         opts: the options of any Pulumi resource.
 
     Raises:
@@ -110,7 +114,7 @@ class VmBackupLocationAssignment(
             }
         end_idle_sessions()
         super().__init__(VmBackupLocationAssignmentProvider(), name, properties, opts)
-        _refuse_same_pair_twice(self)
+        _refuse_same_pair_twice(self, settings.server)
 
     def _output(self, name: str) -> pulumi.Output[Any]:
         output: pulumi.Output[Any] = self.__dict__[name]
@@ -166,17 +170,17 @@ def _parts_of_location(location: Any, settings: Settings) -> dict[str, str | Non
 
 
 @once_per_program
-def _urns() -> dict[Pair, str]:
-    """The URN of the resource that declares a pair, by pair."""
+def _urns() -> dict[tuple[str, Pair], str]:
+    """The URN of the resource that declares a pair, by server and pair."""
     return {}
 
 
-def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
+def _refuse_same_pair_twice(resource: VmBackupLocationAssignment, server: str) -> None:
     """Fail the program, in a preview too, if another resource declares the same pair."""
     urns = _urns()
 
     def refuse(urn: str, vm_ref: str, backup_location_id: str) -> None:
-        first = urns.setdefault((vm_ref, backup_location_id), urn)
+        first = urns.setdefault((server, (vm_ref, backup_location_id)), urn)
         if first != urn:
             with shown_without_traceback():
                 raise ArgumentError(declared_twice((vm_ref, backup_location_id), first, urn))
@@ -232,18 +236,22 @@ class ProviderProcess:
         self._lifecycles: dict[Settings, AssignmentLifecycle] = {}
 
     def lifecycle(self, settings: Settings) -> AssignmentLifecycle:
-        """The one lifecycle, and so the one session, for these settings."""
+        """The one lifecycle, and so the one session, for these settings.
+
+        The name of the connection does not count.
+        """
+        key = replace(settings, connection=None)
         with self._lock:
-            if settings not in self._lifecycles:
-                self._clients[settings] = client = Client(settings)
-                self._lifecycles[settings] = AssignmentLifecycle(
+            if key not in self._lifecycles:
+                self._clients[key] = client = Client(settings)
+                self._lifecycles[key] = AssignmentLifecycle(
                     client,
                     Catalog(settings, client=client),
                     settle_seconds=settings.settle_seconds,
-                    declared=self.declared,
+                    declared=self.declared.on(settings.server),
                     is_over=self._run.is_over,
                 )
-            return self._lifecycles[settings]
+            return self._lifecycles[key]
 
     def end(self) -> None:
         """End all sessions and forget everything. For tests, which are many processes in one."""
@@ -259,13 +267,17 @@ class ProviderProcess:
 process = ProviderProcess(sys.argv[1:])
 
 
-def _configured_lifecycle(config: dynamic.Config, connection: str | None) -> AssignmentLifecycle:
-    """The lifecycle of a connection, from the stack configuration and the environment."""
+def _configured_settings(config: dynamic.Config, connection: str | None) -> Settings:
+    """The settings of a connection, from the stack configuration and the environment."""
 
     def get_config(key: str) -> object:
         return config.get(f"vmbackup:{key}")
 
-    return process.lifecycle(read_settings(get_config, os.environ, connection))
+    return read_settings(get_config, os.environ, connection)
+
+
+def _not_configured(_connection: str | None) -> Settings:
+    raise SettingsError("The provider has not been configured.")
 
 
 class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
@@ -276,10 +288,10 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     """
 
     serialize_as_secret_always = False
+    _read_settings: Callable[[str | None], Settings] = staticmethod(_not_configured)
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
-        # Settings are read once, on first use: a preview needs none.
-        self._lifecycle = functools.cache(partial(_configured_lifecycle, req.config))
+        self._read_settings = functools.cache(partial(_configured_settings, req.config))
 
     @_sentence_first
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
@@ -294,7 +306,13 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             except ArgumentError as error:
                 failures.append(dynamic.CheckFailure(key, worded(error)))
         if not failures and not any(_is_unknown(inputs[key]) for key in ID_HINTS):
-            process.declared.add((inputs["vm_ref"], inputs["backup_location_id"]))
+            pair = (inputs["vm_ref"], inputs["backup_location_id"])
+            declared = process.declared.on(self._server(inputs.get("connection")))
+            declared.add([pair])
+            failures += [
+                dynamic.CheckFailure("", excluded(each, "a set of the program", "this resource"))
+                for each in declared.excluded_by_others([pair])
+            ]
         return dynamic.CheckResult(inputs, failures)
 
     @_sentence_first
@@ -305,17 +323,21 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             for key in ID_HINTS
             if _is_unknown(_news.get(key)) or _news.get(key) != _olds.get(key)
         ]
-        changes = bool(replaces) or _news.get("connection") != _olds.get("connection")
+        connection = _news.get("connection")
+        changes = bool(replaces) or connection != _olds.get("connection")
+        server = self._server(connection)
+        if changes and server and self._server(_olds.get("connection")) not in (server, None):
+            replaces.append("connection")
         if not changes:
             pair = (_news["vm_ref"], _news["backup_location_id"])
-            changes = pair in process.declared.unassigned()
+            changes = pair in process.declared.on(server).unassigned()
         return dynamic.DiffResult(changes, replaces, delete_before_replace=False)
 
     @_sentence_first
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         connection = props.get("connection")
-        made = self._lifecycle(connection).assign(
-            _known("/".join(props[key] for key in ID_HINTS), props)
+        made = process.lifecycle(self._settings(connection)).assign(
+            _known((props["vm_ref"], props["backup_location_id"]), props)
         )
         return dynamic.CreateResult(
             f"{made.vm_ref}/{made.backup_location_id}",
@@ -324,10 +346,10 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
 
     @_sentence_first
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
-        connection, assigned_at = props.get("connection"), props.get("assigned_at")
-        found = self._lifecycle_of_state(connection).find(
-            _known(id_, props), age_seconds=age_seconds(assigned_at)
-        )
+        known, assigned_at = _known(pair_of_id(id_), props), time_of(props.get("assigned_at"))
+        connection = props.get("connection")
+        lifecycle = process.lifecycle(self._settings_of_state(connection))
+        found = lifecycle.find(known, age_seconds=age_seconds(assigned_at))
         if found is None:
             return dynamic.ReadResult("", {})
         inputs = {key: getattr(found, key) for key in ID_HINTS}
@@ -343,29 +365,48 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     ) -> dynamic.UpdateResult:
         # The connection has changed, which changes nothing on the server, or another process has
         # un-assigned the pair before the program declared it here.
-        outputs = {**_olds, "connection": _news.get("connection")}
-        known = _known(_id, _olds)
-        if (known.vm_ref, known.backup_location_id) in process.declared.unassigned():
-            made = self._lifecycle(_news.get("connection")).assign_again(known)
+        connection, pair = _news.get("connection"), pair_of_id(_id)
+        outputs = {**_olds, "connection": connection}
+        if pair in process.declared.on(self._server(connection)).unassigned():
+            lifecycle = process.lifecycle(self._settings(connection))
+            made = lifecycle.assign_again(_known(pair, _olds))
             outputs |= {**asdict(made), "assigned_at": now()}
         return dynamic.UpdateResult(outputs)
 
     @_sentence_first
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        vm_ref, backup_location_id = _id.split("/")
+        pair, connection = pair_of_id(_id), _props.get("connection")
         # Pulumi turns a renamed resource into a create and a delete of the same pair, maybe in a
         # later run. A pair that the program declares stays assigned. That needs no settings: the
         # old connection's may be gone.
-        if (vm_ref, backup_location_id) not in process.declared:
-            age = age_seconds(_props.get("assigned_at"))
-            lifecycle = self._lifecycle_of_state(_props.get("connection"))
-            lifecycle.unassign(vm_ref, backup_location_id, age_seconds=age)
+        declared = process.declared.on(self._server(connection))
+        if pair not in declared:
+            settings = self._settings_of_state(connection)
+            with explained(f"un-assign VM {pair[0]} from backup location {pair[1]}"):
+                declared.refuse_mass_removal(pair, settings)
+            age = age_seconds(time_of(_props.get("assigned_at")))
+            process.lifecycle(settings).unassign(*pair, age_seconds=age)
 
-    def _lifecycle_of_state(self, connection: str | None) -> AssignmentLifecycle:
+    def _server(self, connection: object) -> str | None:
+        """The server of a connection; None if its settings cannot be read."""
         try:
-            return self._lifecycle(connection)
+            return self._settings(connection).server
+        except SettingsError:
+            return None
+
+    def _settings(self, connection: object) -> Settings:
+        if not isinstance(connection, (str, NoneType)):
+            raise SettingsError(
+                f"The property connection of the state is {shown(connection)}, and no text. "
+                f"{HOW_TO_CORRECT}"
+            )
+        return self._read_settings(connection)
+
+    def _settings_of_state(self, connection: object) -> Settings:
+        try:
+            return self._settings(connection)
         except SettingsError as error:
-            if connection is None:
+            if not isinstance(connection, str):
                 raise
             raise error.reworded(
                 f"{error} The state holds an assignment of connection {connection!r}: keep that "
@@ -374,15 +415,13 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             ) from None
 
 
-def _known(id_: str, props: dict[str, Any]) -> Assignment:
-    """The assignment of an id, with the names from its properties."""
-    vm_ref, backup_location_id = id_.split("/")
+def _known(pair: Pair, props: dict[str, Any]) -> Assignment:
+    """The assignment of a pair, with the names from its properties."""
     return Assignment(
-        vm_ref,
-        backup_location_id,
-        vm_name=props.get("vm_name"),
-        location_path=props.get("location_path"),
-        kind=props.get("kind"),
+        *pair,
+        vm_name=text_of(props.get("vm_name")),
+        location_path=text_of(props.get("location_path")),
+        kind=kind_of(props.get("kind")),
     )
 
 

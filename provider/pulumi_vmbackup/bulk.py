@@ -15,6 +15,7 @@ from .errors import (
     SettingsError,
     StoppedError,
     VmBackupError,
+    WrongServerError,
 )
 from .models import Pair
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-# After this many unanswered pairs in a row, the rest is not tried. Each was tried several times.
+# After this many pairs in a row that have no answer or are not known to the server, the rest is not
+# tried.
 UNANSWERED_IN_A_ROW = 5
 
 
@@ -85,7 +87,8 @@ def ensure_all(
         except VmBackupError as error:
             with lock:
                 outcome.failures[pair] = error
-                unanswered = unanswered + 1 if isinstance(error, NoAnswerError) else 0
+                in_vain = isinstance(error, (NoAnswerError, WrongServerError))
+                unanswered = unanswered + 1 if in_vain else 0
                 no_session = (SettingsError, LoginError, BusyError, StoppedError)
                 if isinstance(error, no_session) or unanswered >= UNANSWERED_IN_A_ROW:
                     raise _GivenUpError from None

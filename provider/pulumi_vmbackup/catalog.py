@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -37,6 +37,7 @@ from .models import (
     VirtualMachine,
     assignable,
     normalize_guid,
+    not_assignable,
     unique_locations,
 )
 from .settings import Settings, did_you_mean
@@ -68,7 +69,7 @@ class Lists:
 
         Raises:
             RefusedError: the server refuses the list; it is not asked again.
-            VmBackupError: another failure; the next call asks again.
+            VmBackupError: another failure, or the list of VMs is empty; the next call asks again.
         """
         with self._lock:
             if name not in self._answers:
@@ -82,7 +83,15 @@ class Lists:
                     if error.is_server_error:  # may pass
                         raise
                     self._answers[name] = copy.copy(error)
+                if name == "virtual machines" and not self._answers[name]:
+                    del self._answers[name]
+                    raise _nothing_listed("virtual machines")
         return self.items([name])
+
+    def forget(self) -> None:
+        """Ask for each list once more."""
+        with self._lock:
+            self._answers.clear()
 
     @property
     def is_complete(self) -> bool:
@@ -104,10 +113,31 @@ class Lists:
         return found
 
     def get_all(self, client: Client) -> None:
-        """Ask for all lists that are not known yet, except those that the server refuses."""
+        """Ask for all lists that are not known yet; one that cannot be had is left out."""
         for name in _LIST_NAMES:
-            with suppress(RefusedError):
+            with suppress(RefusedError, NothingListedError):
                 self.get(name, client)
+
+
+class NothingListedError(LostAnswerError):
+    """The server lists nothing at all, which is no proof that it holds nothing."""
+
+
+def _nothing_listed(what: str) -> NothingListedError:
+    return NothingListedError(
+        f"The server lists no {what} at all. It may have been restarted a moment ago: wait until "
+        "the VM Backup Management Console shows them, and try again."
+    )
+
+
+def refuse_no_locations(locations: Collection[BackupLocation]) -> None:
+    """Refuse an empty list of the locations of both kinds.
+
+    Raises:
+        NothingListedError: it is empty.
+    """
+    if not locations:
+        raise _nothing_listed("backup locations")
 
 
 class Catalog:
@@ -155,6 +185,15 @@ class Catalog:
         with self._asking() as client:
             return self._lists.get("virtual machines", client)
 
+    def location_ids(self) -> set[str]:
+        """The ids of all locations that the server lists.
+
+        Raises:
+            VmBackupError: the server refuses or does not answer.
+        """
+        with self._asking() as client:
+            return {each.id for kind in KINDS for each in self._lists.get(kind, client)}
+
     def complete(self, assignment: Assignment) -> Assignment:
         """The assignment with its missing names and kind added.
 
@@ -181,7 +220,7 @@ class Catalog:
 
     def _learn_names(self, client: Client) -> None:
         # A refused list is left out. A server that does not answer is not asked again.
-        with suppress(RefusedError):
+        with suppress(RefusedError, NothingListedError):
             vms: list[VirtualMachine] = self._lists.get("virtual machines", client)
             self._vm_names = {vm.ref: vm.name for vm in vms if vm.ref}
         # Both lists or none: one list alone does not tell the kind of a location.
@@ -193,6 +232,8 @@ class Catalog:
 
     def get_virtual_machines(self, *, configured: bool | None = None) -> list[VirtualMachine]:
         """All VMs, or only those that can (True) or cannot (False) be assigned."""
+        if configured is not None:
+            _check_flag("configured", configured, "True, False or None")
         return [
             vm
             for vm in self._virtual_machines()
@@ -207,21 +248,32 @@ class Catalog:
         if name is None and ref is None:
             raise ArgumentError("A VM is found by its name or its ref: give one of them.")
         wanted_ref = None if ref is None else _guid("ref", ref)
-        vms = self._virtual_machines()
-        found = [
-            vm
-            for vm in vms
-            if _is_same(name, vm.name)
-            and _is_same(host, vm.host)
-            and (wanted_ref is None or vm.ref == wanted_ref)
-        ]
         what = _described(name=name, host=host, ref=wanted_ref)
-        if not found:
-            raise ArgumentError(_no_vm(what, name, host, vms))
-        if len(found) > 1:
-            each = " and ".join(f"on host {vm.host} (ref {vm.ref})" for vm in found)
-            raise ArgumentError(f"There are {len(found)} VMs {what}: {each}. Add host or ref.")
-        return assignable(found[0])
+
+        def find() -> VirtualMachine:
+            vms = self._virtual_machines()
+            found = [
+                vm
+                for vm in vms
+                if _is_same(name, vm.name)
+                and _is_same(host, vm.host)
+                and (wanted_ref is None or vm.ref == wanted_ref)
+            ]
+            if not found:
+                raise ArgumentError(_no_vm(what, name, wanted_ref, vms))
+            # A VM that replicates is listed once per host; only one of them is configured (seen).
+            assignable_vms = [vm for vm in found if vm.is_assignable]
+            if len(assignable_vms) > 1:
+                each = " and ".join(f"on host {vm.host} (ref {vm.ref})" for vm in assignable_vms)
+                raise ArgumentError(
+                    f"There are {len(assignable_vms)} VMs {what}: {each}. Add ref, which stays the "
+                    "same when a VM moves, or host."
+                )
+            if not assignable_vms:
+                raise ArgumentError(_not_configured(found[0], vms))
+            return assignable_vms[0]
+
+        return self._found(find)
 
     def get_backup_location(
         self, *, path: str | None = None, id: str | None = None, kind: Kind | None = None
@@ -238,25 +290,29 @@ class Catalog:
                 argument="kind",
             )
         wanted_id = None if id is None else _guid("id", id)
-        locations = self._backup_locations()
-        found = [
-            location
-            for location in locations
-            if _is_same(path, location.path)
-            and (wanted_id is None or location.id == wanted_id)
-            and (kind is None or location.kind == kind)
-        ]
         what = _described(path=path, id=wanted_id, kind=kind)
-        if not found:
-            paths = [each.path for each in locations if each.path]
-            closest = f": did you mean {did_you_mean(path, paths)}?" if path and paths else "."
-            raise ArgumentError(f"There is no backup location {what}{closest}")
-        if len(found) > 1:
-            each = " and ".join(f"{each.kind} {each.path} ({each.id})" for each in found)
-            raise ArgumentError(
-                f"There are {len(found)} backup locations {what}: {each}. Add path, id or kind."
-            )
-        return found[0]
+
+        def find() -> BackupLocation:
+            locations = self._backup_locations()
+            found = [
+                location
+                for location in locations
+                if _is_same(path, location.path)
+                and (wanted_id is None or location.id == wanted_id)
+                and (kind is None or location.kind == kind)
+            ]
+            if not found:
+                paths = [each.path for each in locations if each.path]
+                closest = f": did you mean {did_you_mean(path, paths)}?" if path and paths else "."
+                raise ArgumentError(f"There is no backup location {what}{closest}")
+            if len(found) > 1:
+                each = " and ".join(f"{each.kind} {each.path} ({each.id})" for each in found)
+                raise ArgumentError(
+                    f"There are {len(found)} backup locations {what}: {each}. Add path, id or kind."
+                )
+            return found[0]
+
+        return self._found(find)
 
     def get_backup_locations(
         self,
@@ -266,6 +322,8 @@ class Catalog:
         vm_ref: str | VirtualMachine | None = None,
     ) -> list[BackupLocation]:
         """All locations, or those of one VM, which are asked for on each call."""
+        _check_flag("primary", primary)
+        _check_flag("offsite", offsite)
         kinds = [kind for kind, asked in zip(KINDS, (primary, offsite), strict=True) if asked]
         if not kinds:
             raise ArgumentError(
@@ -278,6 +336,22 @@ class Catalog:
             return self._backup_locations(kinds)
         return self._vm_backup_locations(_guid("vm_ref", vm_ref), kinds)
 
+    def ask_again(self) -> None:
+        """Let the next look-up ask the server anew: something has changed there."""
+        with self._lock:
+            self._lists.forget()
+
+    def _found(self, find: Callable[[], _Item]) -> _Item:
+        """What is found; if it is not in the lists that are kept, the server is asked once more."""
+        are_kept = self._lists.is_complete
+        try:
+            return find()
+        except ArgumentError:
+            if not are_kept:
+                raise
+        self.ask_again()
+        return find()
+
     def _virtual_machines(self) -> list[VirtualMachine]:
         with explained("list the virtual machines"):
             found: list[VirtualMachine] = self._listed(["virtual machines"])
@@ -285,7 +359,11 @@ class Catalog:
 
     def _backup_locations(self, kinds: Iterable[Kind] = KINDS) -> list[BackupLocation]:
         with explained("list the backup locations"):
-            return self._over_its_connection(_of_one_kind(self._listed(kinds)))
+            found = self._listed(kinds)
+            # A server may have no offsite location, but not no location at all.
+            if not found:
+                refuse_no_locations(self._listed(KINDS))
+            return self._over_its_connection(_of_one_kind(found))
 
     def _vm_backup_locations(self, ref: str, kinds: list[Kind]) -> list[BackupLocation]:
         def ask(client: Client) -> list[BackupLocation]:
@@ -296,9 +374,16 @@ class Catalog:
 
         with explained(f"list the backup locations of VM {ref}"):
             try:
-                return self._over_its_connection(_of_one_kind(self._ask(ask, read)))
+                found = _of_one_kind(self._ask(ask, read))
             except RefusedError as error:
                 raise error.reworded(f"{error} Check that this server manages the VM.") from None
+            if not found and not any(vm.ref == ref for vm in self._virtual_machines()):
+                raise ArgumentError(
+                    f"This server lists no VM with the ref {ref}: check the ref, and whether this "
+                    "is the server that manages the VM.",
+                    argument="vm_ref",
+                )
+            return self._over_its_connection(found)
 
     def _over_its_connection(self, items: list[_Item]) -> list[_Item]:
         """The items, marked with the connection and the server that they were found over."""
@@ -440,6 +525,11 @@ def _check_texts(**arguments: object) -> None:
             raise ArgumentError(f"{value!r} is not text: give text, or leave it out.", argument=key)
 
 
+def _check_flag(key: str, value: object, use: str = "True or False") -> None:
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{value!r} is not a truth value: give {use}.", argument=key)
+
+
 def _guid(argument: str, value: str) -> str:
     try:
         return normalize_guid(value)
@@ -455,14 +545,32 @@ def _described(**wanted: str | None) -> str:
     return "with " + ", ".join(f"{key} '{value}'" for key, value in wanted.items() if value)
 
 
-def _no_vm(what: str, name: str | None, host: str | None, vms: list[VirtualMachine]) -> str:
-    elsewhere = [vm for vm in vms if name and host and _is_same(name, vm.name)]
+def _no_vm(what: str, name: str | None, ref: str | None, vms: list[VirtualMachine]) -> str:
+    of_name = [vm for vm in vms if name and _is_same(name, vm.name)]
+    elsewhere = [vm for vm in of_name if vm.is_assignable] or of_name
+    if elsewhere and ref:
+        refs = " and ".join(str(vm.ref) for vm in elsewhere)
+        return (
+            f"There is no VM {what}; the VM of that name has the ref {refs}. It may have been "
+            "removed from VM Backup and added again: correct the ref, or leave it out."
+        )
     if elsewhere:
         hosts = " and ".join(str(vm.host) for vm in elsewhere)
-        return f"There is no VM {what}; it is on {hosts}."
+        return f"There is no VM {what}; it is on {hosts}: correct the host, or leave it out."
     names = [vm.name for vm in vms if vm.name]
     closest = f": did you mean {did_you_mean(name, names)}?" if name and names else "."
     return f"There is no VM {what}{closest}"
+
+
+def _not_configured(vm: VirtualMachine, vms: list[VirtualMachine]) -> str:
+    others = [each for each in vms if each.is_assignable and _is_same(vm.name, each.name)]
+    if others:
+        return (
+            f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, maybe since it "
+            f"is a replica; the one on {' and '.join(str(each.host) for each in others)} is: "
+            "correct the host, or leave it out."
+        )
+    return not_assignable(vm)
 
 
 def _age(age: timedelta) -> str:

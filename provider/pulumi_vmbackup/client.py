@@ -7,18 +7,27 @@ the vendor), seen (public clients of the API send or read it) or unknown (neithe
 from __future__ import annotations
 
 import random
-import time
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from .errors import InvalidTokenError, LostAnswerError, NoAnswerError, RefusedError
-from .models import BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid
+from .errors import (
+    BusyError,
+    InvalidTokenError,
+    LostAnswerError,
+    NoAnswerError,
+    RefusedError,
+    VmBackupError,
+)
+from .models import NO_GUID, BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid
 from .session import Session
 from .settings import Settings
 
 FIRST_PAUSE_SECONDS = 0.5
+# How many sessions one call may need: other tools end all sessions, again and again (seen).
+LONGEST_ROW_OF_SESSIONS = 6
 
 
 class ProtocolAnswer(NamedTuple):
@@ -41,8 +50,11 @@ class Client:
     """One VM Backup API, for any number of threads.
 
     All methods may raise SettingsError (no credentials), LoginError, BusyError, RefusedError,
-    UnreachableError and LostAnswerError; StoppedError after :meth:`close`. A read is tried three
-    times. A write is sent once: if its answer is lost, only a listing tells whether it arrived.
+    UnreachableError and LostAnswerError; StoppedError after :meth:`stop` and :meth:`close`.
+
+    A read is tried three times, and once more in a new session if the old one may be over. A write
+    is sent once: if its answer is lost, only a listing tells whether it arrived. If the server says
+    that the token is not valid, it has looked at nothing else, so the call is sent again.
 
     Args:
         settings: how to reach the server.
@@ -54,6 +66,8 @@ class Client:
         self._settings = settings
         self._transport = Transport(settings)
         self._session = Session(settings, self._transport)
+        # Refusals that are not due to the session, without their numbers.
+        self._genuine_refusals: set[str] = set()
 
     def __enter__(self) -> Client:
         return self
@@ -67,13 +81,35 @@ class Client:
         self.close()
 
     @property
+    def settings(self) -> Settings:
+        """How the server is reached."""
+        return self._settings
+
+    @property
     def parallel_requests(self) -> int:
         """How many requests may run at a time; other threads wait."""
         return self._settings.parallel_requests
 
+    @property
+    def sessions_started(self) -> int:
+        """How many sessions this client has started so far."""
+        return self._session.number
+
+    def pause(self, seconds: float) -> None:
+        """Wait before another try.
+
+        Raises:
+            StoppedError: the client is stopped, maybe meanwhile.
+        """
+        self._transport.pause(seconds)
+
     def end_session(self) -> None:
         """End the session now if no call is under way; the next call starts another one."""
         self._session.end_if_idle()
+
+    def stop(self) -> None:
+        """Begin no other call, and wake up those that wait. The session is ended as usual."""
+        self._session.stop()
 
     def close(self) -> None:
         """End the session, if this client started one. Nothing is sent afterwards."""
@@ -94,15 +130,18 @@ class Client:
         return _read_locations(self._get("backuplocations", *_flags(kind)), kind)
 
     def vm_backup_locations(self, vm_ref: str, kind: Kind | None = None) -> list[BackupLocation]:
-        """The backup locations that a VM is assigned to: all, or those of one kind."""
-        segments = _guids(vm_ref) + (_flags(kind) if kind else ())
+        """The backup locations that a VM is assigned to: all, or those of one kind.
+
+        Always with both flags: no public client asks without them.
+        """
+        segments = _guids(vm_ref) + (_flags(kind) if kind else ("1", "1"))
         return _read_locations(self._get("vms/backuplocations", *segments), kind)
 
     # Virtual machines (seen)
 
     def virtual_machines(self) -> list[VirtualMachine]:
         """All VMs that VM Backup sees, configured or not."""
-        items = _read_items(self._get("vms/list"), "VirtualMachines")
+        items = _read_items(self._get("vms/list", is_slow=True), "VirtualMachines")
         return [_read_virtual_machine(item) for item in items]
 
     # Checks of the connection (seen)
@@ -129,30 +168,79 @@ class Client:
 
     # Calls within a session
 
-    def _get(self, resource: str, *segments: str) -> Mapping[str, Any]:
-        for pause in pauses():
+    def _get(self, resource: str, *segments: str, is_slow: bool = False) -> Mapping[str, Any]:
+        def get(*, may_end_session: bool = False) -> Mapping[str, Any]:
+            return self._call(
+                "GET", resource, segments, is_slow=is_slow, may_end_session=may_end_session
+            )
+
+        for failures, pause in enumerate((*pauses(), None)):
             try:
-                return self._call("GET", resource, segments)
-            except NoAnswerError:
-                pass
+                # What fails twice may fail because of the session: the last try is in a new one.
+                return get(may_end_session=failures == 1)
+            except NoAnswerError as error:
+                failure: VmBackupError = error
             except RefusedError as refusal:
                 if not refusal.is_server_error:
-                    raise
-            time.sleep(pause)
-        return self._call("GET", resource, segments)
+                    if not self._may_be_due_to_session(refusal):
+                        raise
+                    return get()
+                failure = refusal
+            if pause is not None:
+                self.pause(pause)
+        raise failure
 
-    def _call(self, method: str, resource: str, segments: tuple[str, ...]) -> Mapping[str, Any]:
-        def exchange(token: str) -> Mapping[str, Any]:
-            return self._transport.exchange(method, "/".join((resource, token, *segments)))
+    def _may_be_due_to_session(self, refusal: RefusedError) -> bool:
+        """Whether a read was refused because the session is over, in words that are not known.
 
+        Another read tells: if it is refused too, the session is given up.
+        """
+        words = re.sub(r"[0-9A-Fa-f-]*[0-9][0-9A-Fa-f-]*", "", str(refusal))
+        if self._settings.session_token or words in self._genuine_refusals:
+            return False
         try:
+            self._call("GET", "backuplocations", _flags("primary"), may_end_session=True)
+        except (RefusedError, NoAnswerError):
+            return True
+        self._genuine_refusals.add(words)
+        return False
+
+    def _call(
+        self,
+        method: str,
+        resource: str,
+        segments: tuple[str, ...],
+        *,
+        is_slow: bool = False,
+        may_end_session: bool = False,
+    ) -> Mapping[str, Any]:
+        """Send a call in the session; in a new one if the server says that the old one is over.
+
+        Args:
+            method: the HTTP method.
+            resource: what comes before the token in the path.
+            segments: what comes after it.
+            is_slow: whether the call is known to be slow.
+            may_end_session: whether to give up the session if the call is refused in any form.
+        """
+        for _ in range(LONGEST_ROW_OF_SESSIONS):
             with self._session.token() as token:
-                return exchange(token)
-        except InvalidTokenError:
+                try:
+                    path = "/".join((resource, token, *segments))
+                    return self._transport.exchange(method, path, is_slow=is_slow)
+                except InvalidTokenError as error:
+                    over = error
+                except (RefusedError, LostAnswerError) as error:
+                    # An answer of any kind may be due to the session; a lost one is not.
+                    if (may_end_session and error.status) or error.status in (401, 403):
+                        self._session.forget(token, may_live=True)
+                    raise
+            # The server looked only at the token, so nothing is done twice.
             self._session.forget(token)
-        # The server looked only at the token, so nothing is done twice.
-        with self._session.token() as token:
-            return exchange(token)
+        raise BusyError(
+            f"{LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once: {over} Another "
+            "program may end all sessions of this server again and again: find it and stop it."
+        )
 
 
 def pauses() -> Iterator[float]:
@@ -164,6 +252,9 @@ def pauses() -> Iterator[float]:
         yield FIRST_PAUSE_SECONDS * factor * random.uniform(0.5, 1.5)
 
 
+_MISSING = object()
+
+
 def _guids(*values: str) -> tuple[str, ...]:
     return tuple(map(normalize_guid, values))
 
@@ -173,7 +264,9 @@ def _flags(kind: Kind) -> tuple[str, str]:
 
 
 def _read_items(answer: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    items = answer.get(key)
+    items = answer.get(key, _MISSING)
+    if items is None:
+        return []  # as .NET writes an empty list (unknown)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         # A missing list is not an empty list: assignments would look removed.
         raise LostAnswerError(f"The server's answer has no list of {key}.")
@@ -192,10 +285,11 @@ def _read_locations(answer: Mapping[str, Any], kind: Kind | None) -> list[Backup
 
 
 def _read_virtual_machine(item: Mapping[str, Any]) -> VirtualMachine:
-    # A VM that VM Backup does not manage may have no ref (unknown).
-    has_ref = is_guid(item.get("AltaroVirtualMachineRef"))
+    # A replica has no ref, or a GUID of zeros (seen).
+    ref = item.get("AltaroVirtualMachineRef")
+    has_ref = is_guid(ref) and normalize_guid(ref) != NO_GUID
     return VirtualMachine(
-        ref=_read_guid(item, "AltaroVirtualMachineRef") if has_ref else None,
+        ref=normalize_guid(ref) if has_ref else None,
         name=_read_text(item, "VirtualMachineName"),
         host=_read_text(item, "HostName"),
         configured=_read_flag(item, "Configured"),
@@ -234,18 +328,31 @@ def _read_text(item: Mapping[str, Any], key: str) -> str | None:
 
 def _read_flag(item: Mapping[str, Any], key: str) -> bool | None:
     value = item.get(key)
-    return value if isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
 
 
 def _read_int(item: Mapping[str, Any], key: str) -> int | None:
     value = item.get(key)
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else value
+    try:
+        return round(float(value))  # type: ignore[arg-type]  # what is no number raises
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+# The first form is seen; the others are those of .NET.
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[-T ](\d\d)[-:](\d\d)[-:](\d\d)(?!\d)")
 
 
 def _read_time(item: Mapping[str, Any], key: str) -> datetime | None:
+    value = item.get(key)
+    found = _TIME.match(value) if isinstance(value, str) else None
     try:
-        return datetime.strptime(item.get(key) or "", "%Y-%m-%d-%H-%M-%S")  # seen
-    except (TypeError, ValueError):
+        time = datetime(*map(int, found.groups())) if found else None  # type: ignore[arg-type]
+    except ValueError:
         return None
+    # .NET's DateTime has no "none": it is then the year 1.
+    return time if time and time.year > 1 else None

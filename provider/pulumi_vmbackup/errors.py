@@ -6,6 +6,7 @@ VmBackupError
 |-- LoginError         the server refused the user: correct the credentials
 |-- BusyError          something else holds the API: close the Management Console, or wait
 |-- StoppedError       the run was interrupted or is over: run it again
+|-- WrongServerError   the server knows neither the VM nor the location: check the address
 |-- RefusedError       the server answered "no": read its words
 |   `-- InvalidTokenError  the session is over: a new one is needed
 `-- NoAnswerError      no usable answer came: what the server did is unknown
@@ -38,12 +39,16 @@ class SetSetting:
         connection: the name of the connection; None for the unnamed one.
         value: what to set it to; empty if the setting's name says enough.
         purpose: when to set it, as the first words of a sentence; empty for always.
+        provider: the name of the ``Provider`` resource whose setting it is; None for none.
+        is_inherited: whether that provider may also take it from the unnamed settings.
     """
 
     key: str
     connection: str | None = None
     value: str = ""
     purpose: str = ""
+    provider: str | None = None
+    is_inherited: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,12 @@ class CheckSettings:
     Attributes:
         keys: the settings, such as ``baseUrl``.
         connection: the name of the connection; None for the unnamed one.
+        provider: the name of the ``Provider`` resource whose settings they are; None for none.
     """
 
     keys: tuple[str, ...]
     connection: str | None = None
+    provider: str | None = None
 
 
 class Hint(Enum):
@@ -66,6 +73,8 @@ class Hint(Enum):
     """`pulumi refresh` and `destroy` may use an older configuration (dynamic resources only)."""
     REFRESH = auto()
     """Find out what is assigned, and then assign what is missing."""
+    REMOVE_FROM_STATE = auto()
+    """Remove what is gone for good from the state, without a call to the server."""
     DELETE_FIRST = auto()
     """Un-assign the old location before the new one is assigned."""
     FIND_VM_REF = auto()
@@ -133,12 +142,16 @@ class StoppedError(VmBackupError):
     """The run was interrupted or is over, so no other call is begun."""
 
 
+class WrongServerError(VmBackupError):
+    """The server knows neither the VM nor the backup location: it may be that of another site."""
+
+
 class RefusedError(VmBackupError):
     """The server answered ``"Success": false``; ``str(error)`` holds the server's words.
 
     Attributes:
         is_busy: whether something else holds the API.
-        is_server_error: whether the HTTP status is 500 or more; such an error may pass.
+        status: the HTTP status.
     """
 
     def __init__(
@@ -146,11 +159,16 @@ class RefusedError(VmBackupError):
         message: str,
         *advice: Advice,
         is_busy: bool = False,
-        is_server_error: bool = False,
+        status: int = 200,
     ) -> None:
         super().__init__(message, *advice)
         self.is_busy = is_busy
-        self.is_server_error = is_server_error
+        self.status = status
+
+    @property
+    def is_server_error(self) -> bool:
+        """Whether the HTTP status is 500 or more; such an error may pass."""
+        return self.status >= 500
 
 
 class InvalidTokenError(RefusedError):
@@ -166,7 +184,15 @@ class UnreachableError(NoAnswerError):
 
 
 class LostAnswerError(NoAnswerError):
-    """A request was sent, but its answer was lost, cut short or is not the API's."""
+    """A request was sent, but its answer was lost, cut short or is not the API's.
+
+    Attributes:
+        status: the HTTP status of an answer that is not the API's; None if none came.
+    """
+
+    def __init__(self, message: str, *advice: Advice, status: int | None = None) -> None:
+        super().__init__(message, *advice)
+        self.status = status
 
 
 def quoted(text: str) -> str:

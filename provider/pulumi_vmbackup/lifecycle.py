@@ -2,8 +2,10 @@
 
 Nothing here knows of Pulumi. The rules:
 
-* Only a definite listing proves that an assignment does not exist. A refusal, a lost answer or an
-  unreadable answer never does.
+* Only a definite listing of the right server proves that an assignment does not exist. A refusal, a
+  lost answer or an unreadable answer never does.
+* A VM counts as gone only on a server that knows the VM or the location of the pair. All sites
+  answer at localhost, so a tunnel to the wrong one is the usual mistake.
 * If the outcome of a write is unknown, a listing of the VM's locations decides whether to send it
   again.
 * A listing may lag behind a write for ``settle_seconds`` (unknown; public scripts wait some seconds
@@ -14,21 +16,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from .catalog import Catalog
 from .client import Client, pauses
-from .declared import DeclaredPairs, Run
+from .declared import DeclaredPairs, PairsOfServer, Run
 from .errors import (
     Advice,
     Hint,
     LostAnswerError,
     RefusedError,
+    StoppedError,
     UnreachableError,
     VmBackupError,
+    WrongServerError,
     explained,
 )
 from .models import Assignment, BackupLocation, Pair
@@ -50,7 +55,8 @@ class _Proof:
     |           | arrived, or another write to this VM,    | assigned less than                |
     |           | ``settle_seconds`` later                 | ``settle_seconds`` ago            |
 
-    A VM that VM Backup does not manage has no assignments: that is always proof.
+    A VM that a server does not manage has no assignments there: that is always proof, if it is the
+    right server.
 
     Attributes:
         present_from: the time from which a listing proves that the pair is assigned.
@@ -84,8 +90,8 @@ class AssignmentLifecycle:
         client: sends the calls.
         catalog: the names of that server's VMs and locations.
         settle_seconds: how long a new assignment may be missing from listings.
-        declared: the pairs that the program declares; they are not un-assigned. None if no program
-            declares any.
+        declared: the pairs that the program declares on this server; they are not un-assigned. None
+            if no program declares any.
         is_over: returns True when the engine is gone. Writes are then not retried: a newer run may
             have changed the same pair.
     """
@@ -96,16 +102,21 @@ class AssignmentLifecycle:
         catalog: Catalog,
         *,
         settle_seconds: float,
-        declared: DeclaredPairs | None = None,
+        declared: PairsOfServer | None = None,
         is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._client = client
         self._catalog = catalog
         self._settle_seconds = settle_seconds
-        self._declared = declared or DeclaredPairs(Run(()))
+        self._declared = declared or DeclaredPairs(Run(())).on(None)
         self._is_over = is_over
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        # How many writes to a VM have begun, and have ended: a listing that overlaps with one is
+        # not kept.
+        self._writes_begun: Counter[str] = Counter()
+        self._writes_ended: Counter[str] = Counter()
+        self._lock = threading.Lock()
         # Two resources may have the same pair: one un-assigns it while the other one adopts it.
         self._pair_locks: dict[Pair, threading.Lock] = defaultdict(threading.Lock)
         # When this process last wrote to a VM, and when it un-assigned a pair.
@@ -162,7 +173,7 @@ class AssignmentLifecycle:
             f"read whether VM {known.vm_ref} is assigned to backup location "
             f"{known.backup_location_id}"
         ):
-            locations = self.locations_of(known.vm_ref)
+            locations = self.locations_of(known.vm_ref, [known.backup_location_id])
         location = _location(locations, known.backup_location_id)
         if location:
             path = location.path or known.location_path
@@ -171,19 +182,34 @@ class AssignmentLifecycle:
             return known
         return None
 
-    def locations_of(self, vm_ref: str) -> list[BackupLocation] | None:
+    def locations_of(
+        self, vm_ref: str, expected: Collection[str] = ()
+    ) -> list[BackupLocation] | None:
         """A VM's locations, listed once per process, and again after a write to the VM.
+
+        Args:
+            vm_ref: the VM.
+            expected: the ids of locations that it was assigned to.
 
         Returns:
             The locations; None if VM Backup definitely does not manage the VM.
 
         Raises:
+            WrongServerError: the server knows neither the VM nor one of the expected locations.
             VmBackupError: the server gave no definite answer.
         """
         with self._listing_locks[vm_ref]:
-            if vm_ref not in self._listings:
-                self._listings[vm_ref] = self._list(vm_ref)
-            return self._listings[vm_ref]
+            if vm_ref in self._listings:
+                locations = self._listings[vm_ref]
+            else:
+                ended = self._writes_ended[vm_ref]
+                locations = self._confirmed(vm_ref, self._list(vm_ref))
+                with self._lock:
+                    if self._writes_begun[vm_ref] == ended:
+                        self._listings[vm_ref] = locations
+        if locations is None and expected:
+            self._refuse_wrong_server(vm_ref, *expected)
+        return locations
 
     def may_be_missing(self, age_seconds: float | None) -> bool:
         """Whether an assignment of this age may exist although listings lack it."""
@@ -268,7 +294,22 @@ class AssignmentLifecycle:
 
     def _send_until_known(self, pair: Pair, *, assigned: bool, age_seconds: float | None) -> None:
         """Send a write until it is known whether the pair is assigned."""
-        self._listings.pop(pair[0], None)
+        with self._writing(pair[0]):
+            self._write_until_known(pair, assigned=assigned, age_seconds=age_seconds)
+
+    @contextmanager
+    def _writing(self, vm_ref: str) -> Iterator[None]:
+        """The time of a write to a VM: no listing of it that was made until its end is kept."""
+        with self._lock:
+            self._writes_begun[vm_ref] += 1
+            self._listings.pop(vm_ref, None)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writes_ended[vm_ref] += 1
+
+    def _write_until_known(self, pair: Pair, *, assigned: bool, age_seconds: float | None) -> None:
         write = self._client.assign if assigned else self._client.unassign
         # An assignment to another location may move the VM away from this one (unknown).
         removed_at = self._unassigned_at.get(pair) if assigned else self._written_at.get(pair[0])
@@ -279,6 +320,7 @@ class AssignmentLifecycle:
         retry_pauses = pauses()
         while True:
             failure: VmBackupError
+            session = self._client.sessions_started
             try:
                 return write(*pair)
             except UnreachableError as error:
@@ -288,42 +330,68 @@ class AssignmentLifecycle:
                 if assigned and removed_at is None and pair in self._declared.unassigned():
                     # By another process of the run, maybe just now.
                     proof.present_from = time.monotonic() + self._settle_seconds
-                if self._is_done(failure, pair, assigned, proof):
+                if self._is_done(failure, pair, assigned, proof, session):
                     return None
                 proof.write_may_arrive_late(assigned=assigned, settle_seconds=self._settle_seconds)
             pause = next(retry_pauses, None)
             if pause is None:
                 raise failure
-            time.sleep(pause)
+            self._pause(pause, failure)
             if self._is_over() or (not assigned and pair in self._declared):
                 raise failure
 
+    def _pause(self, seconds: float, failure: VmBackupError) -> None:
+        """Wait before another try; if the run is interrupted meanwhile, the failure is raised."""
+        try:
+            self._client.pause(seconds)
+        except StoppedError:
+            raise failure from None
+
     def _is_done(
-        self, failure: RefusedError | LostAnswerError, pair: Pair, assigned: bool, proof: _Proof
+        self,
+        failure: RefusedError | LostAnswerError,
+        pair: Pair,
+        assigned: bool,
+        proof: _Proof,
+        session: int,
     ) -> bool:
-        """Whether a failed write took effect anyway; raises a refusal that is proven."""
+        """Whether a failed write took effect anyway; raises a refusal that is proven.
+
+        Args:
+            failure: how the write failed.
+            pair: the pair.
+            assigned: whether it was to be assigned.
+            proof: the times from which a listing is proof.
+            session: the number of the session of the write. If the listing needs another one, the
+                write may have been refused because its session was over.
+        """
         vm_ref, backup_location_id = pair
         poll_seconds = LISTING_POLL_SECONDS
         while True:
             try:
                 locations = self._list(vm_ref)
+                if not assigned and proof.holds(is_listed=False):
+                    locations = self._confirmed(vm_ref, locations)
             except VmBackupError:
                 raise failure from None
             is_listed = _location(locations, backup_location_id) is not None
             is_proof = locations is None or proof.holds(is_listed=is_listed)
+            if locations is None:
+                self._refuse_wrong_server(*pair, failure=failure)
             if is_proof and is_listed is assigned:
                 return True
-            if isinstance(failure, LostAnswerError) or failure.is_server_error:
+            is_refused = isinstance(failure, RefusedError) and not failure.is_server_error
+            if not is_refused or self._client.sessions_started != session:
                 return False
             if is_proof:
                 raise self._refused(failure, locations, pair) if assigned else failure
             wait_seconds = proof.seconds_until(is_listed=is_listed)
-            time.sleep(max(0, min(poll_seconds, wait_seconds)))
+            self._pause(max(0, min(poll_seconds, wait_seconds)), failure)
             poll_seconds *= 4
 
     def _refused(
-        self, refusal: RefusedError, locations: list[BackupLocation] | None, pair: Pair
-    ) -> RefusedError:
+        self, refusal: VmBackupError, locations: list[BackupLocation] | None, pair: Pair
+    ) -> VmBackupError:
         """A refusal to assign a pair, with what the server has for the VM and the location."""
         if locations is None:
             return refusal.reworded(
@@ -334,6 +402,8 @@ class AssignmentLifecycle:
         says = f"{refusal} The VM has {present or 'no backup location'} at present."
         known = self._catalog.known_locations()
         wanted = known.get(pair[1])
+        if known and wanted is None and not locations:
+            self._refuse_wrong_server(*pair, failure=refusal)
         advice: tuple[Advice, ...] = ()
         if wanted is None and known:
             paths = ", ".join(f"{each.path or '?'} ({each.id})" for each in known.values())
@@ -351,12 +421,48 @@ class AssignmentLifecycle:
         try:
             return self._client.vm_backup_locations(vm_ref)
         except RefusedError:
-            # How the server refuses an unknown VM is unknown, so the list of VMs decides. An empty
-            # list proves nothing: the server may still be starting.
-            vms = self._catalog.virtual_machines()
-            if not vms or any(vm.ref == vm_ref and vm.is_assignable for vm in vms):
+            # How the server refuses an unknown VM is unknown, so the list of VMs decides.
+            if self._manages(vm_ref):
                 raise
             return None
+
+    def _confirmed(
+        self, vm_ref: str, locations: list[BackupLocation] | None
+    ) -> list[BackupLocation] | None:
+        """The locations; None if there are none because VM Backup does not manage the VM.
+
+        A server may answer with an empty list for a VM that it does not know (unknown).
+        """
+        return locations if locations or self._manages(vm_ref) else None
+
+    def _manages(self, vm_ref: str) -> bool:
+        return any(vm.ref == vm_ref and vm.is_assignable for vm in self._catalog.virtual_machines())
+
+    def _refuse_wrong_server(
+        self, vm_ref: str, *expected: str, failure: VmBackupError | None = None
+    ) -> None:
+        """Refuse to take a VM for gone on a server that knows neither it nor its locations.
+
+        Args:
+            vm_ref: the VM, which the server does not manage.
+            expected: the ids of its locations.
+            failure: why a write failed; its words come first.
+
+        Raises:
+            WrongServerError: the server knows neither.
+            VmBackupError: the server gave no definite answer.
+        """
+        if any(vm.ref == vm_ref for vm in self._catalog.virtual_machines()):
+            return
+        if self._catalog.location_ids().isdisjoint(expected):
+            settings = self._client.settings
+            raise WrongServerError(
+                f"{failure or ''} The server at {settings.base_url} knows neither VM {vm_ref} nor "
+                f"backup location {' or '.join(expected)}: is it the right server? A tunnel may "
+                "lead to another site.".lstrip(),
+                settings.to_check("baseUrl"),
+                Hint.REMOVE_FROM_STATE,
+            )
 
 
 def now() -> str:

@@ -19,7 +19,10 @@ Pair = tuple[str, str]
 ID_HINTS = {"vm_ref": Hint.FIND_VM_REF, "backup_location_id": Hint.FIND_LOCATION_ID}
 """The two ids of an assignment, each with the hint where to find it."""
 
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_GUID = re.compile(r"([0-9a-f]{8})(-?)([0-9a-f]{4})\2([0-9a-f]{4})\2([0-9a-f]{4})\2([0-9a-f]{12})")
+NO_GUID = "00000000-0000-0000-0000-000000000000"
+"""What a replica may have for a ref: it has none (seen)."""
+_BRACKETS = {"{": "}", "(": ")"}
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,16 @@ def assignable(vm: VirtualMachine) -> VirtualMachine:
         ArgumentError: it is not configured in VM Backup.
     """
     if not vm.is_assignable:
-        raise ArgumentError(
-            f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, so it cannot be "
-            "assigned: add it to VM Backup first."
-        )
+        raise ArgumentError(not_assignable(vm))
     return vm
+
+
+def not_assignable(vm: VirtualMachine) -> str:
+    """The sentence about a VM that cannot be assigned."""
+    return (
+        f"The VM {vm.name!r} on host {vm.host} is not configured in VM Backup, so it cannot be "
+        "assigned: add it to VM Backup first."
+    )
 
 
 def is_guid(value: object) -> bool:
@@ -166,20 +174,21 @@ def shown(value: object) -> str:
 
 
 def normalize_guid(value: object, *advice: Advice) -> str:
-    """The one form of a GUID that this package uses: lower case, no braces.
+    """The one form of a GUID that this package uses: lower case, with dashes, no braces.
 
     Args:
         value: a GUID such as ``ba2e9cdc-0d85-48e6-8db7-a45c5a40819e``, in any case, with or
-            without braces.
+            without braces or dashes.
         advice: what may help if it is not a GUID.
 
     Raises:
         ArgumentError: the value is not a GUID.
     """
     text = value.lower() if isinstance(value, str) else ""
-    if text.startswith("{") and text.endswith("}"):
+    if len(text) > 1 and _BRACKETS.get(text[0]) == text[-1]:
         text = text[1:-1]
-    if not _GUID.fullmatch(text):
+    found = _GUID.fullmatch(text)
+    if not found:
         if value is None:
             raise ArgumentError("A GUID is missing.", *advice)
         raise ArgumentError(
@@ -187,4 +196,4 @@ def normalize_guid(value: object, *advice: Advice) -> str:
             "ba2e9cdc-0d85-48e6-8db7-a45c5a40819e, with or without braces.",
             *advice,
         )
-    return text
+    return "-".join(found.group(1, 3, 4, 5, 6))

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import atexit
 import copy
+import re
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import (
     BusyError,
     Hint,
+    InvalidTokenError,
     LoginError,
     LostAnswerError,
     NoAnswerError,
@@ -44,6 +48,21 @@ LAST_CALLS_SECONDS = 1.0
 END_SECONDS = 1.7
 # Windows delivers Ctrl-C only between waits.
 _WAIT_SLICE_SECONDS = 0.5
+# A login that is answered neither with a session nor with a refusal of the account is tried again
+# after these pauses, and then no more in this process: it may be a refused password in unknown
+# words, and Windows locks accounts after a few of them.
+UNEXPLAINED_LOGIN_PAUSES = (3.0, 12.0)
+# A refusal of the account, as far as its words show. Windows words it in its own language.
+_REFUSES_ACCOUNT = re.compile(
+    r"pass ?word|passwort|kennwort|mot de passe|contrase|senha|palavra-passe|wachtwoord|"
+    r"parola|has\u0142o|heslo|l\u00f6senord|adgangskode|passord|salasana|jelsz|"
+    r"\u043f\u0430\u0440\u043e\u043b|\u5bc6\u7801|\u5bc6\u78bc|\u30d1\u30b9\u30ef\u30fc\u30c9|"
+    r"credential|log[io]n ?fail|user ?name|unknown user|account|authenticat|unauthori[sz]ed|"
+    r"access (is )?denied|permission|administrat|\[secret\]",
+    re.IGNORECASE,
+)
+# Something else holds the API. AnotherConsoleIsRegistered is seen; other words are likely.
+_SOUNDS_BUSY = re.compile(r"\banother|\balready\b|console|\bbusy\b", re.IGNORECASE)
 
 
 class Session:
@@ -66,12 +85,15 @@ class Session:
         self._condition = threading.Condition()
         self._token: str | None = None
         self._is_changing = False  # one thread is starting or ending the session
+        self._is_stopped = False
         self._is_closed = False
         self._calls_under_way = 0
         self._last_call_at = 0.0
         self._failure: VmBackupError | None = None
         self._failed_at = 0.0
         self._unknown_session_until = 0.0
+        self._doubtful_token: str | None = None  # of a session that may be over
+        self.number = 0  # of the present session, from 1; each start counts
 
     @contextmanager
     def token(self) -> Iterator[str]:
@@ -91,13 +113,20 @@ class Session:
                 self._last_call_at = time.monotonic()
                 self._condition.notify_all()
 
-    def forget(self, token: str) -> None:
-        """Let the next call start another session: the server does not know this token any more.
+    def forget(self, token: str, *, may_live: bool = False) -> None:
+        """Let the next call start another session: this one is over.
+
+        Args:
+            token: its token.
+            may_live: whether that is only likely. It is then ended before another one is started;
+                a session of the settings goes on.
 
         Raises:
             SettingsError: the token comes from the settings.
         """
         if self._settings.session_token:
+            if may_live:
+                return
             raise SettingsError(
                 f"The session of {self._settings.name_of('sessionToken')} has ended. Start another "
                 "one, or remove the token and set a user name and a password.",
@@ -107,6 +136,14 @@ class Session:
         with self._condition:
             if self._token == token:
                 self._token = None
+                self._doubtful_token = token if may_live else None
+
+    def stop(self) -> None:
+        """Begin no other call, and wake up those that wait; the session is ended as usual."""
+        self._transport.stop()
+        with self._condition:
+            self._is_stopped = True
+            self._condition.notify_all()
 
     def end_if_idle(self) -> None:
         """End the session now if no call is under way; the next call starts another one."""
@@ -120,10 +157,9 @@ class Session:
 
     def close(self) -> None:
         """End the session, if any, and close the connections; nothing is sent afterwards."""
+        self.stop()
         with self._condition:
             self._is_closed = True
-            self._transport.stop()
-            self._condition.notify_all()
             # Calls get a moment to end. A start or end of the session is waited for, so that no
             # session stays open when the process ends.
             self._condition.wait_for(lambda: not self._calls_under_way, LAST_CALLS_SECONDS)
@@ -140,17 +176,15 @@ class Session:
         asked_at = time.monotonic()
         with self._condition:
             while True:
-                if self._is_closed:
+                if self._is_stopped:
                     raise _closed()
                 token = self._settings.session_token or self._token
                 if token:
                     self._calls_under_way += 1
                     return token
-                # A refused password is not sent again: Windows locks accounts after a few failures.
                 # Threads that waited for this attempt share its failure.
-                failure = self._failure
-                if failure and (isinstance(failure, LoginError) or self._failed_at > asked_at):
-                    raise copy.copy(failure)
+                if self._failure and self._failed_at > asked_at:
+                    raise copy.copy(self._failure)
                 if not self._is_changing:
                     self._is_changing = True
                     break
@@ -175,6 +209,9 @@ class Session:
     def _start(self) -> str:
         """Start the session, for this thread and those that wait for it."""
         with self._change():
+            doubtful, self._doubtful_token = self._doubtful_token, None
+            if doubtful and not self._end(doubtful):
+                self._unknown_session_until = time.monotonic() + UNKNOWN_SESSION_SECONDS
             try:
                 token = self._started_when_free()
             except VmBackupError as error:
@@ -194,6 +231,7 @@ class Session:
                 is_wanted = not self._is_closed
                 if is_wanted:
                     self._token = token
+                    self.number += 1
                     self._calls_under_way += 1
             if not is_wanted:
                 self._end(token)
@@ -203,10 +241,12 @@ class Session:
 
     def _started_when_free(self) -> str:
         settings = self._settings
-        for key, value in (("username", settings.username), ("password", settings.password)):
-            if not value:
-                at = f" at connection {settings.connection!r}" if settings.connection else ""
-                raise SettingsError(f"No {key} for VM Backup{at} is known.", settings.to_set(key))
+        if missing := settings.missing_credentials:
+            also = "".join(f", and no {key}" for key in missing[1:])
+            raise SettingsError(
+                f"No {missing[0]} for VM Backup{settings.described} is known{also}.",
+                *map(settings.to_set, missing),
+            )
         wait_seconds = settings.session_wait_seconds
         if wait_seconds:
             # The session that is open may be this client's own.
@@ -214,38 +254,79 @@ class Session:
         # After one wait in vain, later resources ask once and do not wait again.
         was_waited_for = isinstance(self._failure, BusyError)
         give_up_at = time.monotonic() + (0 if was_waited_for else wait_seconds)
+        login = _login(settings)
         while True:
+            if login.failure:
+                raise copy.copy(login.failure)
             try:
-                return self._started()
-            except RefusedError as refusal:
-                if refusal.is_server_error:
-                    raise LostAnswerError(str(refusal)) from None
-                if not refusal.is_busy:
-                    raise LoginError(
-                        f"VM Backup refused the login of {settings.account} to "
-                        f"{settings.server_address}:{settings.server_port}: {refusal}",
-                        settings.to_check(
-                            "username", "password", "domain", "serverAddress", "serverPort"
-                        ),
-                        Hint.RUN_PROGRAM,
-                    ) from None
-                if time.monotonic() + BUSY_POLL_SECONDS > give_up_at:
-                    raise BusyError(
-                        f"VM Backup accepted no session within {wait_seconds:.3g} seconds: "
-                        f"{refusal} Close the VM Backup Management Console. The session of a run "
-                        "that was killed ends by itself after five minutes.",
-                        settings.to_set("sessionWaitSeconds", purpose="To wait longer"),
-                        refusal=str(refusal),
-                    ) from None
-            self._wait_for_another_try()
+                token = self._started()
+            except (RefusedError, LostAnswerError) as failure:
+                pause = self._pause_before_another_login(failure, login, wait_seconds)
+                if time.monotonic() + pause > give_up_at:
+                    raise self._not_started(failure, login, wait_seconds) from None
+            else:
+                login.unexplained = 0
+                return token
+            self._wait(pause)
 
-    def _wait_for_another_try(self) -> None:
-        try_again_at = time.monotonic() + BUSY_POLL_SECONDS
+    def _pause_before_another_login(
+        self, failure: RefusedError | LostAnswerError, login: _Login, wait_seconds: float
+    ) -> float:
+        """How long to wait after a failed login; raises what another login cannot help."""
+        settings = self._settings
+        if isinstance(failure, LostAnswerError) and failure.status is None:
+            raise failure
+        if _refuses_account(failure):
+            login.failure = LoginError(
+                f"VM Backup refused the login of {settings.account} to "
+                f"{settings.server_address}:{settings.server_port}: {failure}",
+                settings.to_check("username", "password", "domain", "serverAddress", "serverPort"),
+                Hint.RUN_PROGRAM,
+            )
+            raise copy.copy(login.failure)
+        if _is_busy(failure):
+            return BUSY_POLL_SECONDS
+        login.unexplained += 1
+        if login.unexplained > len(UNEXPLAINED_LOGIN_PAUSES):
+            login.failure = self._not_started(failure, login, wait_seconds)
+            raise copy.copy(login.failure)
+        if isinstance(failure, LostAnswerError):
+            raise failure  # a session may have been started
+        return UNEXPLAINED_LOGIN_PAUSES[login.unexplained - 1]
+
+    def _not_started(
+        self, failure: RefusedError | LostAnswerError, login: _Login, wait_seconds: float
+    ) -> VmBackupError:
+        settings = self._settings
+        if isinstance(failure, LostAnswerError):
+            return failure
+        if _is_busy(failure):
+            return BusyError(
+                f"VM Backup accepted no session within {wait_seconds:.3g} seconds: {failure} "
+                "Something else holds the API: a VM Backup Management Console that is logged in "
+                '(it is logged off after one hour, or never with "Remember me"), another API '
+                "client such as a monitoring exporter (for as long as it runs), or the session of "
+                "a run that was killed (five minutes). Close the Console or stop the other client.",
+                settings.to_set("sessionWaitSeconds", purpose="To wait longer"),
+                refusal=str(failure),
+            )
+        tries = "once" if login.unexplained == 1 else f"{login.unexplained} times"
+        return BusyError(
+            f"VM Backup started no session for {settings.account} at {settings.server_address}:"
+            f"{settings.server_port}: {failure} It was asked {tries}; the reason may pass, such as "
+            "maintenance or a restart of VM Backup. If it stays, look for these words in the logs "
+            "of VM Backup.",
+            settings.to_check("serverAddress", "serverPort", "username", "domain"),
+            refusal=str(failure),
+        )
+
+    def _wait(self, seconds: float) -> None:
+        try_again_at = time.monotonic() + seconds
         with self._condition:
-            while (seconds := try_again_at - time.monotonic()) > 0:
-                if self._is_closed:
+            while (left := try_again_at - time.monotonic()) > 0:
+                if self._is_stopped:
                     raise _closed()
-                self._condition.wait(min(seconds, _WAIT_SLICE_SECONDS))
+                self._condition.wait(min(left, _WAIT_SLICE_SECONDS))
 
     def _started(self) -> str:
         settings = self._settings
@@ -259,6 +340,7 @@ class Session:
                 "Password": settings.password,
                 "Domain": settings.domain,
             },
+            is_slow=True,
         )
         token = answer.get("Data")
         if not isinstance(token, str) or not is_guid(token):
@@ -281,16 +363,62 @@ class Session:
         with self._change():
             self._end(token)
 
-    def _end(self, token: str) -> None:
+    def _end(self, token: str) -> bool:
+        """End a session; whether it is known to be over."""
         # Only this session: `sessions/end` without a token ends other tools' sessions too (seen).
         # If this fails, the server ends the session after five idle minutes (seen).
         path = f"sessions/end/{token}"
-        with suppress(RefusedError, NoAnswerError):
+        try:
             try:
                 self._transport.exchange("POST", path, ends_session_within=END_SECONDS)
             except LostAnswerError:
                 self._transport.disconnect()  # the server may be about to close the connection
                 self._transport.exchange("POST", path, ends_session_within=END_SECONDS)
+        except (RefusedError, NoAnswerError) as error:
+            return isinstance(error, InvalidTokenError)
+        return True
+
+
+# What is known of logins, for the whole process: several clients may use one account.
+
+
+@dataclass
+class _Login:
+    """The logins of one account to one server.
+
+    Attributes:
+        failure: why no other login is tried; None if it may be.
+        unexplained: how many logins in a row had an answer that does not tell why they failed.
+    """
+
+    failure: VmBackupError | None = None
+    unexplained: int = 0
+
+
+_logins: defaultdict[tuple[object, ...], _Login] = defaultdict(_Login)
+forget_logins = _logins.clear
+
+
+def _login(settings: Settings) -> _Login:
+    return _logins[
+        settings.base_url,
+        settings.server_address,
+        settings.server_port,
+        settings.account,
+        settings.password,
+    ]
+
+
+def _refuses_account(failure: RefusedError | LostAnswerError) -> bool:
+    if isinstance(failure, LostAnswerError):
+        return failure.status in (401, 403)
+    return not failure.is_busy and bool(_REFUSES_ACCOUNT.search(str(failure)))
+
+
+def _is_busy(failure: RefusedError | LostAnswerError) -> bool:
+    return isinstance(failure, RefusedError) and (
+        failure.is_busy or bool(_SOUNDS_BUSY.search(str(failure)))
+    )
 
 
 def _closed() -> StoppedError:

@@ -10,6 +10,9 @@ A setting comes from the stack configuration (``vmbackup:username``), else from 
 A named connection has its own settings: ``vmbackup:connections.site-b.username``, else
 ``VMBACKUP_SITE_B_USERNAME``, else the same defaults. It takes nothing from the unnamed connection,
 so that no password goes to another server.
+
+A ``Provider`` resource has inputs, which win over the unnamed settings. If they lead to another
+server, the provider takes nothing from the unnamed settings that belongs to a server.
 """
 
 from __future__ import annotations
@@ -161,6 +164,12 @@ def _host_header(value: _Value) -> str:
     return value.text
 
 
+def _switch(value: _Value) -> bool:
+    if value.text.lower() not in ("true", "false"):
+        raise value.error("is not a choice: use true or false")
+    return value.text.lower() == "true"
+
+
 def _seconds(*, minimum: float) -> Callable[[_Value], float]:
     def check(value: _Value) -> float:
         try:
@@ -190,16 +199,19 @@ class Setting:
         default: the default, in words for people; empty for none.
         is_secret: whether it is never shown.
         metavar: what the option of the command takes, such as ``URL``; None if there is no option.
+        is_of_server: whether it belongs to one server, so that a provider of another server does
+            not take it from the unnamed settings. The address itself does not count.
         check: turns the text into the setting's value, or raises SettingsError.
     """
 
     name: str
     key: str
-    type: Literal["string", "number"]
+    type: Literal["string", "number", "boolean"]
     description: str
     default: str
     is_secret: bool
     metavar: str | None
+    is_of_server: bool
     check: Callable[[_Value], object]
 
 
@@ -211,6 +223,7 @@ def _setting(
     default: str = "",
     metavar: str | None = None,
     is_secret: bool = False,
+    is_of_server: bool = False,
 ) -> Any:
     """A field of Settings that people can set; see :class:`Setting` for the arguments."""
     row = {
@@ -219,6 +232,7 @@ def _setting(
         "default": default or ("" if value in (None, "") else f"{value}"),
         "metavar": metavar,
         "is_secret": is_secret,
+        "is_of_server": is_of_server,
     }
     return field(default=value, repr=not is_secret, metadata=row)
 
@@ -232,6 +246,10 @@ class Settings:
 
     Attributes:
         connection: the name of the connection; None for the unnamed one.
+        provider: the name of the ``Provider`` resource; None for Pulumi's default provider and for
+            programs without the plugin.
+        is_inherited: whether that provider may also take what belongs to a server, such as the
+            password, from the unnamed settings: it leads to the same server.
     """
 
     api_version: str = _setting(
@@ -253,20 +271,35 @@ class Settings:
         _name,
         "The Windows account that starts a session",
         metavar="NAME",
+        is_of_server=True,
     )
-    password: str | None = _setting(None, _text, "The password of that account", is_secret=True)
-    domain: str = _setting("", _name, "The domain of that account", metavar="NAME")
+    password: str | None = _setting(
+        None,
+        _text,
+        "The password of that account",
+        is_secret=True,
+        is_of_server=True,
+    )
+    domain: str = _setting(
+        "",
+        _name,
+        "The domain of that account",
+        metavar="NAME",
+        is_of_server=True,
+    )
     session_token: str | None = _setting(
         None,
         _session_token,
         "The token (a GUID) of a session that another program started and ends",
         is_secret=True,
+        is_of_server=True,
     )
     server_address: str = _setting(
         "LOCALHOST",
         _name,
         "The VM Backup server that the API logs in to",
         metavar="HOST",
+        is_of_server=True,
     )
     server_port: int = _setting(
         VERSIONS[NEWEST_VERSION].server_port,
@@ -274,6 +307,7 @@ class Settings:
         "The port of that server",
         default=_BY_VERSION,
         metavar="PORT",
+        is_of_server=True,
     )
     ca_file: str | None = _setting(
         None,
@@ -281,6 +315,7 @@ class Settings:
         "The file with the certificate to trust, PEM or DER",
         default="the system's trust",
         metavar="FILE",
+        is_of_server=True,
     )
     host_header: str | None = _setting(
         None,
@@ -288,6 +323,7 @@ class Settings:
         "The Host header to send",
         default="localhost:<port> for a loopback address",
         metavar="HOST",
+        is_of_server=True,
     )
     timeout_seconds: float = _setting(
         30,
@@ -315,8 +351,17 @@ class Settings:
         None,
         _text,
         "The snapshot file, from `vmbackup snapshot`, for previews that cannot ask the server",
+        is_of_server=True,
+    )
+    allow_mass_removal: bool = _setting(
+        False,
+        _switch,
+        "Whether an update may un-assign more than half of a set's pairs and more than ten",
+        default="false",
     )
     connection: str | None = None
+    provider: str | None = None
+    is_inherited: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -339,7 +384,27 @@ class Settings:
     @property
     def has_credentials(self) -> bool:
         """Whether there is a session token, or a user name and a password."""
-        return bool(self.session_token or (self.username and self.password))
+        return not self.missing_credentials
+
+    @property
+    def missing_credentials(self) -> list[str]:
+        """Which settings a session needs and are not set: of ``username`` and ``password``."""
+        if self.session_token:
+            return []
+        given = {"username": self.username, "password": self.password}
+        return [key for key, value in given.items() if not value]
+
+    @property
+    def described(self) -> str:
+        """Which of several servers this is, to follow ``VM Backup`` in a sentence.
+
+        Such as `` at connection 'site-b' (http://localhost:46013/api/rest)``, with a space in
+        front; empty for the server of the unnamed settings.
+        """
+        if self.connection:
+            return f" at connection {self.connection!r} ({self.base_url})"
+        is_other = self.provider is not None and not self.is_inherited
+        return f" at provider {self.provider!r} ({self.base_url})" if is_other else ""
 
     @property
     def account(self) -> str:
@@ -347,16 +412,21 @@ class Settings:
         return f"{self.domain}\\{self.username}" if self.domain else f"{self.username}"
 
     def name_of(self, key: str) -> str:
-        """The name of a setting of this connection in the stack configuration."""
+        """What a setting of this connection or provider is called."""
+        if self.provider is not None:
+            return f"{key} of the provider {self.provider!r}"
         return config_name(key, self.connection)
 
     def to_set(self, key: str, value: str = "", *, purpose: str = "") -> SetSetting:
-        """The advice to set a setting of this connection."""
-        return SetSetting(key, self.connection, value, purpose)
+        """The advice to set a setting of this connection or provider."""
+        is_inherited = self.provider is not None and (
+            self.is_inherited or not SETTINGS[key].is_of_server
+        )
+        return SetSetting(key, self.connection, value, purpose, self.provider, is_inherited)
 
     def to_check(self, *keys: str) -> CheckSettings:
-        """The advice to check settings of this connection."""
-        return CheckSettings(keys, self.connection)
+        """The advice to check settings of this connection or provider."""
+        return CheckSettings(keys, self.connection, self.provider)
 
 
 def camel_case(name: str) -> str:
@@ -364,11 +434,17 @@ def camel_case(name: str) -> str:
     return re.sub("_([a-z])", lambda found: found[1].upper(), name)
 
 
+def _schema_type(annotation: str) -> Literal["string", "number", "boolean"]:
+    if "str" in annotation:
+        return "string"
+    return "boolean" if annotation == "bool" else "number"
+
+
 SETTINGS = {
     camel_case(each.name): Setting(
         name=each.name,
         key=camel_case(each.name),
-        type="string" if "str" in str(each.type) else "number",
+        type=_schema_type(str(each.type)),
         **each.metadata,
     )
     for each in fields(Settings)
@@ -376,6 +452,8 @@ SETTINGS = {
 }
 """The table of settings, by their keys in the stack configuration."""
 SECRET_SETTINGS = tuple(key for key, setting in SETTINGS.items() if setting.is_secret)
+ADDRESS_SETTINGS = ("apiVersion", "baseUrl", "serverAddress")
+"""Those that ``Settings.server`` depends on."""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -420,13 +498,21 @@ def to_configure(key: str, connection: str | None = None) -> str:
 
 
 def for_programs(advice: SetSetting | CheckSettings) -> str:
-    """Advice on settings as a sentence that names the stack configuration and the environment."""
+    """Advice on settings as a sentence that names all the places where they can be set."""
     if isinstance(advice, CheckSettings):
+        if advice.provider is not None:
+            return f"Check {listed(list(advice.keys))} of the provider {advice.provider!r}."
         first, *others = advice.keys
         return f"Check {listed([config_name(first, advice.connection), *others])}."
     variable = environment_variable(advice.key, advice.connection)
     command = to_configure(advice.key, advice.connection)
-    return to_set_sentence(advice, f"set {variable} or {command}")
+    how = f"set {variable} or {command}"
+    if advice.provider is not None:
+        give = f"give the provider {advice.provider!r} its {advice.key}"
+        if advice.value:
+            give = f"set {advice.key} of the provider {advice.provider!r}"
+        how = f"{give}, {how}" if advice.is_inherited else give
+    return to_set_sentence(advice, how)
 
 
 def to_set_sentence(advice: SetSetting, how: str) -> str:
@@ -457,8 +543,8 @@ def read_settings(
             (without ``vmbackup:``), or None.
         environment: the environment variables, mostly ``os.environ``.
         connection: the name of the connection; None for the unnamed one.
-        options: values that win over both, by the keys of the settings: the options of the
-            ``vmbackup`` command, or the inputs of a provider resource.
+        options: values that win over both, by the keys of the settings, such as the options of the
+            ``vmbackup`` command.
         describe_option: how an error names the option of a key.
 
     Raises:
@@ -466,18 +552,129 @@ def read_settings(
             no error here: a preview needs none.
     """
     find = _finder(get_config, environment, connection, options, describe_option)
+    return _settings(find, SETTINGS.values(), connection=connection)
+
+
+def read_provider_settings(
+    get_config: Callable[[str], object],
+    environment: Mapping[str, str],
+    provider: str,
+    inputs: Mapping[str, str],
+) -> Settings:
+    """Read and check all settings of a ``Provider`` resource.
+
+    An input wins over the stack configuration and the environment. If the provider leads to another
+    server than the unnamed settings, it takes only such settings from there as belong to no server.
+    A user name or password of the provider wins over a session token that is not the provider's.
+
+    Args:
+        get_config: as for read_settings().
+        environment: the environment variables.
+        provider: the name of the resource.
+        inputs: its inputs as texts, by the keys of the settings.
+
+    Raises:
+        SettingsError: a value is unusable.
+    """
+    find, is_inherited = _of_provider(get_config, environment, inputs)
+    return _settings(find, SETTINGS.values(), provider=provider, is_inherited=is_inherited)
+
+
+_Find = Callable[[Setting], _Value | None]
+
+
+def _nothing(_key: str) -> None:
+    return None
+
+
+def _settings(
+    find: _Find,
+    rows: Iterable[Setting],
+    *,
+    connection: str | None = None,
+    provider: str | None = None,
+    is_inherited: bool = False,
+) -> Settings:
+    found = {setting.name: value for setting in rows if (value := find(setting))}
     values: dict[str, Any] = {
-        setting.name: setting.check(value)
+        setting.name: setting.check(found[setting.name])
         for setting in SETTINGS.values()
-        if (value := find(setting))
+        if setting.name in found
     }
+    if "username" in found:
+        values |= _account(found["username"], found.get("domain"))
     version = VERSIONS[values.get("api_version", NEWEST_VERSION)]
     values = {"base_url": version.base_url, "server_port": version.server_port, **values}
     host = urlsplit(values["base_url"])
     if is_loopback(host.hostname):
         # The API answers only when it is addressed as localhost (seen).
         values.setdefault("host_header", f"localhost:{host.port}" if host.port else "localhost")
-    return Settings(connection=connection, **values)
+    return Settings(connection=connection, provider=provider, is_inherited=is_inherited, **values)
+
+
+def provider_server(
+    get_config: Callable[[str], object], environment: Mapping[str, str], inputs: Mapping[str, str]
+) -> str:
+    """``Settings.server`` of a ``Provider`` resource; arguments as for read_provider_settings().
+
+    Raises:
+        SettingsError: the address is unusable.
+    """
+    find, _ = _of_provider(get_config, environment, inputs)
+    return _server(find)
+
+
+def _of_provider(
+    get_config: Callable[[str], object], environment: Mapping[str, str], inputs: Mapping[str, str]
+) -> tuple[_Find, bool]:
+    """What finds the settings of a provider, and whether its server is the unnamed one."""
+    given = _finder(_nothing, {}, None, inputs, lambda key: f"the provider's input {key}")
+    unnamed = _finder(get_config, environment, None, None, repr)
+
+    def any_value(setting: Setting) -> _Value | None:
+        return given(setting) or unnamed(setting)
+
+    server = _server(any_value)
+    try:
+        is_inherited = server == _server(unnamed)
+    except SettingsError:  # of the unnamed settings only: it is not about this provider
+        is_inherited = False
+    has_account = bool(inputs.get("username") or inputs.get("password"))
+
+    def find(setting: Setting) -> _Value | None:
+        is_own = setting.is_of_server and not is_inherited
+        is_own = is_own or (setting.key == "sessionToken" and has_account)
+        return given(setting) if is_own else any_value(setting)
+
+    return find, is_inherited
+
+
+def _server(find: _Find) -> str:
+    return _settings(find, [SETTINGS[key] for key in ADDRESS_SETTINGS]).server
+
+
+def _account(username: _Value, domain: _Value | None) -> dict[str, str]:
+    r"""The user name and the domain of an account that may be written with its domain.
+
+    People write ``DOMAIN\user`` or ``user@domain``, and ``.\user`` in a workgroup, which has no
+    domain. The API takes the two in fields of their own, the domain empty in a workgroup.
+    """
+    if "\\" in username.text:
+        written, _, user = username.text.partition("\\")
+    elif "@" in username.text:
+        user, _, written = username.text.rpartition("@")
+    else:
+        return {}
+    if not user or not written or "\\" in user:
+        raise username.error(r"is not an account: use one like svc, CONTOSO\svc or svc@contoso.com")
+    written = "" if written == "." else written
+    if domain and ("" if domain.text == "." else domain.text).casefold() != written.casefold():
+        names = f"the domain {quoted(written)}" if written else "no domain"
+        raise SettingsError(
+            f"The value {quoted(username.text)} of {username.source} names {names}, and the value "
+            f"of {domain.source} is {quoted(domain.text)}: remove one of the two domains."
+        )
+    return {"username": user, "domain": domain.text if domain and written else written}
 
 
 def setting_sources(
@@ -498,7 +695,7 @@ def _finder(
     connection: str | None,
     options: Mapping[str, str] | None,
     describe_option: Callable[[str], str],
-) -> Callable[[Setting], _Value | None]:
+) -> _Find:
     if connection is not None:
         get_config = _connection(get_config, environment, connection).get
 
@@ -563,6 +760,11 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     by_lower = {each.lower(): each for each in words}
     close = get_close_matches(word.lower(), by_lower, cutoff=0.5) or sorted(by_lower)[:10]
     return " or ".join(f"'{by_lower[each]}'" for each in close)
+
+
+def is_misspelt(word: str, words: Iterable[str]) -> bool:
+    """Whether a word is so close to another one that it is meant."""
+    return bool(get_close_matches(word.lower(), [each.lower() for each in words], cutoff=0.85))
 
 
 _HOW_TO_CONNECT = (

@@ -13,7 +13,8 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -23,23 +24,28 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from .certificates import trusting
 from .errors import (
     InvalidTokenError,
     LostAnswerError,
     NoAnswerError,
     RefusedError,
-    SettingsError,
     StoppedError,
     UnreachableError,
 )
+from .models import normalize_guid
 from .settings import Settings
+from .tls import check_each_connection, pool_arguments, refusal, trust
 
 LONGEST_ANSWER_BYTES = 64 * 2**20
+# A login and the list of VMs may take a minute (seen); the other calls take seconds.
+SLOW_CALL_FACTOR = 3
 _LONGEST_QUOTE = 500
 _BUSY = "AnotherConsoleIsRegistered"  # seen
 _SESSION_IS_OVER = "Invalid Token"  # seen
 _HOST_IS_REFUSED = b"hostname is invalid"  # seen
+_REFUSES_SESSION = (401, 403)  # seen: a new login helps
+# Windows delivers Ctrl-C only between waits.
+_WAIT_SLICE_SECONDS = 0.5
 
 
 class Transport:
@@ -53,7 +59,8 @@ class Transport:
         self._settings = settings
         self._http = _http_session(settings)
         self._is_stopped = False
-        self._turns = threading.BoundedSemaphore(settings.parallel_requests)
+        self._condition = threading.Condition()
+        self._free_turns = settings.parallel_requests
         if settings.password:
             add_secret(settings.password)
         if settings.session_token:
@@ -70,12 +77,27 @@ class Transport:
 
     def stop(self) -> None:
         """Begin no other call, also none that waits for its turn; but a session can be ended."""
-        self._is_stopped = True
+        with self._condition:
+            self._is_stopped = True
+            self._condition.notify_all()
+
+    def pause(self, seconds: float) -> None:
+        """Wait before another try.
+
+        Raises:
+            StoppedError: the transport is stopped, maybe meanwhile.
+        """
+        pause_until = time.monotonic() + seconds
+        with self._condition:
+            while (left := pause_until - time.monotonic()) > 0 and not self._is_stopped:
+                self._condition.wait(min(left, _WAIT_SLICE_SECONDS))
+            if self._is_stopped:
+                raise _stopped()
 
     def hide_token(self, token: str) -> None:
         """Redact a session token, with and without its dashes."""
-        add_secret(token)
-        add_secret(token.replace("-", ""))
+        for spelling in (token, normalize_guid(token), normalize_guid(token).replace("-", "")):
+            add_secret(spelling)
 
     def exchange(
         self,
@@ -83,6 +105,7 @@ class Transport:
         path: str,
         body: Mapping[str, object] | None = None,
         *,
+        is_slow: bool = False,
         ends_session_within: float | None = None,
     ) -> Mapping[str, Any]:
         """Send a request and return the envelope of its answer.
@@ -91,16 +114,20 @@ class Transport:
             method: the HTTP method.
             path: the path below the base URL.
             body: what to send as JSON.
+            is_slow: whether the call is known to be slow; it gets three times as long.
             ends_session_within: for the call that ends a session, how many seconds to wait at
                 most. It does not wait for its turn, and is sent after :meth:`stop` too.
 
         Raises:
             RefusedError: the server says no; InvalidTokenError if the session is over.
             UnreachableError: nothing was sent.
-            LostAnswerError: no answer came, or it is not one of the API.
-            StoppedError: the transport is closed.
+            LostAnswerError: no answer came, or it is not one of the API, or it refuses the session
+                by its HTTP status.
+            StoppedError: the transport is stopped.
         """
-        status, content = self.send(method, path, body, ends_session_within=ends_session_within)
+        status, content = self.send(
+            method, path, body, is_slow=is_slow, ends_session_within=ends_session_within
+        )
         answer = read_json(content)
         if not isinstance(answer, dict) or not isinstance(answer.get("Success"), bool):
             raise self._foreign_answer(status, content)
@@ -119,7 +146,9 @@ class Transport:
         )
         if any(_SESSION_IS_OVER in word for word in words):
             raise InvalidTokenError(says)
-        raise RefusedError(says, is_busy=_BUSY in words, is_server_error=status >= 500)
+        if status in _REFUSES_SESSION:
+            raise LostAnswerError(says, status=status)
+        raise RefusedError(says, is_busy=_BUSY in words, status=status)
 
     def send(
         self,
@@ -127,27 +156,42 @@ class Transport:
         path: str,
         body: Mapping[str, object] | None = None,
         *,
+        is_slow: bool = False,
         ends_session_within: float | None = None,
     ) -> tuple[int, bytes]:
         """Send a request; return the status and the content of any answer.
 
         Raises:
             NoAnswerError: see :meth:`exchange`.
-            StoppedError: the transport is closed.
+            StoppedError: the transport is stopped.
         """
-        timeout = self._settings.timeout_seconds
+        timeout = self._settings.timeout_seconds * (SLOW_CALL_FACTOR if is_slow else 1)
         try:
             if ends_session_within is not None:
-                return self._send(method, path, body, min(timeout, ends_session_within))
-            # More threads than turns wait, so that the server is not flooded.
-            with self._turns:
-                if self._is_stopped:
-                    raise StoppedError("The connection to VM Backup is closed: the run is over.")
+                timeout = min(timeout, ends_session_within)
+                return self._send(method, path, body, timeout)
+            with self._turn():
                 return self._send(method, path, body, timeout)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            failure = self._explain(error)
+            failure = self._explain(error, timeout)
         # Outside the except block: the error that requests raised holds the URL, and so the token.
         raise failure
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One of the calls that may be under way at a time, so that the server is not flooded."""
+        with self._condition:
+            while not self._free_turns and not self._is_stopped:
+                self._condition.wait(_WAIT_SLICE_SECONDS)
+            if self._is_stopped:
+                raise _stopped()
+            self._free_turns -= 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._free_turns += 1
+                self._condition.notify()
 
     def _send(
         self, method: str, path: str, body: Mapping[str, object] | None, timeout: float
@@ -175,8 +219,15 @@ class Transport:
             return response.status_code, bytes(content)
 
     def _foreign_answer(self, status: int, content: bytes) -> LostAnswerError:
+        failure = self._explained_answer(status, content)
+        failure.status = status
+        return failure
+
+    def _explained_answer(self, status: int, content: bytes) -> LostAnswerError:
         settings = self._settings
         base_url = settings.base_url
+        if status in _REFUSES_SESSION:
+            return LostAnswerError(f"The server at {base_url} answers HTTP {status}.")
         if refuses_host(content):
             return LostAnswerError(
                 f"{base_url} refuses the Host header (HTTP {status}): the API must be addressed as "
@@ -198,20 +249,17 @@ class Transport:
             where,
         )
 
-    def _explain(self, error: Exception) -> NoAnswerError:
+    def _explain(self, error: Exception, timeout: float) -> NoAnswerError:
         settings = self._settings
         base_url = settings.base_url
         reason = getattr(error.args[0], "reason", None) if error.args else None
         if isinstance(error, requests.exceptions.SSLError):
-            # Only a refused certificate proves that nothing was sent.
-            is_refused = isinstance(_tls_cause(reason), ssl.SSLCertVerificationError)
-            kind = UnreachableError if is_refused else LostAnswerError
-            return kind(
-                f"The certificate or TLS of {base_url} is not accepted ({_tls_reason(reason)}). "
-                "Check whether the address should begin with http://.",
-                settings.to_set(
-                    "caFile", "its PEM file", purpose="For a private or self-signed certificate"
-                ),
+            cause = reason.args[0] if reason and reason.args else reason
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return refusal(settings, cause)
+            return LostAnswerError(
+                f"TLS with {base_url} fails ({getattr(cause, 'reason', None) or 'no reason'}). "
+                "Check whether the address should begin with http://."
             )
         if isinstance(reason, NameResolutionError):
             return UnreachableError(
@@ -231,7 +279,7 @@ class Transport:
             )
         if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
             return LostAnswerError(
-                f"{base_url} did not answer within {settings.timeout_seconds:g} seconds: check the "
+                f"{base_url} did not answer within {timeout:g} seconds: check the "
                 '"VM Backup API Service".',
                 settings.to_set("timeoutSeconds", purpose="To wait longer"),
             )
@@ -241,29 +289,13 @@ class Transport:
         )
 
 
+def _stopped() -> StoppedError:
+    return StoppedError("The connection to VM Backup is closed: the run is over.")
+
+
 def refuses_host(content: bytes) -> bool:
     """Whether an answer says that the server wants another Host header."""
     return _HOST_IS_REFUSED in content
-
-
-def trust(settings: Settings) -> ssl.SSLContext:
-    """The TLS context that checks the server's certificate.
-
-    Raises:
-        SettingsError: the certificates to trust cannot be read.
-    """
-    ca_file = settings.ca_file
-    try:
-        context = trusting(ca_file) if ca_file else ssl.create_default_context()
-    except (OSError, ValueError) as error:  # one damaged certificate in the store of Windows
-        raise SettingsError(
-            f"The certificates that {ca_file or 'this system'} holds cannot be read ({error}).",
-            settings.to_set("caFile", "a PEM file with the certificate of the server"),
-        ) from None
-    # Since 3.13, Python refuses certificates without some formal extensions. Windows products make
-    # such certificates for themselves. Trust and host name are still checked.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
 
 
 class _TrustAdapter(HTTPAdapter):
@@ -273,14 +305,19 @@ class _TrustAdapter(HTTPAdapter):
     """
 
     def __init__(self, settings: Settings, connections: int) -> None:
-        self._ssl_context = trust(settings)
+        self._arguments = pool_arguments(settings, trust(settings))
         super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._ssl_context, **kwargs)
+        super().init_poolmanager(*args, **(self._arguments | kwargs))
+        check_each_connection(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._ssl_context, **kwargs)
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **(self._arguments | kwargs))
+        if is_new:
+            check_each_connection(manager)
+        return manager
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
         conn.cert_reqs = "CERT_REQUIRED"
@@ -320,17 +357,6 @@ def on_one_line(text: str) -> str:
     return " ".join(printable.split())[:_LONGEST_QUOTE]
 
 
-def _tls_cause(reason: BaseException | None) -> object:
-    return reason.args[0] if reason and reason.args else reason
-
-
-def _tls_reason(reason: BaseException | None) -> str:
-    cause = _tls_cause(reason)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message
-    return getattr(cause, "reason", None) or "TLS failed"
-
-
 # Redaction: the session token is in the URL path (documented). urllib3 prints URLs in its debug and
 # retry messages and in some warnings.
 
@@ -343,6 +369,11 @@ _LOGGERS_THAT_PRINT_URLS = (
 )
 
 
+# A shorter password may be a part of any word. It is replaced only where it is named as one.
+_SHORTEST_UNMISTAKABLE = 4
+_NAMED = r"""(?P<before>["'`]|\b(?:password|pwd)["']?\s?[:=]\s?["']?)"""
+
+
 class _Redactor(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
@@ -350,7 +381,10 @@ class _Redactor(logging.Filter):
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, secret: str) -> None:
-        """Replace this text from now on, in any case and in escaped forms too."""
+        """Replace this text from now on, in any case and in escaped forms too.
+
+        A text of less than four characters is replaced only in quotes, or after ``password:``.
+        """
         self._secrets |= {
             secret,
             quote(secret, safe=""),
@@ -360,11 +394,14 @@ class _Redactor(logging.Filter):
             json.dumps(secret)[1:-1],
         }
         longest_first = sorted(self._secrets, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+        alternatives = [re.escape(each) for each in longest_first if not _is_short(each)]
+        if short := [re.escape(each) for each in longest_first if _is_short(each)]:
+            alternatives.append(rf"{_NAMED}(?:{'|'.join(short)})(?!\w)")
+        self._pattern = re.compile("|".join(alternatives), re.IGNORECASE)
 
     def redact(self, text: str) -> str:
         """The text with each known secret replaced by ``[secret]``."""
-        return self._pattern.sub("[secret]", text) if self._pattern else text
+        return self._pattern.sub(_replacement, text) if self._pattern else text
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = self.redact(record.getMessage())
@@ -375,6 +412,14 @@ class _Redactor(logging.Filter):
         """Forget all secrets, as a new process does."""
         self._secrets.clear()
         self._pattern = None
+
+
+def _is_short(secret: str) -> bool:
+    return len(secret) < _SHORTEST_UNMISTAKABLE
+
+
+def _replacement(found: re.Match[str]) -> str:
+    return (found.groupdict().get("before") or "") + "[secret]"
 
 
 _redactor = _Redactor()

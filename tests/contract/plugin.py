@@ -77,7 +77,7 @@ def many_vms(simulator: Simulator, count: int) -> list[str]:
 def pairs(simulator: Simulator, method: str) -> list[str]:
     """The pairs, or the VMs, that the calls of a method were about."""
     return [
-        call.path.partition("/vms/backuplocations/[token]/")[2]
+        call.path.partition("/vms/backuplocations/[token]/")[2].removesuffix("/1/1")
         for call in simulator.calls
         if call.method == method and "/vms/backuplocations/" in call.path
     ]

@@ -51,6 +51,7 @@ from sample import (
 
 from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.plugin.schema import semantic_version
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 StartPlugin = Callable[..., Plugin]
@@ -64,9 +65,10 @@ TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
 
 
 def test_it_tells_the_version_of_the_wheel_and_its_schema(unconfigured: Plugin) -> None:
-    assert unconfigured.stub.GetPluginInfo(Empty()).version == version("pulumi-vmbackup")
+    of_wheel = semantic_version(version("pulumi-vmbackup"))
+    assert unconfigured.stub.GetPluginInfo(Empty()).version == of_wheel
     schema = unconfigured.stub.GetSchema(provider_pb2.GetSchemaRequest()).schema
-    assert json.loads(schema)["version"] == version("pulumi-vmbackup")
+    assert json.loads(schema)["version"] == of_wheel
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -265,7 +267,7 @@ def test_a_setting_is_the_first_of_inputs_configuration_and_environment(
     start_plugin: StartPlugin,
 ) -> None:
     given = {key: value for key, value in login.items() if key != "password"}
-    environment = {"VMBACKUP_PASSWORD": variable}
+    environment = {"VMBACKUP_PASSWORD": variable, "VMBACKUP_BASE_URL": str(login["baseUrl"])}
     if configuration is not None:
         environment["PULUMI_CONFIG"] = stack_configuration({**given, "password": configuration})
     plugin = start_plugin(**environment)
@@ -439,9 +441,10 @@ def test_a_pair_that_is_still_declared_is_not_unassigned(
 
 
 def test_nor_by_another_process_of_the_run(
-    simulator: Simulator, plugin: Plugin, start_plugin: StartPlugin
+    simulator: Simulator, plugin: Plugin, start_plugin: StartPlugin, base_url: str
 ) -> None:
-    other = start_plugin()
+    other = start_plugin(VMBACKUP_BASE_URL=base_url)
+    other.configure({})
     other.check(URN, {"vmRef": DC01, "backupLocationId": DISK_E})
     plugin.delete(URN, f"{DC01}/{DISK_E}", {})
     assert simulator.inventory.locations_of(DC01) == [DISK_E]

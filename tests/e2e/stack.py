@@ -342,7 +342,7 @@ def met(fault: Fault, times: int = 1) -> Callable[[], bool]:
 def pairs(simulator: Simulator, method: str) -> list[str]:
     """The pairs, or the VMs, that the calls of a method were about."""
     found = [
-        call.path.partition("/vms/backuplocations/[token]/")[2]
+        call.path.partition("/vms/backuplocations/[token]/")[2].removesuffix("/1/1")
         for call in simulator.calls
         if call.method == method
     ]

@@ -107,9 +107,14 @@ def test_an_object_that_does_not_fit_is_a_sentence(arguments: dict[str, Any], sa
 LABELLED = {
     "SQL01 (HV-01)": {
         "vmRef": SQL01,
+        "host": "HV-01",
         "backupLocationIds": {r"\\NAS01\VMBackups": NAS01, OFFSITE01: OFFSITE01},
     },
-    "SQL01 (HV-02)": {"vmRef": SQL02, "backupLocationIds": {r"\\NAS01\VMBackups": NAS01}},
+    "SQL01 (HV-02)": {
+        "vmRef": SQL02,
+        "host": "HV-02",
+        "backupLocationIds": {r"\\NAS01\VMBackups": NAS01},
+    },
     DC01: {"vmRef": DC01, "backupLocationIds": {DISK_E: DISK_E}},
 }
 

@@ -90,5 +90,5 @@ class Caller:
         return "" if envelope["Success"] else str(envelope["ErrorMessage"])
 
     def locations_of(self, vm_ref: str) -> list[str]:
-        items = self(f"GET /vms/backuplocations/[token]/{vm_ref}")["BackupLocations"]
+        items = self(f"GET /vms/backuplocations/[token]/{vm_ref}/1/1")["BackupLocations"]
         return [item["BackupLocationId"] for item in items]

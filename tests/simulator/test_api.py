@@ -29,6 +29,7 @@ from sample import (
     SQL01,
     SQL02,
     TEST01,
+    with_replica,
 )
 from simulator.caller import LOGIN, Caller, wait_for
 
@@ -47,7 +48,7 @@ CALLS_IN_A_SESSION = [
     "GET /backuplocations/[token]",
     "GET /backuplocations/[token]/1/0",
     "GET /backuplocations/[token]/0/1",
-    f"GET {OF_SQL01}",
+    f"GET {OF_SQL01}/1/1",
     f"GET {OF_SQL01}/1/0",
     f"GET {OF_SQL01}/0/1",
     f"POST {OF_SQL01}/{NAS01}",
@@ -95,6 +96,7 @@ def test_a_session_is_started_with_the_account(simulator: Simulator, base_url: s
 def test_each_token_is_another_and_begins_so_that_it_can_be_searched_for(
     simulator: Simulator, base_url: str
 ) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     with Caller(base_url) as api:
         tokens = [api.log_in().token for _ in range(5)]
     assert simulator.tokens == tokens
@@ -110,6 +112,7 @@ def test_the_server_port_may_be_a_number(base_url: str) -> None:
 def test_one_session_is_ended_and_the_other_goes_on(
     simulator: Simulator, api: Caller, base_url: str
 ) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     with Caller(base_url) as other:
         other.log_in()
         ended = api("POST /sessions/end/[token]")
@@ -122,6 +125,7 @@ def test_one_session_is_ended_and_the_other_goes_on(
 def test_sessions_end_without_a_token_ends_those_of_others_too(
     simulator: Simulator, api: Caller, base_url: str
 ) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     with Caller(base_url) as other:
         other.log_in()
         ended = api("POST /sessions/end")
@@ -161,6 +165,10 @@ def test_each_vm_has_the_fields_that_public_clients_read(api: Caller) -> None:
     }
     for vm in api("GET /vms/list/[token]")["VirtualMachines"]:
         assert vm.keys() == fields
+        for field in fields:
+            # Numbers, also of backups and copies that never were (seen).
+            if field.endswith(("Duration", "Compressed", "Uncompressed")):
+                assert type(vm[field]) is int
         for time_field in ("NextBackupTime", "LastBackupTime"):
             assert re.fullmatch(r"\d{4}(-\d\d){5}|None", str(vm[time_field]))
 
@@ -200,7 +208,6 @@ def test_locations_are_listed_all_or_of_one_kind(
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
-        ("", [NAS01, ROTATING]),
         ("/1/1", [NAS01, ROTATING]),
         ("/1/0", [NAS01]),
         ("/0/1", [ROTATING]),
@@ -213,6 +220,21 @@ def test_the_locations_of_a_vm_are_listed_all_or_of_one_kind(
     assert api(f"POST {OF_SQL01}/{NAS01}")["Success"]
     assert api(f"POST {OF_SQL01}/{ROTATING}")["Success"]
     assert ids(api(f"GET {OF_SQL01}{form}")) == expected
+
+
+def test_the_locations_of_a_vm_are_not_listed_without_both_flags(
+    simulator: Simulator, api: Caller
+) -> None:
+    # No public client sends these forms: one that does has to notice.
+    for form in ("", "/1"):
+        response = api.send(f"GET {OF_SQL01}{form}")
+        assert response.status_code in (404, 405)
+        assert response.headers["Content-Type"].startswith("text/html")
+    shown = {
+        "/api/rest/vms/backuplocations/[guid]/[guid]",
+        "/api/rest/vms/backuplocations/[guid]/[guid]/1",
+    }
+    assert {call.path for call in simulator.calls[1:]} == shown
 
 
 def test_a_location_says_its_path_and_not_its_kind(api: Caller) -> None:
@@ -242,6 +264,26 @@ def test_upper_case_guids_are_the_same_guids(simulator: Simulator, api: Caller) 
     assert api.locations_of(SQL01.upper()) == [NAS01]
     assert api(f"DELETE {pair}")["Success"]
     assert api.locations_of(SQL01) == []
+
+
+def test_a_replica_is_listed_beside_its_vm_and_cannot_be_assigned() -> None:
+    with session(Simulator(with_replica(), password=PASSWORD)) as api:
+        vms = api("GET /vms/list/[token]")["VirtualMachines"]
+        replica, vm = (vm for vm in vms if vm["VirtualMachineName"] == "SQL01")
+        assert (replica["Configured"], vm["Configured"]) == (False, True)
+        assert replica["HostName"] != vm["HostName"]
+        assert vm["AltaroVirtualMachineRef"] == SQL01
+        zeros = replica["AltaroVirtualMachineRef"]
+        assert zeros == "00000000-0000-0000-0000-000000000000"
+        configured = api("GET /vms/list/[token]/1")["VirtualMachines"]
+        assert [vm["VirtualMachineName"] for vm in configured] == CONFIGURED
+        for call in (
+            f"POST /vms/backuplocations/[token]/{zeros}/{NAS01}",
+            f"DELETE /vms/backuplocations/[token]/{zeros}/{NAS01}",
+            f"GET /vms/backuplocations/[token]/{zeros}/1/1",
+            f"GET /vms/hypervisor-uuid/[token]/{zeros}",
+        ):
+            assert api.refusal(call) == "The virtual machine was not found"
 
 
 # Envelope and refusals
@@ -276,7 +318,7 @@ def test_an_unknown_session_is_an_invalid_token_in_the_same_envelope(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (f"GET /vms/backuplocations/[token]/{NOWHERE}", "The virtual machine was not found"),
+        (f"GET /vms/backuplocations/[token]/{NOWHERE}/1/1", "The virtual machine was not found"),
         (f"GET /vms/backuplocations/[token]/{NOWHERE}/1/0", "The virtual machine was not found"),
         (f"POST /vms/backuplocations/[token]/{NOWHERE}/{NAS01}", "virtual machine was not found"),
         (f"DELETE /vms/backuplocations/[token]/{NOWHERE}/{NAS01}", "machine was not found"),
@@ -287,7 +329,7 @@ def test_an_unknown_session_is_an_invalid_token_in_the_same_envelope(
         (f"POST {OF_SQL01}/{SQL02}", "The backup location was not found"),
         (f"DELETE {OF_SQL01}/{NOWHERE}", "is not assigned to the location"),
         (f"POST /vms/backuplocations/[token]/{TEST01}/{NAS01}", "machine is not configured"),
-        ("GET /vms/backuplocations/[token]/SQL01", "The parameter is not a GUID"),
+        ("GET /vms/backuplocations/[token]/SQL01/1/1", "The parameter is not a GUID"),
         (f"POST /vms/backuplocations/[token]/SQL01/{NAS01}", "The parameter is not a GUID"),
         (f"DELETE /vms/backuplocations/[token]/SQL01/{NAS01}", "The parameter is not a GUID"),
         (f"POST {OF_SQL01}/NAS01", "The parameter is not a GUID"),
@@ -475,8 +517,6 @@ def test_an_unknown_path_is_not_found(path: str, api: Caller) -> None:
         "POST /protocol/version",
         "POST /vms/list/[token]",
         "POST /backuplocations/[token]",
-        f"POST {OF_SQL01}",
-        f"DELETE {OF_SQL01}",
         f"GET {OF_SQL01}/{NAS01}",
         f"PUT {OF_SQL01}/{NAS01}",
     ],
@@ -516,14 +556,14 @@ def test_a_delete_of_a_pair_that_is_not_assigned(choice: str, message: str) -> N
 
 def test_the_locations_of_an_unknown_vm_are_refused() -> None:
     with session(behaving(unknown_vm="refuse")) as api:
-        message = api.refusal(f"GET /vms/backuplocations/[token]/{NOWHERE}")
+        message = api.refusal(f"GET /vms/backuplocations/[token]/{NOWHERE}/1/1")
         assert message == "The virtual machine was not found"
 
 
 def test_the_locations_of_an_unknown_vm_are_an_empty_list() -> None:
     with session(behaving(unknown_vm="empty")) as api:
         assert api.locations_of(NOWHERE) == []
-        assert api.refusal("GET /vms/backuplocations/[token]/SQL01") == (
+        assert api.refusal("GET /vms/backuplocations/[token]/SQL01/1/1") == (
             "The parameter is not a GUID"
         )
         assert api.refusal(f"POST /vms/backuplocations/[token]/{NOWHERE}/{NAS01}") == (
@@ -675,6 +715,7 @@ def test_an_answer_takes_its_time(simulator: Simulator, api: Caller) -> None:
 
 
 def test_calls_wait_at_the_same_time(simulator: Simulator, base_url: str) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     simulator.answer_seconds = 60
     url = urlsplit(base_url)
     body = json.dumps(LOGIN).encode()
@@ -754,7 +795,7 @@ def test_the_state_file_is_written_after_each_change(state: Path) -> None:
 
 def test_the_state_file_is_not_written_without_a_change(state: Path) -> None:
     with session(Simulator(password=PASSWORD, state_file=state)) as api:
-        api(f"GET {OF_SQL01}")
+        api(f"GET {OF_SQL01}/1/1")
         api(f"POST {OF_SQL01}/{NOWHERE}")
         api(f"POST /vms/backuplocations/[token]/{DC01}/{DISK_E}")
         api(f"DELETE {OF_SQL01}/{NAS01}")
@@ -791,7 +832,8 @@ def test_a_change_that_cannot_be_written_is_refused_and_not_made(tmp_path: Path)
 
 
 def test_changes_of_many_callers_at_once_are_all_made_and_written(state: Path) -> None:
-    simulator = Simulator(password=PASSWORD, state_file=state)
+    several = Behavior(second_session="accept")
+    simulator = Simulator(password=PASSWORD, state_file=state, behavior=several)
     vms = (SQL01, SQL02, FILE01, EXCH01)
 
     def assign_to_all_locations(vm_ref: str) -> None:

@@ -31,9 +31,9 @@ _Class = TypeVar("_Class", bound="_Resource")
 _ASSIGNMENT_OUTPUTS = ("vmName", "locationPath", "kind", "assignedAt")
 _SET_OUTPUTS = ("otherAssignments", "assignedAt")
 
-# A type checker takes mappings with keys of one very type only, so the type of the keys is open.
+# The type of a mapping's keys must be met exactly, which no dict of VMs would do.
 Assignments = Mapping[Any, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]]
-"""VMs with their backup locations. A VM is a VirtualMachine, its ref or an output of either; a
+"""VMs with their backup locations. A VM is a VirtualMachine, its ref, or an output of either; a
 location is a BackupLocation or its id."""
 
 
@@ -69,6 +69,7 @@ class Provider(pulumi.ProviderResource):
         settle_seconds: pulumi.Input[float] | None = None,
         parallel_requests: pulumi.Input[int] | None = None,
         inventory_file: pulumi.Input[str] | None = None,
+        allow_mass_removal: pulumi.Input[bool] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         # SETTINGS is what counts; the arguments are written out for type checkers and editors.
@@ -418,9 +419,11 @@ def _labelled(address: _Address, given: tuple[list[Any], list[Any]]) -> Any:
         each = list(locations)
         paths = location_labels(one for one in each if isinstance(one, BackupLocation))
         ids = [_location_id(one) for one in each]
+        host = {"host": vm.host} if isinstance(vm, VirtualMachine) and vm.host else {}
         labelled[label] = {
             "vmRef": ref,
             "backupLocationIds": {paths.get(id_, id_): id_ for id_ in ids},
+            **host,
         }
         objects += [("vm_ref", vm), *(("backup_location_id", one) for one in each)]
     return _at_this_server(address, labelled, objects)

@@ -35,7 +35,17 @@ from pulumi.runtime.proto import (
 
 from ..errors import SettingsError, VmBackupError
 from ..session import end_process
-from ..settings import SECRET_SETTINGS, SETTINGS, Settings, did_you_mean, read_settings
+from ..settings import (
+    ADDRESS_SETTINGS,
+    SECRET_SETTINGS,
+    SETTINGS,
+    Settings,
+    did_you_mean,
+    is_misspelt,
+    provider_server,
+    read_provider_settings,
+    read_settings,
+)
 from ..streams import print_any_text
 from . import functions
 from .context import Context
@@ -106,11 +116,30 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     """
 
     def __init__(self, context: Context) -> None:
+        self._serve(context)
+
+    def _serve(self, context: Context) -> None:
         self._context = context
+        self._provider_urn: str | None = None
+        self._is_attached = False
         self._handlers: dict[str, Handler] = {
             ASSIGNMENT: SingleHandler(context),
             ASSIGNMENT_SET: SetHandler(context),
         }
+
+    def is_over(self) -> bool:
+        """Whether the engine is gone, for example because it was killed."""
+        return self._context.run.is_over()
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self._context.cancel()
+
+    def begin_run(self, *arguments: str) -> None:
+        """Forget the run that is over; ``arguments`` are those of a process of the next one."""
+        self.stop()
+        self._context.end()
+        self._serve(Context(arguments))
 
     def GetPluginInfo(self, _request: Empty, _context: Any) -> plugin_pb2.PluginInfo:
         return plugin_pb2.PluginInfo(version=VERSION)
@@ -118,8 +147,20 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def GetSchema(self, _request: Any, _context: Any) -> provider_pb2.GetSchemaResponse:
         return provider_pb2.GetSchemaResponse(schema=schema())
 
+    # Only a process that a person started is attached, once for each provider of a run.
+
+    def Handshake(self, _request: Any, context: grpc.ServicerContext) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "The engine attaches this plugin instead.")
+
+    def Attach(self, request: plugin_pb2.PluginAttach, _context: Any) -> Empty:
+        is_same_run = request.address == self._context.run.engine_address
+        if not is_same_run or self._context.is_cancelled.is_set():
+            self.begin_run(request.address)
+        self._is_attached = True
+        return Empty()
+
     def Cancel(self, _request: Empty, _context: Any) -> Empty:
-        self._context.is_cancelled.set()
+        self.stop()
         return Empty()
 
     # The provider resource
@@ -129,14 +170,16 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.CheckRequest, _context: Any
     ) -> provider_pb2.CheckResponse:
         news = _values(request.news)
+        is_explicit = _is_explicit(request.urn, news)
+        if not is_explicit and not _is_the_configuration(news):
+            is_explicit = news[_EXPLICIT] = True
         failures = [
             provider_pb2.CheckFailure(
                 property=key,
                 reason=f"{key!r} is not a setting of vmbackup: use {did_you_mean(key, SETTINGS)}.",
             )
             for key in news
-            # `connections` is for the dynamic provider and is in the same stack configuration.
-            if key not in (*SETTINGS, "version", "connections", "pluginDownloadURL")
+            if not _is_allowed(key, request.urn, is_explicit=is_explicit)
         ]
         if not failures and not any(map(is_unknown, news.values())):
             try:
@@ -150,23 +193,41 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
                 inputs.update({key: secret})
         return provider_pb2.CheckResponse(inputs=inputs, failures=failures)
 
+    @_says_a_sentence
     def DiffConfig(
         self, request: provider_pb2.DiffRequest, _context: Any
     ) -> provider_pb2.DiffResponse:
         olds, news = _values(request.olds), _values(request.news)
-        keys = [key for key in {**olds, **news} if olds.get(key) != news.get(key)]
-        # The settings are not part of any resource, so nothing is replaced.
+        keys = [
+            key for key in {**olds, **news} if olds.get(key) != news.get(key) and key != _EXPLICIT
+        ]
+        # Once this provider is configured, the engine asks about a resource that moves here from
+        # the provider of the old inputs. A resource belongs to a server: if that was another one,
+        # the resource is replaced. The default provider of another version is no other provider.
+        is_upgraded = olds.get("version") != news.get("version") and not (
+            _EXPLICIT in olds or _is_explicit(request.urn, news)
+        )
+        is_moved = self._provider_urn and not is_upgraded and _is_other_server(olds, news)
         return provider_pb2.DiffResponse(
             changes=provider_pb2.DiffResponse.DIFF_SOME
             if keys
             else provider_pb2.DiffResponse.DIFF_NONE,
             diffs=keys,
+            replaces=["baseUrl"] if is_moved else [],
         )
 
+    @_says_a_sentence
     def Configure(
         self, request: provider_pb2.ConfigureRequest, _context: Any
     ) -> provider_pb2.ConfigureResponse:
         given, urn = _values(request.args), request.urn
+        if self._is_attached and self._provider_urn not in (None, urn):
+            raise SettingsError(
+                "A plugin that was started by hand serves one provider, and the program has "
+                f"{_name(str(self._provider_urn))!r} and {_name(urn)!r}: run it without "
+                "PULUMI_DEBUG_PROVIDERS, or remove one of the providers."
+            )
+        self._provider_urn = urn
         # Read on first use: a preview needs none.
         self._context.configure(lambda: _settings(urn, given))
         return provider_pb2.ConfigureResponse(supportsPreview=True)
@@ -209,7 +270,9 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.CreateResponse:
         handler, news = self._handler(request.urn), _values(request.properties)
         if request.preview:
-            return provider_pb2.CreateResponse(properties=_struct(handler.preview(None, news)))
+            return provider_pb2.CreateResponse(
+                properties=_struct(handler.preview(request.urn, None, news))
+            )
         id_, outputs = handler.create(request.urn, news)
         return provider_pb2.CreateResponse(id=id_, properties=_struct(outputs))
 
@@ -231,7 +294,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         handler = self._handler(request.urn)
         olds, news = _values(request.olds), _values(request.news)
         if request.preview:
-            outputs = handler.preview(olds, news)
+            outputs = handler.preview(request.urn, olds, news)
         else:
             outputs = handler.update(request.urn, request.id, olds, news)
         return provider_pb2.UpdateResponse(properties=_struct(outputs))
@@ -275,17 +338,73 @@ def _settings(urn: str, given: Properties) -> Settings:
     for key, value in given.items():
         if is_unknown(value):
             raise SettingsError(f"The provider's input {key} is not known yet.")
-    inputs = {key: _text(value) for key, value in given.items() if value not in (None, "")}
-    name = urn.rpartition("::")[2]
-    is_default = name == "default" or name.startswith("default_")
-    text = os.environ.get("PULUMI_CONFIG")  # this package's part, decrypted
-    configuration = json.loads(text) if text else inputs if is_default else {}
-    return read_settings(
-        configuration.get,
-        os.environ,
-        options=None if is_default else inputs,
-        describe_option=lambda key: f"the provider's input {key}",
+    inputs = _texts(given)
+    configuration = _configuration()
+    if _is_explicit(urn, given):
+        get = (configuration or {}).get
+        return read_provider_settings(get, os.environ, _name(urn), inputs)
+    return read_settings((inputs if configuration is None else configuration).get, os.environ)
+
+
+def _configuration() -> Properties | None:
+    """This package's part of the stack configuration, decrypted; None if the engine gave none."""
+    text = os.environ.get("PULUMI_CONFIG")
+    return dict(json.loads(text)) if text else None
+
+
+# The default provider of Pulumi has no inputs but the configuration. A resource of the program may
+# have the same name. So what CheckConfig finds out is kept among the inputs, in the state. The CLI
+# shows no difference in a key of such a name.
+_EXPLICIT = "__explicit"
+_DEFAULT_NAME = re.compile(r"default(_\d+_\d+_\d+(_.+)?)?")
+# What Pulumi itself adds to the inputs.
+_OF_PULUMI = ("version", "pluginDownloadURL")
+
+
+def _is_explicit(urn: str, inputs: Properties) -> bool:
+    """Whether a provider is a resource of the program, and not Pulumi's default provider."""
+    return bool(inputs.get(_EXPLICIT)) or not _DEFAULT_NAME.fullmatch(_name(urn))
+
+
+def _is_other_server(olds: Properties, news: Properties) -> bool:
+    """Whether providers with these inputs lead to different servers, as far as that is known."""
+    if any(is_unknown(each.get(key)) for each in (olds, news) for key in ADDRESS_SETTINGS):
+        return False
+    get = (_configuration() or {}).get
+    old, new = (provider_server(get, os.environ, _texts(each)) for each in (olds, news))
+    return old != new
+
+
+def _is_allowed(key: str, urn: str, *, is_explicit: bool) -> bool:
+    """Whether a provider may have a setting of this name."""
+    # `connections` is for the dynamic provider and is in the same stack configuration.
+    if key in (*SETTINGS, *_OF_PULUMI, _EXPLICIT, "connections"):
+        return True
+    # A project of this name keeps its own configuration there too.
+    is_of_project = not is_explicit and urn.split("::")[1] == PACKAGE
+    return is_of_project and not is_misspelt(key, SETTINGS)
+
+
+def _is_the_configuration(inputs: Properties) -> bool:
+    """Whether inputs are exactly this package's part of the stack configuration.
+
+    True as well if that is not known: a plugin that a person started is not told.
+    """
+    given = {key: value for key, value in inputs.items() if key not in _OF_PULUMI}
+    configuration = _configuration()
+    if configuration is None:
+        return True
+    return given.keys() == configuration.keys() and all(
+        _text(value) == _text(configuration[key]) for key, value in given.items()
     )
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]
+
+
+def _texts(inputs: Properties) -> dict[str, str]:
+    return {key: _text(value) for key, value in inputs.items() if value not in (None, "")}
 
 
 def _text(value: object) -> str:
@@ -321,19 +440,23 @@ def main() -> None:
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(max_workers=_THREADS), options=unlimited)
     context = Context(sys.argv[1:])
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(context), server)
+    is_by_hand = context.run.engine_address is None
+    plugin = Plugin(context)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(plugin, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         print(port, flush=True)
-        while not context.run.is_over():
+        while is_by_hand or not plugin.is_over():
             time.sleep(_POLL_SECONDS)
+            if is_by_hand and plugin.is_over():
+                plugin.begin_run()
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-    context.is_cancelled.set()
+    plugin.stop()
     server.stop(0)
     # Ends the session. A normal exit of Python would wait for calls that are under way. But Pulumi
     # kills the process after five seconds, and the session would stay open.

@@ -10,6 +10,8 @@ from ..settings import for_programs
 HINTS = {
     Hint.RUN_PROGRAM: "",  # the plugin reads the present configuration
     Hint.REFRESH: "Run `pulumi refresh` and then `pulumi up`.",
+    Hint.REMOVE_FROM_STATE: "If it is, and both are gone for good, remove the resource from the "
+    "state with `pulumi state delete` and its URN, and from the program.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
     "first with the resource option deleteBeforeReplace, and aliases if the resource was renamed.",
     Hint.FIND_VM_REF: "Use the ref that getVirtualMachine finds or `vmbackup vms` shows.",
@@ -17,6 +19,9 @@ HINTS = {
 }
 HINTS_OF_SETS = {
     **HINTS,
+    Hint.REMOVE_FROM_STATE: "If it is, and both are gone for good, remove the VM from the program, "
+    "and the set from the state with `pulumi state delete` and its URN. The next `pulumi up` "
+    "adopts the other assignments.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, remove the old one in one "
     "`pulumi up`, and add the new one in the next.",
 }

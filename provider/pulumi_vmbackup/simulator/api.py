@@ -152,7 +152,7 @@ class Simulator:
             rule("/vms/hypervisor-uuid/<token>/<vm_ref>", "GET", self._vm_by_ref),
             rule("/backuplocations/<token>", "GET", self._list_locations),
             rule(f"/backuplocations/<token>/{flags}", "GET", self._list_locations),
-            rule(of_vm, "GET", self._list_vm_locations),
+            # Only with both flags (seen): no public client leaves them out.
             rule(f"{of_vm}/{flags}", "GET", self._list_vm_locations),
             rule(f"{of_vm}/<location_id>", "POST", self._assign),
             rule(f"{of_vm}/<location_id>", "DELETE", self._unassign),
@@ -319,7 +319,7 @@ class Simulator:
         return self._locations(list(self.inventory.backup_locations), primary, offsite)
 
     def _list_vm_locations(
-        self, token: str, vm_ref: str, primary: int = 1, offsite: int = 1
+        self, token: str, vm_ref: str, primary: int, offsite: int
     ) -> Mapping[str, Any]:
         self._use_session(token)
         if self.behavior.unknown_vm == "refuse":

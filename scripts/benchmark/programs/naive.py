@@ -42,7 +42,7 @@ class AssignmentProvider(dynamic.ResourceProvider):
 
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
         vm_ref, location_id = id_.split("/")
-        locations = self.call("GET", vm_ref)["BackupLocations"]
+        locations = self.call("GET", f"{vm_ref}/1/1")["BackupLocations"]
         is_there = any(each["BackupLocationId"] == location_id for each in locations)
         return dynamic.ReadResult(id_ if is_there else "", props)
 
