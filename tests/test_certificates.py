@@ -1,32 +1,44 @@
-"""certificates.py: which files are trusted, and what is said of the others."""
+"""certificates.py and tls.py: what is trusted, before anything is sent, and what is said if not."""
 
 from __future__ import annotations
 
 import codecs
 import re
+import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     load_pem_private_key,
     pkcs7,
     pkcs12,
 )
 from cryptography.x509 import load_pem_x509_certificate
-from sample import PASSWORD
+from sample import OFFSITE01, PASSWORD, SQL01
 
 from pulumi_vmbackup.catalog import Lists
 from pulumi_vmbackup.certificates import trusting
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.command.wording import worded
-from pulumi_vmbackup.errors import SettingsError, UnreachableError
+from pulumi_vmbackup.errors import NoAnswerError, SettingsError, UnreachableError
 from pulumi_vmbackup.settings import Settings, read_settings
 from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.tls import fingerprint
 
 AUTHORITY, OTHER = trustme.CA(), trustme.CA()
 PEM, OTHER_PEM = (authority.cert_pem.bytes() for authority in (AUTHORITY, OTHER))
@@ -185,3 +197,355 @@ def test_a_damaged_certificate_in_the_store_of_windows_is_no_traceback(
         "contain a certificate). Give --ca-file or set VMBACKUP_CA_FILE, to a PEM file with the "
         "certificate of the server."
     )
+
+
+# The exact certificate in the file
+
+
+NOW = datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A certificate with its key, as servers make them for themselves."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def der(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.DER)
+
+    def write_server(self, folder: Path) -> Path:
+        file = folder / f"{self.certificate.serial_number}.pem"
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        file.write_bytes(self.pem + key)
+        return file
+
+
+def made(
+    computer: str = "VMBACKUP01",
+    *,
+    key: ec.EllipticCurvePrivateKey | None = None,
+    issuer: Made | None = None,
+    extensions: tuple[x509.ExtensionType, ...] = (),
+    days: tuple[int, int] = (-1, 365),
+) -> Made:
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    attributes = [x509.NameAttribute(x509.NameOID.COMMON_NAME, computer)] if computer else []
+    name = x509.Name(attributes)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer.certificate.subject if issuer else name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW + timedelta(days[0]))
+        .not_valid_after(NOW + timedelta(days[1]))
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return Made(builder.sign(issuer.key if issuer else key, SHA256()), key)
+
+
+def for_hosts(*hosts: str) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+
+
+IS_AUTHORITY = x509.BasicConstraints(ca=True, path_length=None)
+IS_NONE = x509.BasicConstraints(ca=False, path_length=None)
+PRIVATE_CA = made("Contoso CA", extensions=(IS_AUTHORITY,))
+
+
+@contextmanager
+def serving(certificate: Made, folder: Path) -> Iterator[str]:
+    with serve(Simulator(password=PASSWORD), certificate=certificate.write_server(folder)) as url:
+        yield url.replace("127.0.0.1", "localhost")
+
+
+def count_vms(url: str, file: Path) -> int:
+    with Client(settings(url, file)) as client:
+        return len(client.virtual_machines())
+
+
+def failure(url: str, file: Path) -> UnreachableError:
+    with Client(settings(url, file)) as client, pytest.raises(UnreachableError) as raised:
+        client.log_in()
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        made(),
+        made(extensions=(IS_AUTHORITY,)),
+        made(extensions=(IS_NONE, for_hosts("VMBACKUP01", "vmbackup01.contoso.example"))),
+        made(issuer=PRIVATE_CA),
+        made(issuer=PRIVATE_CA, extensions=(IS_NONE, for_hosts("vmbackup01.contoso.example"))),
+        made(""),
+    ],
+    ids=["only a CN", "an authority", "other hosts", "issued", "issued for others", "no name"],
+)
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_the_exact_certificate_is_trusted_whatever_its_names_are(
+    certificate: Made, host: str, file: Path, tmp_path: Path
+) -> None:
+    file.write_bytes(certificate.pem)
+    with serving(certificate, tmp_path) as url:
+        assert count_vms(url.replace("localhost", host), file) == 8
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda it: it.der,
+        lambda it: in_utf16(it.pem),
+        lambda it: codecs.BOM_UTF8 + it.pem,
+        lambda it: it.pem.replace(b"\n", b"\r\n"),
+        lambda it: b"Server certificate\n" + OTHER_PEM + it.pem + PEM,
+        lambda it: in_utf16(OTHER_PEM + it.pem),
+        lambda it: DER + it.der + ssl.PEM_cert_to_DER_cert(OTHER_PEM.decode()),
+        lambda it: it.pem.replace(b" CERT", b" X509 CERT"),
+    ],
+    ids=range(8),
+)
+def test_the_exact_certificate_may_be_in_a_file_of_each_form(
+    content: Callable[[Made], bytes], file: Path, tmp_path: Path
+) -> None:
+    certificate = made(issuer=PRIVATE_CA)
+    file.write_bytes(content(certificate))
+    with serving(certificate, tmp_path) as url:
+        assert count_vms(url, file) == 8
+
+
+ONE_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_use"),
+    [
+        (made(), made()),
+        (made(key=ONE_KEY), made(key=ONE_KEY)),
+        (made(extensions=(IS_AUTHORITY,)), made(extensions=(IS_AUTHORITY,))),
+        (made(key=ONE_KEY, extensions=(IS_AUTHORITY,)), made(key=ONE_KEY)),
+        (made(issuer=PRIVATE_CA), made(issuer=PRIVATE_CA)),
+        (made(extensions=(for_hosts("localhost"),)), made(extensions=(for_hosts("localhost"),))),
+    ],
+    ids=["self-signed", "same key", "authority", "same key, no CA", "issued", "right name"],
+)
+def test_another_certificate_with_the_same_name_is_refused_and_both_are_shown(
+    in_file: Made, in_use: Made, file: Path, tmp_path: Path
+) -> None:
+    file.write_bytes(in_file.pem)
+    with serving(in_use, tmp_path) as url:
+        error = failure(url, file)
+    assert worded(error) == (
+        f"{url} presents another certificate (SHA-256 {fingerprint(in_use.der)[:23]}...) than the "
+        f"one in {file} (SHA-256 {fingerprint(in_file.der)[:23]}...): either it was renewed, or "
+        "this is another server. Compare its fingerprint on the server, and save the new "
+        "certificate with `vmbackup doctor --save-certificate FILE`."
+    )
+
+
+def test_of_a_file_with_many_certificates_their_number_is_shown(file: Path, tmp_path: Path) -> None:
+    file.write_bytes(b"".join(made().pem for _ in range(4)))
+    with serving(made(), tmp_path) as url:
+        assert f" than the 4 in {file}: either it was renewed" in str(failure(url, file))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host"),
+    [(["localhost"], "localhost"), (["*.contoso.example"], "localhost"), ([], "127.0.0.1")],
+)
+def test_the_names_of_a_certificate_that_an_authority_in_the_file_issued_are_compared(
+    hosts: list[str], host: str, file: Path, tmp_path: Path
+) -> None:
+    file.write_bytes(PRIVATE_CA.pem)
+    certificate = made(issuer=PRIVATE_CA, extensions=(for_hosts(*hosts),) if hosts else ())
+    with serving(certificate, tmp_path) as url:
+        if hosts == [host]:
+            assert count_vms(url, file) == 8
+            return
+        address = url.replace("localhost", host)
+        error = failure(address, file)
+    assert worded(error) == (
+        f"The certificate of {address} is for {', '.join(hosts) or 'VMBACKUP01'}, not for {host}. "
+        "To trust this certificate only, give --ca-file or set VMBACKUP_CA_FILE, to the file that "
+        "`vmbackup doctor --save-certificate FILE` writes."
+    )
+
+
+def test_a_common_name_counts_where_there_is_no_other_name_as_before(
+    file: Path, tmp_path: Path
+) -> None:
+    file.write_bytes(PRIVATE_CA.pem)
+    with serving(made("localhost", issuer=PRIVATE_CA), tmp_path) as url:
+        assert count_vms(url, file) == 8
+
+
+@pytest.mark.parametrize("days", [(-30, -1), (1, 30)], ids=["over", "not yet"])
+@pytest.mark.parametrize("in_file", ["itself", "its issuer"])
+def test_the_exact_certificate_is_trusted_only_while_it_is_valid(
+    days: tuple[int, int], in_file: str, file: Path, tmp_path: Path
+) -> None:
+    certificate = made(issuer=PRIVATE_CA, extensions=(for_hosts("localhost"),), days=days)
+    file.write_bytes(certificate.pem if in_file == "itself" else PRIVATE_CA.pem)
+    with serving(certificate, tmp_path) as url:
+        error = failure(url, file)
+    start, end = (f"{NOW + timedelta(each):%Y-%m-%d %H:%M} UTC" for each in days)
+    assert str(error).startswith(
+        f"The certificate of {url} is valid from {start} to {end}, and the clock of this machine "
+        f"says {datetime.now(timezone.utc):%Y-%m-%d }"
+    )
+    assert "correct the clock, or renew the certificate on the server." in str(error)
+
+
+class Recorder:
+    """A TLS server that never answers, and what it got after each handshake.
+
+    Attributes:
+        received: what came over TLS, or over plain TCP, by connection.
+    """
+
+    def __init__(self, certificate: Path) -> None:
+        self.received: list[bytes] = []
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._record)
+        self._thread.start()
+
+    def close(self) -> None:
+        with suppress(OSError):  # Linux ends the wait for a connection by this, Windows by close
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _record(self) -> None:
+        with suppress(OSError):
+            while True:
+                with self._listener.accept()[0] as plain:
+                    plain.settimeout(10)
+                    got = b""
+                    with suppress(OSError):
+                        if plain.recv(1, socket.MSG_PEEK) != b"\x16":  # not a handshake
+                            got = plain.recv(65536)
+                        with self._context.wrap_socket(plain, server_side=True) as connected:
+                            got += connected.recv(65536)
+                    self.received.append(got)
+
+
+@contextmanager
+def recording(certificate: Made, folder: Path) -> Iterator[Recorder]:
+    recorder = Recorder(certificate.write_server(folder))
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_use"),
+    [
+        (PRIVATE_CA, made(issuer=PRIVATE_CA, extensions=(for_hosts("vmbackup01"),))),
+        (made(), made()),
+        (made(days=(-30, -1)), None),
+    ],
+    ids=["wrong name", "another", "over"],
+)
+@pytest.mark.parametrize("token", [None, "b0a5ab9c-8d0b-4f5e-bd0c-6a4d51a3ac7e"])
+def test_not_a_byte_is_sent_to_a_server_whose_certificate_is_refused(
+    in_file: Made, in_use: Made | None, token: str | None, file: Path, tmp_path: Path
+) -> None:
+    file.write_bytes(in_file.pem)
+    with recording(in_use or in_file, tmp_path) as recorder:
+        given = replace(
+            settings(f"https://localhost:{recorder.port}/api/rest", file), session_token=token
+        )
+        with Client(given) as client, pytest.raises(UnreachableError):
+            client.assign(SQL01, OFFSITE01)
+    assert len(recorder.received) > 1
+    assert set(recorder.received) == {b""}
+
+
+def test_a_server_whose_certificate_is_in_the_file_gets_the_login(
+    file: Path, tmp_path: Path
+) -> None:
+    certificate = made()
+    file.write_bytes(certificate.pem)
+    with recording(certificate, tmp_path) as recorder:
+        given = settings(f"https://localhost:{recorder.port}/api/rest", file)
+        with Client(given) as client, pytest.raises(NoAnswerError):
+            client.log_in()
+    assert recorder.received[0].startswith(b"POST /api/rest/sessions/start HTTP/1.1\r\n")
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """A proxy on the way to a server: takes its address, and gives the one behind the proxy."""
+    target: list[int] = []
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve_proxy(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                with (
+                    listener.accept()[0] as client,
+                    socket.create_connection(("127.0.0.1", target[0])) as server,
+                ):
+                    assert client.recv(65536).startswith(b"CONNECT vmb01.invalid:36013 ")
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    back = threading.Thread(target=pass_on, args=(server, client))
+                    back.start()
+                    pass_on(client, server)
+                    back.join()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=serve_proxy, args=(listener,))
+    thread.start()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+    def behind(url: str) -> str:
+        target.append(int(url.split(":")[2].partition("/")[0]))
+        return "https://vmb01.invalid:36013/api/rest"
+
+    yield behind
+    with suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def test_the_exact_certificate_is_trusted_through_a_proxy(
+    proxy: Callable[[str], str], file: Path, tmp_path: Path
+) -> None:
+    certificate = made()
+    file.write_bytes(certificate.pem)
+    with serving(certificate, tmp_path) as url:
+        given = replace(settings(proxy(url), file), host_header="localhost")
+        with Client(given) as client:
+            assert len(client.virtual_machines()) == 8
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "vmb02.invalid"])
+def test_through_a_proxy_the_name_of_the_server_is_compared_and_not_that_of_the_proxy(
+    name: str, proxy: Callable[[str], str], file: Path, tmp_path: Path
+) -> None:
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    names = address if name == "127.0.0.1" else x509.DNSName(name)
+    certificate = made(issuer=PRIVATE_CA, extensions=(x509.SubjectAlternativeName([names]),))
+    file.write_bytes(PRIVATE_CA.pem)
+    with recording(certificate, tmp_path) as recorder:
+        error = failure(proxy(f"https://localhost:{recorder.port}/api"), file)
+    assert str(error).endswith("is for another host, not for vmb01.invalid.")
+    assert set(recorder.received) == {b""}

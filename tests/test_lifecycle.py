@@ -201,7 +201,7 @@ def test_a_refusal_by_an_error_inside_the_server_may_pass(
 def test_a_lost_session_start_is_no_lost_post(
     simulator: Simulator, on_simulator: AssignmentLifecycle
 ) -> None:
-    simulator.faults = [Fault("reset", "POST /sessions/start")]
+    simulator.faults = [Fault("reset", "POST /sessions/start", acted=False)]
     on_simulator.assign(KNOWN)
     assert [call.method for call in simulator.calls] == ["POST", "POST", "POST"]
 

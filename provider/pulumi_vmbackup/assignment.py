@@ -30,14 +30,17 @@ from .models import (
     Pair,
     VirtualMachine,
     assignable,
+    is_guid,
     normalize_guid,
     shown,
 )
 from .program import (
     AssignmentOutputs,
+    end_idle_sessions,
     once_per_program,
     program_settings,
-    refuse_other_connection,
+    refuse_no_name,
+    refuse_other_server,
     refuse_swapped,
     shown_without_traceback,
     worded,
@@ -46,6 +49,14 @@ from .settings import Settings, read_settings
 from .states import HOW_TO_CORRECT, kind_of, pair_of_id, text_of, time_of
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+# The inputs that hold names, by the id that they belong to and by the input with the id of the
+# object that told them. What a program ignores or transforms may be another id. The CLI shows no
+# inputs whose names begin with two underscores.
+_NAMES = {
+    ("vm_ref", "__vm_name_of"): ("vm_name",),
+    ("backup_location_id", "__location_names_of"): ("location_path", "kind"),
+}
 
 
 class VmBackupLocationAssignment(
@@ -72,8 +83,8 @@ class VmBackupLocationAssignment(
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, or one was
-            looked up over another connection.
+        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, one was
+            looked up on another server, or the options ask for an import.
         SettingsError: a setting of ``vmbackup:...`` or ``VMBACKUP_...`` is unusable.
     """
 
@@ -92,13 +103,16 @@ class VmBackupLocationAssignment(
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         with shown_without_traceback():
+            _refuse_import(opts)
+            refuse_no_name(connection, type(self).__name__)
             settings = program_settings(connection)  # a wrong setting fails the preview too
             properties = {
-                **_parts(vm_ref, partial(_parts_of_vm, connection=connection)),
-                **_parts(backup_location_id, partial(_parts_of_location, connection=connection)),
+                **_parts(vm_ref, partial(_parts_of_vm, settings=settings)),
+                **_parts(backup_location_id, partial(_parts_of_location, settings=settings)),
                 "connection": connection,
                 "assigned_at": None,
             }
+        end_idle_sessions()
         super().__init__(VmBackupLocationAssignmentProvider(), name, properties, opts)
         _refuse_same_pair_twice(self, settings.server)
 
@@ -107,34 +121,52 @@ class VmBackupLocationAssignment(
         return output
 
 
+def _refuse_import(opts: pulumi.ResourceOptions | None) -> None:
+    """Refuse what Pulumi cannot do with a dynamic resource.
+
+    Raises:
+        ArgumentError: the options ask for an import.
+    """
+    if opts is not None and opts.import_ is not None:
+        raise ArgumentError(
+            "Pulumi cannot import a dynamic resource: leave out the option import_, and `pulumi "
+            "up` adopts the assignment; or use "
+            "pulumi_vmbackup.plugin.VmBackupLocationAssignment, which can be imported."
+        )
+
+
 def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[str, Any]:
     """The properties of an argument, which is an id, an object, or an output of either."""
+
+    def of_known(known: Any) -> dict[str, str | None]:
+        with shown_without_traceback():
+            return parts(known)
+
     if isinstance(value, pulumi.Output) or isawaitable(value):
-        known = pulumi.Output.from_input(value).apply(parts)
+        known = pulumi.Output.from_input(value).apply(of_known)
         return {key: known[key] for key in parts("")}  # the keys do not depend on the value
     return dict(parts(value))
 
 
-def _parts_of_vm(vm: str | VirtualMachine, connection: str | None) -> dict[str, str | None]:
+def _parts_of_vm(vm: str | VirtualMachine, settings: Settings) -> dict[str, str | None]:
     refuse_swapped("vm_ref", vm, VirtualMachine)
-    refuse_other_connection("vm_ref", vm, connection)
+    refuse_other_server("vm_ref", vm, settings)
     if isinstance(vm, VirtualMachine):
-        return {"vm_ref": assignable(vm).ref, "vm_name": vm.name}
-    return {"vm_ref": vm, "vm_name": None}
+        ref = assignable(vm).ref
+        return {"vm_ref": ref, "vm_name": vm.name, "__vm_name_of": ref}
+    return {"vm_ref": vm, "vm_name": None, "__vm_name_of": None}
 
 
-def _parts_of_location(
-    location: str | BackupLocation, connection: str | None
-) -> dict[str, str | None]:
+def _parts_of_location(location: Any, settings: Settings) -> dict[str, str | None]:
     refuse_swapped("backup_location_id", location, BackupLocation)
-    refuse_other_connection("backup_location_id", location, connection)
-    if isinstance(location, BackupLocation):
-        return {
-            "backup_location_id": location.id,
-            "location_path": location.path,
-            "kind": location.kind,
-        }
-    return {"backup_location_id": location, "location_path": None, "kind": None}
+    refuse_other_server("backup_location_id", location, settings)
+    found = location if isinstance(location, BackupLocation) else None
+    return {
+        "backup_location_id": found.id if found else location,
+        "location_path": found.path if found else None,
+        "kind": found.kind if found else None,
+        "__location_names_of": found.id if found else None,
+    }
 
 
 @once_per_program
@@ -263,7 +295,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
 
     @_sentence_first
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
-        inputs = dict(news)
+        inputs = _with_own_names(_olds, news)
         failures = []
         for key, hint in ID_HINTS.items():
             value = news.get(key)
@@ -391,6 +423,25 @@ def _known(pair: Pair, props: dict[str, Any]) -> Assignment:
         location_path=text_of(props.get("location_path")),
         kind=kind_of(props.get("kind")),
     )
+
+
+def _with_own_names(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    """The inputs without names that belong to another id than the one that is to be assigned."""
+    inputs = dict(news)
+    for (id_key, names_of), names in _NAMES.items():
+        if names_of in inputs and not _is_same_id(inputs.pop(names_of), inputs.get(id_key)):
+            is_old = _is_same_id(olds.get(id_key), inputs.get(id_key))
+            for name in names:
+                inputs.pop(name, None)
+                if is_old and name in olds:
+                    inputs[name] = olds[name]
+    return inputs
+
+
+def _is_same_id(first: object, second: object) -> bool:
+    if _is_unknown(first) or _is_unknown(second):
+        return _is_unknown(first) and _is_unknown(second)
+    return is_guid(first) and is_guid(second) and normalize_guid(first) == normalize_guid(second)
 
 
 def _is_unknown(value: object) -> bool:

@@ -24,18 +24,17 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from .certificates import trusting
 from .errors import (
     InvalidTokenError,
     LostAnswerError,
     NoAnswerError,
     RefusedError,
-    SettingsError,
     StoppedError,
     UnreachableError,
 )
 from .models import normalize_guid
 from .settings import Settings
+from .tls import check_each_connection, pool_arguments, refusal, trust
 
 LONGEST_ANSWER_BYTES = 64 * 2**20
 # A login and the list of VMs may take a minute (seen); the other calls take seconds.
@@ -255,15 +254,12 @@ class Transport:
         base_url = settings.base_url
         reason = getattr(error.args[0], "reason", None) if error.args else None
         if isinstance(error, requests.exceptions.SSLError):
-            # Only a refused certificate proves that nothing was sent.
-            is_refused = isinstance(_tls_cause(reason), ssl.SSLCertVerificationError)
-            kind = UnreachableError if is_refused else LostAnswerError
-            return kind(
-                f"The certificate or TLS of {base_url} is not accepted ({_tls_reason(reason)}). "
-                "Check whether the address should begin with http://.",
-                settings.to_set(
-                    "caFile", "its PEM file", purpose="For a private or self-signed certificate"
-                ),
+            cause = reason.args[0] if reason and reason.args else reason
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return refusal(settings, cause)
+            return LostAnswerError(
+                f"TLS with {base_url} fails ({getattr(cause, 'reason', None) or 'no reason'}). "
+                "Check whether the address should begin with http://."
             )
         if isinstance(reason, NameResolutionError):
             return UnreachableError(
@@ -302,26 +298,6 @@ def refuses_host(content: bytes) -> bool:
     return _HOST_IS_REFUSED in content
 
 
-def trust(settings: Settings) -> ssl.SSLContext:
-    """The TLS context that checks the server's certificate.
-
-    Raises:
-        SettingsError: the certificates to trust cannot be read.
-    """
-    ca_file = settings.ca_file
-    try:
-        context = trusting(ca_file) if ca_file else ssl.create_default_context()
-    except (OSError, ValueError) as error:  # one damaged certificate in the store of Windows
-        raise SettingsError(
-            f"The certificates that {ca_file or 'this system'} holds cannot be read ({error}).",
-            settings.to_set("caFile", "a PEM file with the certificate of the server"),
-        ) from None
-    # Since 3.13, Python refuses certificates without some formal extensions. Windows products make
-    # such certificates for themselves. Trust and host name are still checked.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
-
-
 class _TrustAdapter(HTTPAdapter):
     """Trusts what the system trusts, or one PEM file, instead of the list in requests.
 
@@ -329,14 +305,19 @@ class _TrustAdapter(HTTPAdapter):
     """
 
     def __init__(self, settings: Settings, connections: int) -> None:
-        self._ssl_context = trust(settings)
+        self._arguments = pool_arguments(settings, trust(settings))
         super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._ssl_context, **kwargs)
+        super().init_poolmanager(*args, **(self._arguments | kwargs))
+        check_each_connection(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._ssl_context, **kwargs)
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **(self._arguments | kwargs))
+        if is_new:
+            check_each_connection(manager)
+        return manager
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002
         conn.cert_reqs = "CERT_REQUIRED"
@@ -374,17 +355,6 @@ def on_one_line(text: str) -> str:
     """A server's text, shortened, on one line, without characters that control a terminal."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:_LONGEST_QUOTE]
-
-
-def _tls_cause(reason: BaseException | None) -> object:
-    return reason.args[0] if reason and reason.args else reason
-
-
-def _tls_reason(reason: BaseException | None) -> str:
-    cause = _tls_cause(reason)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message
-    return getattr(cause, "reason", None) or "TLS failed"
 
 
 # Redaction: the session token is in the URL path (documented). urllib3 prints URLs in its debug and

@@ -28,7 +28,7 @@ from ..settings import (
     Settings,
     is_loopback,
 )
-from ..transport import trust
+from ..tls import trust
 from .connection import Connection, connecting
 from .output import print_output
 from .wording import how_to_set, name_of, one_line, worded
