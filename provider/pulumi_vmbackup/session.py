@@ -138,14 +138,14 @@ class Session:
                 self._token = None
                 self._doubtful_token = token if may_live else None
 
-    def end_if_idle(self) -> None:
-        """End the session now if no call is under way."""
+    def end_if_idle(self) -> bool:
+        """End the session now if no call is under way; whether none is open afterwards."""
         with self._condition:
             if self._calls_under_way or self._is_changing or not self._token:
-                return
+                return not (self._is_changing or self._token)
             token, self._token, self._is_changing = self._token, None, True
         with self._change():
-            self._end(token)
+            return self._end(token)
 
     def stop(self) -> None:
         """Begin no other call, and wake up those that wait; the session is ended as usual."""

@@ -23,8 +23,8 @@ from .certificates import PinningContext, trusting
 from .errors import SettingsError, UnreachableError
 from .settings import Settings
 
-# How long to wait for a port that may be closed, or for a TLS handshake.
-LONGEST_PROBE_SECONDS = 5.0
+# How long an error waits for the certificate that it shows.
+_LONGEST_SECONDS = 5.0
 SAVE_COMMAND = "`vmbackup doctor --save-certificate FILE`"
 # Numbers of OpenSSL (X509_V_...), which the ssl module does not name.
 _WRONG_NAME = (62, 64)
@@ -158,18 +158,22 @@ def fingerprint(der: bytes) -> str:
     return hashlib.sha256(der).digest().hex(":").upper()
 
 
-def presented(settings: Settings) -> Certificate:
+def presented(settings: Settings, timeout: float) -> Certificate:
     """The certificate that the server presents. Nothing but TLS handshakes is sent.
+
+    Args:
+        settings: how to reach the server.
+        timeout: how many seconds to wait for the connection, and for each part of the handshake.
 
     Raises:
         ssl.SSLCertVerificationError: TLS cannot use it, even if it is trusted.
         OSError: no certificate came.
     """
-    der = presented_der(settings)
+    der = presented_der(settings, timeout)
     # The ssl module reads a certificate only if it is trusted.
     context = PinningContext.of([der])
     context.verify_flags |= _NO_CHECK_TIME
-    with connect(urlsplit(settings.base_url), context, patience(settings)) as connected:
+    with connect(urlsplit(settings.base_url), context, timeout) as connected:
         found: Any = connected.getpeercert()
     subject = [item for part in found["subject"] for item in part]
     return Certificate(
@@ -184,17 +188,22 @@ def presented(settings: Settings) -> Certificate:
     )
 
 
-def presented_der(settings: Settings) -> bytes:
+def presented_der(settings: Settings, timeout: float) -> bytes:
     """The same certificate as DER only, whatever it is.
 
     Raises:
         OSError: no certificate came.
     """
+    with connect(urlsplit(settings.base_url), untrusting(), timeout) as connected:
+        return connected.getpeercert(binary_form=True) or b""
+
+
+def untrusting() -> ssl.SSLContext:
+    """The TLS context for a look at a server: it takes any certificate, so nothing may be sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with connect(urlsplit(settings.base_url), context, patience(settings)) as connected:
-        return connected.getpeercert(binary_form=True) or b""
+    return context
 
 
 def connect(url: SplitResult, context: ssl.SSLContext, timeout: float) -> ssl.SSLSocket:
@@ -217,11 +226,6 @@ def port_of(url: SplitResult) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
-def patience(settings: Settings) -> float:
-    """How many seconds to wait for a port that may be closed, or for a TLS handshake."""
-    return min(settings.timeout_seconds, LONGEST_PROBE_SECONDS)
-
-
 def _time(text: str) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), timezone.utc)
 
@@ -240,9 +244,10 @@ def refusal(settings: Settings, error: ssl.SSLCertVerificationError) -> Unreacha
     """
     base_url = settings.base_url
     certificate = der = None
+    patience = min(settings.timeout_seconds, _LONGEST_SECONDS)
     with suppress(OSError):  # as behind a proxy
-        der = presented_der(settings)
-        certificate = presented(settings)
+        der = presented_der(settings, patience)
+        certificate = presented(settings, patience)
     to_save = settings.to_set(
         "caFile", f"the file that {SAVE_COMMAND} writes", purpose="To trust this certificate only"
     )
