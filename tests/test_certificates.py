@@ -8,22 +8,30 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import trustme
+from certificates import (
+    IS_AUTHORITY,
+    IS_NONE,
+    NOW,
+    PRIVATE_CA,
+    Made,
+    for_hosts,
+    made,
+    recording,
+    serving,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     load_pem_private_key,
     pkcs7,
     pkcs12,
@@ -202,71 +210,6 @@ def test_a_damaged_certificate_in_the_store_of_windows_is_no_traceback(
 # The exact certificate in the file
 
 
-NOW = datetime.now(timezone.utc)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A certificate with its key, as servers make them for themselves."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.PEM)
-
-    @property
-    def der(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.DER)
-
-    def write_server(self, folder: Path) -> Path:
-        file = folder / f"{self.certificate.serial_number}.pem"
-        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        file.write_bytes(self.pem + key)
-        return file
-
-
-def made(
-    computer: str = "VMBACKUP01",
-    *,
-    key: ec.EllipticCurvePrivateKey | None = None,
-    issuer: Made | None = None,
-    extensions: tuple[x509.ExtensionType, ...] = (),
-    days: tuple[int, int] = (-1, 365),
-) -> Made:
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    attributes = [x509.NameAttribute(x509.NameOID.COMMON_NAME, computer)] if computer else []
-    name = x509.Name(attributes)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer.certificate.subject if issuer else name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW + timedelta(days[0]))
-        .not_valid_after(NOW + timedelta(days[1]))
-    )
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=False)
-    return Made(builder.sign(issuer.key if issuer else key, SHA256()), key)
-
-
-def for_hosts(*hosts: str) -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
-
-
-IS_AUTHORITY = x509.BasicConstraints(ca=True, path_length=None)
-IS_NONE = x509.BasicConstraints(ca=False, path_length=None)
-PRIVATE_CA = made("Contoso CA", extensions=(IS_AUTHORITY,))
-
-
-@contextmanager
-def serving(certificate: Made, folder: Path) -> Iterator[str]:
-    with serve(Simulator(password=PASSWORD), certificate=certificate.write_server(folder)) as url:
-        yield url.replace("127.0.0.1", "localhost")
-
-
 def count_vms(url: str, file: Path) -> int:
     with Client(settings(url, file)) as client:
         return len(client.virtual_machines())
@@ -402,51 +345,6 @@ def test_the_exact_certificate_is_trusted_only_while_it_is_valid(
         f"says {datetime.now(timezone.utc):%Y-%m-%d }"
     )
     assert "correct the clock, or renew the certificate on the server." in str(error)
-
-
-class Recorder:
-    """A TLS server that never answers, and what it got after each handshake.
-
-    Attributes:
-        received: what came over TLS, or over plain TCP, by connection.
-    """
-
-    def __init__(self, certificate: Path) -> None:
-        self.received: list[bytes] = []
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._record)
-        self._thread.start()
-
-    def close(self) -> None:
-        with suppress(OSError):  # Linux ends the wait for a connection by this, Windows by close
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _record(self) -> None:
-        with suppress(OSError):
-            while True:
-                with self._listener.accept()[0] as plain:
-                    plain.settimeout(10)
-                    got = b""
-                    with suppress(OSError):
-                        if plain.recv(1, socket.MSG_PEEK) != b"\x16":  # not a handshake
-                            got = plain.recv(65536)
-                        with self._context.wrap_socket(plain, server_side=True) as connected:
-                            got += connected.recv(65536)
-                    self.received.append(got)
-
-
-@contextmanager
-def recording(certificate: Made, folder: Path) -> Iterator[Recorder]:
-    recorder = Recorder(certificate.write_server(folder))
-    try:
-        yield recorder
-    finally:
-        recorder.close()
 
 
 @pytest.mark.parametrize(
