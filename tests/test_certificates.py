@@ -322,6 +322,23 @@ def test_the_names_of_a_certificate_that_an_authority_in_the_file_issued_are_com
     )
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_without_a_file_the_systems_trust_and_the_names_count(
+    host: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_bytes(PRIVATE_CA.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))  # what OpenSSL takes for the system's
+    certificate = made(issuer=PRIVATE_CA, extensions=(for_hosts("localhost"),))
+    with serving(certificate, tmp_path) as url:
+        given = replace(settings(url, file), ca_file=None, base_url=url.replace("localhost", host))
+        with Client(given) as client:
+            if host == "localhost":
+                assert client.virtual_machines()
+                return
+            with pytest.raises(UnreachableError, match="is for localhost, not for 127.0.0.1"):
+                client.log_in()
+
+
 def test_a_common_name_counts_where_there_is_no_other_name_as_before(
     file: Path, tmp_path: Path
 ) -> None:

@@ -272,7 +272,7 @@ def refusal(settings: Settings, error: ssl.SSLCertVerificationError) -> Unreacha
             "server. Compare its fingerprint on the server, and save the new certificate with "
             f"{SAVE_COMMAND}."
         )
-    begins = f" Its fingerprint is {_short(der)}." if der else ""
+    begins = f" Its SHA-256 fingerprint begins with {fingerprint(der)[:23]}." if der else ""
     return UnreachableError(
         f"The certificate of {base_url} is not accepted ({error.verify_message}).{begins}", to_save
     )

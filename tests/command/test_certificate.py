@@ -122,7 +122,7 @@ def test_with_the_file_doctor_and_all_commands_work(
 def test_without_a_yes_nothing_is_written(answer: str, says: str, file: Path) -> None:
     result = save(file, answer=answer)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1].endswith(f"vmbackup: {says.format(file)}")
+    assert result.stderr.splitlines()[-1] == f"vmbackup: {says.format(file)}"
     assert not file.exists()
 
 
@@ -145,7 +145,7 @@ def test_a_process_without_a_terminal_ends_with_a_sentence(file: Path) -> None:
         env=dict(os.environ),
     )
     assert done.returncode == 1
-    assert done.stderr.endswith(f"vmbackup: Nobody said yes, so {file} was not written.\n")
+    assert done.stderr.endswith(f"\nvmbackup: Nobody said yes, so {file} was not written.\n")
     assert "Traceback" not in done.stderr
     assert not file.exists()
 

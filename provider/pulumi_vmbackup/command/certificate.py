@@ -48,6 +48,7 @@ def save_certificate(connection: Connection, name: str) -> None:
     try:
         is_yes = click.confirm(question, err=True)
     except click.Abort:  # also where there is no terminal
+        click.echo(err=True)
         raise ArgumentError(f"Nobody said yes, so {file} was not written.") from None
     if not is_yes:
         raise ArgumentError(f"The answer was no, so {file} was not written.")
