@@ -335,7 +335,7 @@ def test_without_a_file_the_systems_trust_and_the_names_count(
             if host == "localhost":
                 assert client.virtual_machines()
                 return
-            with pytest.raises(UnreachableError, match="is for localhost, not for 127.0.0.1"):
+            with pytest.raises(UnreachableError, match=r"is for localhost, not for 127\.0\.0\.1"):
                 client.log_in()
 
 
