@@ -1,5 +1,9 @@
 """The simulator's sample inventory, as the tests name it."""
 
+from __future__ import annotations
+
+from pulumi_vmbackup.simulator import Inventory
+
 DC01 = "2b5ebaa0-6107-4dc3-ba6a-ce6c0a78250f"  # assigned to DISK_E from the start
 SQL01 = "ba2e9cdc-0d85-48e6-8db7-a45c5a40819e"
 SQL02 = "21e6a46f-1c67-4ea9-8d24-3a163cee5e2c"
@@ -13,3 +17,32 @@ ROTATING = "b339a476-9ddc-46f8-afb6-fbfe8de4ab47"  # offsite
 NOWHERE = "00000000-0000-4000-8000-000000000000"  # no VM and no location
 
 PASSWORD = "Pa55-of-the-simulator"
+
+
+def with_replica() -> Inventory:
+    """The sample, and the replica of SQL01 on the other host, as Hyper-V Replica makes them.
+
+    A server lists it under the same name, not configured, its ref a GUID of zeros (seen).
+    """
+    inventory = Inventory.sample()
+    never = {"NextBackupTime": None, "LastBackupTime": None, "LastBackupResult": None}
+    zeros = dict.fromkeys(
+        (
+            "LastBackupDuration",
+            "LastBackupTransferSizeCompressed",
+            "LastBackupTransferSizeUncompressed",
+        ),
+        0,
+    )
+    replica = {
+        **inventory.virtual_machines[SQL01],
+        "HostName": "HV-02",
+        "AltaroVirtualMachineRef": "00000000-0000-0000-0000-000000000000",
+        "AltaroHypervisorRef": inventory.virtual_machines[SQL02]["AltaroHypervisorRef"],
+        "Configured": False,
+        **never,
+        **zeros,
+    }
+    # Before SQL01, for code that takes the first VM of a name.
+    inventory.virtual_machines = {"the replica of SQL01": replica, **inventory.virtual_machines}
+    return inventory

@@ -14,7 +14,7 @@ from typing import Any
 
 import pulumi
 import pytest
-from programs import Recorder, run_program
+from programs import Recorder, SetConfig, run_program
 from pulumi.dynamic import Config, ConfigureRequest
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
@@ -155,6 +155,47 @@ def test_check_lets_what_is_not_known_yet_pass(
     assert checked.inputs["vm_ref"] is unknown
     assert checked.inputs["backup_location_id"] == NAS01
     assert not checked.failures
+
+
+NAMES = {"vm_name": "SQL01", "location_path": "x", "kind": "primary"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "left"),
+    [
+        ({}, ["vm_name", "location_path", "kind"]),
+        ({"vm_ref": SQL01.upper()}, ["vm_name", "location_path", "kind"]),
+        ({"vm_ref": SQL02}, ["location_path", "kind"]),
+        ({"backup_location_id": OFFSITE01}, ["vm_name"]),
+        ({"vm_ref": UNKNOWN}, ["location_path", "kind"]),
+        ({"__location_names_of": UNKNOWN}, ["vm_name"]),
+        ({"vm_ref": "SQL02", "backup_location_id": None}, []),
+    ],
+)
+def test_check_drops_the_names_of_another_id_and_the_ids_that_they_belong_to(
+    changed: dict[str, Any], left: list[str], offline: VmBackupLocationAssignmentProvider
+) -> None:
+    of = {"__vm_name_of": SQL01, "__location_names_of": NAS01}
+    checked = offline.check({}, {**PAIR, **NAMES, **of, **changed}).inputs
+    assert checked.keys() == {*PAIR, *left}
+    assert offline.check({}, {**PAIR, **NAMES}).inputs == {**PAIR, **NAMES}
+
+
+def test_check_takes_the_names_of_an_id_that_stays_from_the_state(
+    offline: VmBackupLocationAssignmentProvider,
+) -> None:
+    olds = {**PAIR, "location_path": r"\\NAS01\VMBackups", "kind": "primary"}
+    of_another = {"location_path": "x", "kind": "offsite", "__location_names_of": OFFSITE01}
+    assert offline.check(olds, {**PAIR, **of_another}).inputs == olds
+    moved = {**PAIR, "backup_location_id": DISK_E}
+    assert offline.check(olds, {**moved, **of_another}).inputs == moved
+
+
+def test_check_keeps_names_that_are_not_known_yet(
+    offline: VmBackupLocationAssignmentProvider,
+) -> None:
+    news = {**PAIR, "vm_ref": UNKNOWN, "vm_name": UNKNOWN, "__vm_name_of": UNKNOWN}
+    assert offline.check({}, news).inputs == {**PAIR, "vm_ref": UNKNOWN, "vm_name": UNKNOWN}
 
 
 # Diff
@@ -376,8 +417,9 @@ def test_each_handler_without_settings_says_what_to_set(
         getattr(offline, handler)(*arguments[handler])
     assert raised.value.__cause__ is not None
     assert (
-        "No username for VM Backup is known. Set VMBACKUP_USERNAME or run `pulumi config set "
-        "vmbackup:username`." in str(raised.value)
+        "No username for VM Backup is known, and no password. Set VMBACKUP_USERNAME or run "
+        "`pulumi config set vmbackup:username`. Set VMBACKUP_PASSWORD or run "
+        "`pulumi config set --secret vmbackup:password`." in str(raised.value)
     )
 
 
@@ -450,6 +492,8 @@ def test_objects_are_registered_by_their_ids_and_names(
         "vm_name": "SQL01",
         "location_path": r"\\NAS01\VMBackups",
         "kind": "primary",
+        "__vm_name_of": SQL01,
+        "__location_names_of": NAS01,
     }
 
 
@@ -466,16 +510,16 @@ def test_a_vm_that_is_not_configured_fails_the_program(ref: str | None) -> None:
     ("vm_ref", "location", "says"),
     [
         (
-            replace(VM, connection="site-a"),
+            replace(VM, connection="site-a", server="localhost:46013"),
             LOCATION,
-            "vm_ref was looked up over the connection 'site-a', and the resource uses the "
-            "unnamed connection: give both the same connection.",
+            "vm_ref was looked up on localhost:46013 (connection 'site-a'), but it is used with "
+            "localhost:36013: give both the same connection.",
         ),
         (
             VM,
-            replace(LOCATION, connection="site-b"),
-            "backup_location_id was looked up over the connection 'site-b', and the resource uses "
-            "the unnamed connection: give both the same connection.",
+            replace(LOCATION, server="localhost:36013/vmbackup02"),
+            "backup_location_id was looked up on localhost:36013/vmbackup02, but it is used with "
+            "localhost:36013: give both the same connection.",
         ),
         (LOCATION, LOCATION, "vm_ref is a BackupLocation: are two arguments swapped?"),
         (VM, VM, "backup_location_id is a VirtualMachine: are two arguments swapped?"),
@@ -505,14 +549,61 @@ def test_a_connection_that_only_the_state_knows_is_said_to_be_needed(handler: st
 
 @pytest.mark.usefixtures("recorder")
 def test_a_connection_that_is_no_text_fails_the_program() -> None:
-    for value in (5, pulumi.Output.from_input("site-b")):
-        with pytest.raises(ArgumentError, match=r"^connection is .*: give the name of a conn"):
+    for value, shown in ((5, "5"), (pulumi.Output.from_input("site-b"), "an Output")):
+        says = (
+            f"^connection of VmBackupLocationAssignment is {shown}: give the name of a connection"
+        )
+        with pytest.raises(ArgumentError, match=says):
             VmBackupLocationAssignment(
                 "sql01",
                 vm_ref=SQL01,
                 backup_location_id=NAS01,
                 connection=value,  # type: ignore[arg-type]
             )
+
+
+@pytest.mark.parametrize("as_outputs", [False, True], ids=["objects", "outputs"])
+def test_objects_of_the_same_server_fit_whatever_its_connection_is_called(
+    as_outputs: bool, recorder: Recorder, set_config: SetConfig
+) -> None:
+    set_config(baseUrl="https://127.0.0.1:36013/api/rest")
+    vm: Any = replace(VM, connection="site-a", server="localhost:36013")
+    elsewhere: Any = replace(VM, server="localhost:46013")
+    if as_outputs:
+        vm, elsewhere = pulumi.Output.from_input(vm), pulumi.Output.from_input(elsewhere)
+    run_program(lambda: VmBackupLocationAssignment("a", vm_ref=vm, backup_location_id=LOCATION))
+    assert "a" in [each.name for each in recorder.registered]
+    # Pulumi wraps what an apply raises.
+    with pytest.raises(ValueError, match="vm_ref was looked up on localhost:46013, but it is used"):
+        run_program(
+            lambda: VmBackupLocationAssignment("b", vm_ref=elsewhere, backup_location_id=LOCATION)
+        )
+    assert "b" not in [each.name for each in recorder.registered]
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        pulumi.ResourceOptions(import_=f"{SQL01}/{NAS01}"),
+        pulumi.ResourceOptions.merge(
+            pulumi.ResourceOptions(import_=f"{SQL01}/{NAS01}"),
+            pulumi.ResourceOptions(protect=True),
+        ),
+    ],
+    ids=["import", "merged"],
+)
+def test_an_import_fails_the_program_before_anything_is_registered(
+    opts: pulumi.ResourceOptions, recorder: Recorder
+) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01, opts=opts)
+    assert str(raised.value) == (
+        "Pulumi cannot import a dynamic resource: leave out the option import_, and `pulumi up` "
+        "adopts the assignment; or use pulumi_vmbackup.plugin.VmBackupLocationAssignment, which "
+        "can be imported."
+    )
+    assert isinstance(raised.value, ProgramError)
+    assert not recorder.registered
 
 
 @pytest.mark.usefixtures("recorder")

@@ -10,13 +10,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sample import FILE01, NAS01, OFFSITE01, SQL01
 
-from pulumi_vmbackup import SettingsError
-from pulumi_vmbackup.declared import DeclaredPairs, Run, _created, open_shared
+from pulumi_vmbackup import SettingsError, VmBackupError
+from pulumi_vmbackup.declared import (
+    DeclaredPairs,
+    PairsOfServer,
+    Run,
+    _created,
+    open_shared,
+)
+from pulumi_vmbackup.program import worded
+from pulumi_vmbackup.settings import Settings
 
 PROCESS = f"""\
 import sys
@@ -25,8 +34,9 @@ from pulumi_vmbackup.declared import DeclaredPairs
 from pulumi_vmbackup.declared import Run
 
 pair = ("{SQL01}", "{NAS01}")
-pairs = DeclaredPairs(Run(sys.argv[1:]))
-pairs.add(pair)
+all_pairs = DeclaredPairs(Run(sys.argv[1:]))
+pairs = all_pairs.on("a:1")
+pairs.add([pair])
 print("told", flush=True)
 for line in sys.stdin:
     if line == "unassign\\n":
@@ -34,10 +44,12 @@ for line in sys.stdin:
     elif line == "assign\\n":
         pairs.was_assigned(pair)
     else:
-        pairs._file.write(line.strip().replace("|", "\\n"))
-        pairs._file.flush()
+        all_pairs._file.write(line.strip().replace("|", "\\n"))
+        all_pairs._file.flush()
     print("told", flush=True)
 """
+
+SERVER = "a:1"
 
 # On Windows, the system removes the file of a process that is killed.
 LEFT_BY_A_KILL = 0 if sys.platform == "win32" else 1
@@ -62,10 +74,16 @@ def engine(listener: socket.socket) -> str:
 
 
 @pytest.fixture
-def pairs(engine: str) -> Iterator[DeclaredPairs]:
+def all_pairs(engine: str) -> Iterator[DeclaredPairs]:
     pairs = DeclaredPairs(Run([engine]))
     yield pairs
     pairs.clear()
+
+
+@pytest.fixture
+def pairs(all_pairs: DeclaredPairs) -> PairsOfServer:
+    """Those of the server that the other processes speak of."""
+    return all_pairs.on(SERVER)
 
 
 class OtherProcess:
@@ -98,21 +116,21 @@ class OtherProcess:
 
 
 def test_another_process_of_the_run_knows_until_this_one_ends(
-    pairs: DeclaredPairs, engine: str, home: Path
+    all_pairs: DeclaredPairs, pairs: PairsOfServer, engine: str, home: Path
 ) -> None:
     other = OtherProcess(engine)
-    pairs.add((FILE01, OFFSITE01))
+    pairs.add([(FILE01, OFFSITE01)])
     assert (SQL01, NAS01) in pairs
     assert (FILE01, OFFSITE01) in pairs
     assert (SQL01, OFFSITE01) not in pairs
     other.end()
     assert (SQL01, NAS01) not in pairs
-    pairs.clear()
+    all_pairs.clear()
     assert list(home.iterdir()) == []
 
 
 def test_what_a_killed_process_left_is_not_believed_and_removed(
-    pairs: DeclaredPairs, engine: str, home: Path
+    pairs: PairsOfServer, engine: str, home: Path
 ) -> None:
     other = OtherProcess(engine)
     other.kill()
@@ -121,7 +139,7 @@ def test_what_a_killed_process_left_is_not_believed_and_removed(
     assert list(home.iterdir()) == []
 
 
-def test_only_files_of_such_processes_are_looked_into(pairs: DeclaredPairs, home: Path) -> None:
+def test_only_files_of_such_processes_are_looked_into(pairs: PairsOfServer, home: Path) -> None:
     (home / "folder").mkdir(parents=True)
     (home / "notes.txt").write_text("somebody's \N{EURO SIGN}", "utf-8")
     assert (SQL01, NAS01) not in pairs
@@ -129,35 +147,35 @@ def test_only_files_of_such_processes_are_looked_into(pairs: DeclaredPairs, home
 
 
 def test_a_process_that_begins_removes_what_killed_ones_of_other_runs_have_left(
-    pairs: DeclaredPairs, home: Path
+    pairs: PairsOfServer, home: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as another:
         other = OtherProcess(f"127.0.0.1:{another.getsockname()[1]}")
         (left,) = home.iterdir()
         other.kill()
-    pairs.add((FILE01, OFFSITE01))
+    pairs.add([(FILE01, OFFSITE01)])
     (own,) = home.iterdir()
     assert own != left
 
 
-def test_files_hold_ids_only_and_stay_small(pairs: DeclaredPairs, home: Path) -> None:
-    pairs.add((FILE01, OFFSITE01), (SQL01, NAS01))
+def test_files_hold_ids_only_and_stay_small(pairs: PairsOfServer, home: Path) -> None:
+    pairs.add([(FILE01, OFFSITE01), (SQL01, NAS01)])
     pairs.begin_to_unassign((SQL01, OFFSITE01))
     (file,) = home.iterdir()
     with open_shared(file) as told:
         lines = told.read().splitlines()
     assert lines == [
-        f"declared {FILE01}/{OFFSITE01}",
-        f"declared {SQL01}/{NAS01}",
-        f"unassigned {SQL01}/{OFFSITE01}",
+        f"declared a:1 {FILE01}/{OFFSITE01}",
+        f"declared a:1 {SQL01}/{NAS01}",
+        f"unassigned a:1 {SQL01}/{OFFSITE01}",
     ]
 
 
 def test_a_line_that_is_half_written_counts_when_it_is_whole(
-    pairs: DeclaredPairs, engine: str
+    pairs: PairsOfServer, engine: str
 ) -> None:
     other = OtherProcess(engine)
-    other.say(f"declared {FILE01}/{OFFSITE01}")
+    other.say(f"declared a:1 {FILE01}/{OFFSITE01}")
     assert (SQL01, NAS01) in pairs
     assert (FILE01, OFFSITE01) not in pairs
     other.say("|")
@@ -166,7 +184,7 @@ def test_a_line_that_is_half_written_counts_when_it_is_whole(
 
 
 def test_what_another_process_unassigns_is_told_until_it_assigns_it_again(
-    engine: str, pairs: DeclaredPairs
+    engine: str, pairs: PairsOfServer
 ) -> None:
     other = OtherProcess(engine)
     other.say("unassign")
@@ -176,9 +194,41 @@ def test_what_another_process_unassigns_is_told_until_it_assigns_it_again(
     other.end()
 
 
+# Servers
+
+
+def test_the_same_ids_on_two_servers_are_two_pairs(
+    all_pairs: DeclaredPairs, pairs: PairsOfServer, engine: str
+) -> None:
+    other = OtherProcess(engine)
+    other.say("unassign")
+    at_b = all_pairs.on("b:1/behind")
+    assert (SQL01, NAS01) in pairs
+    assert (SQL01, NAS01) not in at_b
+    assert (pairs.unassigned(), at_b.unassigned()) == ({(SQL01, NAS01)}, set())
+    at_b.add([(SQL01, NAS01)])
+    assert at_b.all_declared() == {(SQL01, NAS01)}
+    assert at_b.lock((SQL01, NAS01)) is all_pairs.on("b:1/behind").lock((SQL01, NAS01))
+    assert at_b.lock((SQL01, NAS01)) is not pairs.lock((SQL01, NAS01))
+    other.end()
+
+
+def test_what_is_declared_on_an_unknown_server_counts_on_all(
+    all_pairs: DeclaredPairs, pairs: PairsOfServer, engine: str
+) -> None:
+    all_pairs.on(None).add([(FILE01, NAS01)])
+    assert (FILE01, NAS01) in pairs
+    assert (FILE01, NAS01) in all_pairs.on("b:1")
+    other = OtherProcess(engine)
+    other.say("unassign")
+    assert (SQL01, NAS01) in all_pairs.on(None)
+    assert all_pairs.on(None).unassigned() == {(SQL01, NAS01)}
+    other.end()
+
+
 @pytest.mark.parametrize("other_run", ["another", "none"])
 def test_a_process_of_another_run_or_of_none_tells_nothing(
-    other_run: str, pairs: DeclaredPairs, home: Path
+    other_run: str, pairs: PairsOfServer, home: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as another:
         arguments = [f"127.0.0.1:{another.getsockname()[1]}"] if other_run == "another" else ["-c"]
@@ -192,7 +242,7 @@ def test_a_process_of_another_run_or_of_none_tells_nothing(
 
 def test_a_process_that_no_engine_started_asks_nobody(engine: str) -> None:
     other = OtherProcess(engine)
-    assert (SQL01, NAS01) not in DeclaredPairs(Run(["--port", "1"]))
+    assert (SQL01, NAS01) not in DeclaredPairs(Run(["--port", "1"])).on(SERVER)
     other.end()
 
 
@@ -237,6 +287,41 @@ def test_a_new_file_that_another_process_takes_for_one_that_was_left_is_made_aga
         assert path.exists()
 
 
+# Mass removal
+
+
+def test_more_than_ten_pairs_and_more_than_are_declared_are_refused_with_the_setting(
+    all_pairs: DeclaredPairs, pairs: PairsOfServer
+) -> None:
+    settings = Settings(base_url="http://a:1", connection="site-b")
+    gone = [(SQL01, str(number)) for number in range(30)]
+    for pair in gone[:20]:  # no resource was checked, as in `pulumi destroy`
+        all_pairs.on("b:1").refuse_mass_removal(pair, settings)
+    pairs.add([(FILE01, str(number)) for number in range(12)])
+    all_pairs.on("b:1").add([(FILE01, NAS01)])  # of another server
+    for pair in (*gone[:12], *gone[:12]):
+        pairs.refuse_mass_removal(pair, settings)
+    for pair in gone[12:14]:
+        with pytest.raises(VmBackupError) as raised:
+            pairs.refuse_mass_removal(pair, settings)
+    assert worded(raised.value) == (
+        "This run has un-assigned 12 pairs of resources that are no longer in the program, and the "
+        "program declares 12 on this server. That much at once may be a mistake, such as a look-up "
+        "that found too little. If it is meant, set VMBACKUP_SITE_B_ALLOW_MASS_REMOVAL or run "
+        "`pulumi config set --path vmbackup:connections.site-b.allowMassRemoval`, to true."
+    )
+    for pair in gone:
+        pairs.refuse_mass_removal(pair, replace(settings, allow_mass_removal=True))
+
+
+def test_ten_pairs_may_always_be_unassigned(pairs: PairsOfServer) -> None:
+    pairs.add([(FILE01, NAS01)])
+    for number in range(10):
+        pairs.refuse_mass_removal((SQL01, str(number)), Settings())
+    with pytest.raises(VmBackupError, match="has un-assigned 10 pairs"):
+        pairs.refuse_mass_removal((SQL01, NAS01), Settings())
+
+
 # Folders that cannot be used
 
 
@@ -269,12 +354,13 @@ def test_where_pulumis_folder_cannot_be_written_to_that_of_temporary_files_serve
     home.parent.mkdir()
     home.write_text("a file")
     other = OtherProcess(engine)
-    warning_pairs.add((FILE01, OFFSITE01), (FILE01, NAS01))
-    warning_pairs.add((FILE01, NAS01))
+    pairs = warning_pairs.on(SERVER)
+    pairs.add([(FILE01, OFFSITE01), (FILE01, NAS01)])
+    pairs.add([(FILE01, NAS01)])
     (warning,) = warnings
     assert warning.startswith(f"{home} cannot be written to or locked (")
     assert f"The provider uses {temporary}" in warning
-    assert (SQL01, NAS01) in warning_pairs
+    assert (SQL01, NAS01) in warning_pairs.on(SERVER)
     other.end()
     warning_pairs.clear()
     assert [path for path in temporary.rglob("*") if path.is_file()] == []
@@ -289,7 +375,7 @@ def test_a_folder_of_another_user_is_not_used(
     home.mkdir(parents=True)
     if sys.platform != "win32":
         os.chown(home, 12345, 12345)
-    warning_pairs.add((SQL01, NAS01))
+    warning_pairs.on(SERVER).add([(SQL01, NAS01)])
     assert "it belongs to another user" in warnings[0]
     assert not list(home.iterdir())
     assert [path for path in temporary.rglob("*") if path.is_file()]
@@ -304,19 +390,19 @@ def test_a_link_for_a_folder_is_not_followed(
     (elsewhere / "mine.declared").touch()
     home.parent.mkdir()
     home.symlink_to(elsewhere)
-    warning_pairs.add((SQL01, NAS01))
+    warning_pairs.on(SERVER).add([(SQL01, NAS01)])
     assert len(warnings) == 1
     assert [path.name for path in elsewhere.iterdir()] == ["mine.declared"]
 
 
 @pytest.mark.usefixtures("temporary")
 def test_a_folder_that_cannot_be_read_is_no_proof_that_nobody_else_is_there(
-    pairs: DeclaredPairs, home: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: PairsOfServer, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scandir(_folder: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    pairs.add((FILE01, OFFSITE01))
+    pairs.add([(FILE01, OFFSITE01)])
     monkeypatch.setattr("os.scandir", scandir)
     with pytest.raises(SettingsError, match=r"vmbackup cannot be read \(Too many open files\)"):
         assert (SQL01, NAS01) in pairs
@@ -331,18 +417,18 @@ def test_a_process_that_can_write_nowhere_warns_once_and_unassigns_nothing(
     home.write_text("a file")
     temporary.rmdir()
     temporary.write_text("a file")
-    warning_pairs.add((SQL01, NAS01))
-    warning_pairs.add((SQL01, OFFSITE01))
+    warning_pairs.on(SERVER).add([(SQL01, NAS01)])
+    warning_pairs.on(SERVER).add([(SQL01, OFFSITE01)])
     (warning,) = warnings
     assert warning.startswith(
         "The provider's processes cannot tell each other what the program declares: "
         f"{home} and {temporary}"
     )
     assert warning.endswith("Set PULUMI_HOME to a folder on a local disk that you may write to.")
-    assert (SQL01, NAS01) in warning_pairs
+    assert (SQL01, NAS01) in warning_pairs.on(SERVER)
     # Another process may be as blind as this one.
     with pytest.raises(SettingsError, match="cannot tell each other what the program declares"):
-        warning_pairs.begin_to_unassign((FILE01, NAS01))
+        warning_pairs.on(SERVER).begin_to_unassign((FILE01, NAS01))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows needs no locks")
@@ -358,16 +444,16 @@ def test_where_nothing_can_be_locked_a_process_warns_if_it_is_alone_and_fails_if
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    warning_pairs.add((SQL01, NAS01))
+    warning_pairs.on(SERVER).add([(SQL01, NAS01)])
     assert "cannot be written to or locked (No locks available). Set" in warnings[0]
     assert len(list(home.iterdir())) == 1
     assert not [path for path in temporary.rglob("*") if path.is_file()]
     second = DeclaredPairs(Run([engine]))
     monkeypatch.setattr("os.getpid", lambda: 1)
     with pytest.raises(SettingsError, match=r"No locks available\). Set PULUMI_HOME to a folder"):
-        second.add((FILE01, NAS01))
+        second.on(SERVER).add([(FILE01, NAS01)])
     with pytest.raises(SettingsError, match="No locks available"):
-        warning_pairs.begin_to_unassign((SQL01, OFFSITE01))
+        warning_pairs.on(SERVER).begin_to_unassign((SQL01, OFFSITE01))
     second.clear()
     warning_pairs.clear()
     assert list(home.iterdir()) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample import DC01, DISK_E, NAS01, OFFSITE01, SQL01
+from sample import DC01, DISK_E, NAS01, OFFSITE01, SQL01, SQL02
 
 from pulumi_vmbackup import BackupLocation, SettingsError, VirtualMachine
 from pulumi_vmbackup.inventory import Snapshot, read_snapshot
@@ -94,6 +94,22 @@ def test_an_empty_inventory_is_one(file: Path) -> None:
     empty = Snapshot((), (), (), TAKEN_AT)
     file.write_text(empty.dump(), "utf-8")
     assert read_snapshot(file) == empty
+
+
+def test_a_missing_host_has_no_vm_in_the_new_snapshot_and_its_moved_vms_are_not_missing() -> None:
+    two = replace(DC, ref=SQL02, host="HV-02")
+    before = replace(INVENTORY, virtual_machines=(SQL, DC, two, replace(UNMANAGED, host="HV-02")))
+    assert before.missing_by_host(before) == {}
+    assert replace(before, virtual_machines=(SQL,)).missing_by_host(before) == {"HV-02": 2}
+    moved = replace(two, host="hv-01")
+    assert replace(before, virtual_machines=(SQL, moved)).missing_by_host(before) == {"HV-02": 1}
+    assert replace(before, virtual_machines=()).missing_by_host(before) == {"HV-01": 2, "HV-02": 2}
+
+
+def test_a_ref_of_zeros_in_an_older_file_is_none(file: Path) -> None:
+    file.write_text(TEXT.replace(SQL01, "00000000-0000-0000-0000-000000000000", 1), "utf-8")
+    refs = {vm.name: vm.ref for vm in read_snapshot(file).virtual_machines}
+    assert refs["SQL01"] is None
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> str:

@@ -24,7 +24,7 @@ from pulumi_vmbackup import (
     VmBackupError,
 )
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.declared import DeclaredPairs, Run
+from pulumi_vmbackup.declared import DeclaredPairs, PairsOfServer, Run
 from pulumi_vmbackup.errors import Hint
 from pulumi_vmbackup.lifecycle import AssignmentLifecycle
 from pulumi_vmbackup.models import Assignment
@@ -201,7 +201,7 @@ def test_a_refusal_by_an_error_inside_the_server_may_pass(
 def test_a_lost_session_start_is_no_lost_post(
     simulator: Simulator, on_simulator: AssignmentLifecycle
 ) -> None:
-    simulator.faults = [Fault("reset", "POST /sessions/start")]
+    simulator.faults = [Fault("reset", "POST /sessions/start", acted=False)]
     on_simulator.assign(KNOWN)
     assert [call.method for call in simulator.calls] == ["POST", "POST", "POST"]
 
@@ -691,9 +691,9 @@ def test_a_create_waits_for_the_delete_of_its_pair_that_is_under_way(
 
 def declared_during_the_delete(
     simulator: Simulator, client: Client, delete: Fault
-) -> tuple[DeclaredPairs, BaseException | None]:
+) -> tuple[PairsOfServer, BaseException | None]:
     """What an un-assignment ends with whose pair the program declares while its call waits."""
-    declared = DeclaredPairs(Run(()))
+    declared = DeclaredPairs(Run(())).on("a:1")
     lifecycle = make_lifecycle(client, settle_seconds=0, declared=declared)
     simulator.inventory.assignments[SQL01, NAS01] = None
     simulator.faults.append(delete)
@@ -701,7 +701,7 @@ def declared_during_the_delete(
         unassigned = pool.submit(lifecycle.unassign, SQL01, NAS01)
         while not delete.hits:
             time.sleep(0.005)
-        declared.add((SQL01, NAS01))
+        declared.add([(SQL01, NAS01)])
         simulator.faults.remove(delete)
         return declared, unassigned.exception()
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 import responses
-from programs import SetConfig, run_program
+from programs import Recorder, SetConfig, run_program
 from pulumi.output import Unknown
-from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02, TEST01
+from sample import (
+    DC01,
+    DISK_E,
+    EXCH01,
+    FILE01,
+    NAS01,
+    OFFSITE01,
+    PASSWORD,
+    ROTATING,
+    SQL01,
+    SQL02,
+    TEST01,
+)
 
+import pulumi_vmbackup.plugin
 from pulumi_vmbackup import (
     ArgumentError,
     BackupLocation,
@@ -32,7 +49,8 @@ from pulumi_vmbackup import (
 )
 from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.simulator import Simulator
+from pulumi_vmbackup.program import end_idle_sessions
+from pulumi_vmbackup.simulator import Behavior, Simulator
 
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
 UNKNOWN: Any = Unknown()  # type: ignore[no-untyped-call]
@@ -76,7 +94,8 @@ def test_any_number_of_lookups_costs_one_session_and_three_gets(simulator: Simul
         get_virtual_machine(name="sql01")
         get_backup_location(path=r"\\OFFSITE01\VMBackups")
         get_backup_locations(primary=False)
-        assert not simulator.sessions  # ended before a resource needs the provider's own
+    end_idle_sessions()
+    assert not simulator.sessions
     assert gets(simulator) == [
         "/vms/list/[token]",
         "/backuplocations/[token]/1/0",
@@ -148,7 +167,7 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
         ({}, "A VM is found by its name or its ref: give one of them."),
         ({"host": "HV-01"}, "A VM is found by its name or its ref: give one of them."),
         ({"name": ""}, "name of get_virtual_machine: '' is not text: give text, or leave it out."),
-        ({"name": 7}, "name of get_virtual_machine: 7 is not text: give text, or leave it out."),
+        ({"name": 7}, "name of get_virtual_machine is 7: give text, or leave it out."),
         (
             {"ref": "SQL01"},
             "ref of get_virtual_machine: 'SQL01' is not a GUID; expected 32 hexadecimal digits "
@@ -181,12 +200,102 @@ def test_a_virtual_machine_that_cannot_be_assigned_is_a_sentence(
     assert isinstance(raised.value, ProgramError)
 
 
+async def later(value: Any) -> Any:
+    return value
+
+
+FUNCTIONS: dict[str, tuple[Any, Any]] = {
+    "get_virtual_machine": (get_virtual_machine, get_virtual_machine_output),
+    "get_virtual_machines": (get_virtual_machines, get_virtual_machines_output),
+    "get_backup_location": (get_backup_location, get_backup_location_output),
+    "get_backup_locations": (get_backup_locations, get_backup_locations_output),
+}
+ARGUMENTS = [
+    (function, argument)
+    for function, (plain, _) in FUNCTIONS.items()
+    for argument in inspect.signature(plain).parameters
+]
+
+
 @pytest.mark.usefixtures("recorder")
-def test_an_output_is_told_to_go_into_the_output_form() -> None:
-    name: Any = pulumi.Output.from_input("SQL01")
-    says = "name of get_virtual_machine is an Output: use get_virtual_machine_output"
-    with pytest.raises(ArgumentError, match=says):
-        get_virtual_machine(name=name)
+@pytest.mark.parametrize("wrap", [pulumi.Output.from_input, later])
+@pytest.mark.parametrize(("function", "argument"), ARGUMENTS)
+def test_an_output_or_an_awaitable_is_named_as_such(
+    function: str, argument: str, wrap: Any, simulator: Simulator
+) -> None:
+    what = "an awaitable" if wrap is later else "an Output"
+    use = f"use {function}_output"
+    if argument == "connection":
+        use = "give the name of a connection as text"
+    plain, with_outputs = FUNCTIONS[function]
+    with pytest.raises(ArgumentError) as raised:
+        plain(**{argument: wrap("x")})
+    assert str(raised.value) == f"{argument} of {function} is {what}: {use}."
+    assert isinstance(raised.value, ProgramError)
+    if argument == "connection":
+        with pytest.raises(ArgumentError) as raised:
+            with_outputs(**{argument: wrap("x")})
+        assert str(raised.value) == f"{argument} of {function}_output is {what}: {use}."
+    assert not simulator.calls
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "value", "says"),
+    [
+        ("get_virtual_machines", "configured", "true", "is 'true': give True or False, or leave"),
+        ("get_virtual_machines", "configured", 1, "is 1: give True or False, or leave it out."),
+        ("get_virtual_machines", "configured", [True], "is of the type list: give True or False"),
+        ("get_backup_locations", "primary", "false", "is 'false': give True or False."),
+        ("get_backup_locations", "offsite", None, "is None: give True or False."),
+        ("get_backup_locations", "vm_ref", 123, "is 123: give a VM or its ref, or leave it out."),
+        ("get_backup_locations", "vm_ref", [DC01], "is of the type list: give a VM or its ref"),
+        ("get_virtual_machine", "host", ["HV-01"], "is of the type list: give text, or leave it"),
+        ("get_virtual_machine", "ref", b"SQL01", "is of the type bytes: give text"),
+        ("get_backup_location", "path", Path("x"), "Path: give text, or leave it out."),
+        ("get_backup_location", "id", 1.5, "is 1.5: give text, or leave it out."),
+        ("get_backup_location", "kind", False, "is False: give text, or leave it out."),
+    ],
+)
+@pytest.mark.usefixtures("recorder")
+def test_an_argument_of_another_type_is_an_error_and_never_finds_nothing(
+    function: str, argument: str, value: Any, says: str, simulator: Simulator
+) -> None:
+    plain, with_outputs = FUNCTIONS[function]
+    with pytest.raises(ArgumentError) as raised:
+        plain(**{argument: value})
+    assert str(raised.value).startswith(f"{argument} of {function} is ")
+    assert says in str(raised.value)
+    with pytest.raises(ArgumentError) as raised:
+        run_program(lambda: with_outputs(**{argument: pulumi.Output.from_input(value)}))
+    assert str(raised.value).startswith(f"{argument} of {function}_output is ")
+    assert says in str(raised.value)
+    assert not simulator.calls
+
+
+def test_a_location_is_no_vm() -> None:
+    location: Any = BackupLocation(NAS01, "x", "primary")
+    with pytest.raises(ArgumentError, match="vm_ref is a BackupLocation: are two arguments swap"):
+        get_backup_locations(vm_ref=location)
+
+
+def test_a_vm_of_another_server_is_an_error(
+    base_url: str, set_config: SetConfig, simulator: Simulator
+) -> None:
+    other = {"baseUrl": base_url, "serverAddress": "VMBACKUP02"}
+    same = {"baseUrl": base_url, "username": "Administrator", "password": PASSWORD}
+    set_config("connections", connections=json.dumps({"site-a": same, "b": same, "other": other}))
+    vm = get_virtual_machine(name="DC01", connection="site-a")
+    assert get_backup_locations(vm_ref=vm, connection="b") == [PRIMARY[1]]
+    simulator.calls.clear()
+    address = base_url.split("/")[2].replace("127.0.0.1", "localhost")
+    with pytest.raises(ArgumentError) as raised:
+        get_backup_locations(vm_ref=vm, connection="other")
+    assert str(raised.value) == (
+        f"vm_ref of get_backup_locations was looked up on {address} (connection 'site-a'), but it "
+        f"is used with {address}/vmbackup02 (connection 'other'): look it up over the same "
+        "connection."
+    )
+    assert not simulator.calls
 
 
 def test_what_was_looked_up_tells_its_connection(base_url: str, set_config: SetConfig) -> None:
@@ -316,8 +425,9 @@ def test_without_any_setting_the_error_says_what_to_set(set_config: SetConfig) -
         get_backup_locations()
     assert isinstance(raised.value.__cause__, SettingsError)
     assert str(raised.value) == (
-        "Could not list the backup locations: No username for VM Backup is known. Set "
-        "VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`."
+        "Could not list the backup locations: No username for VM Backup is known, and no password. "
+        "Set VMBACKUP_USERNAME or run `pulumi config set vmbackup:username`. "
+        "Set VMBACKUP_PASSWORD or run `pulumi config set --secret vmbackup:password`."
     )
 
 
@@ -384,7 +494,7 @@ def test_the_output_form_takes_outputs(simulator: Simulator) -> None:
 
     run_program(program)
     assert found == OFFSITE
-    assert not simulator.sessions
+    assert len(simulator.tokens) == 1
 
 
 @pytest.mark.usefixtures("recorder")
@@ -404,3 +514,88 @@ def test_a_program_that_is_not_previewed_reads_no_snapshot(
     set_config(inventoryFile=str(file))
     with pytest.raises(SettingsError, match="No username for VM Backup is known"):
         get_virtual_machine(name="SQL01")
+
+
+# Sessions and threads of a program
+
+
+REFS = [DC01, SQL01, SQL02, EXCH01, FILE01] * 4
+
+
+def locations_of(vm_ref: str) -> pulumi.Output[list[BackupLocation]]:
+    return get_backup_locations_output(vm_ref=pulumi.Output.from_input(vm_ref), offsite=False)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_lookups_in_outputs_share_one_session_and_do_not_wait_for_one_another(
+    simulator: Simulator, base_url: str, set_config: SetConfig
+) -> None:
+    simulator.behavior = Behavior(second_session="refuse")
+    account = {"username": "Administrator", "password": PASSWORD}
+    set_config("password", baseUrl=base_url, parallelRequests="20", **account)
+    simulator.answer_seconds = 0.3
+    found: list[Any] = []
+
+    def program() -> None:
+        get_backup_locations(vm_ref=DC01)
+        pulumi.Output.all(*map(locations_of, REFS)).apply(found.extend)
+
+    started = time.monotonic()
+    run_program(program)
+    assert time.monotonic() - started < 0.3 * len(REFS) / 2
+    assert found == [[PRIMARY[1]] if vm_ref == DC01 else [] for vm_ref in REFS]
+    assert len(gets(simulator)) == len(REFS) + 2
+    assert len(simulator.tokens) == 1
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize("surface", [pulumi_vmbackup, pulumi_vmbackup.plugin])
+def test_a_resource_ends_the_session_of_the_lookups_before_it_is_registered(
+    surface: Any, simulator: Simulator
+) -> None:
+    def program() -> None:
+        get_backup_locations(vm_ref=DC01)
+        assert simulator.sessions
+        surface.VmBackupLocationAssignment("a", vm_ref=SQL01, backup_location_id=NAS01)
+        assert not simulator.sessions
+        get_backup_locations(vm_ref=DC01)  # in another one
+        assert len(simulator.tokens) == 2
+        surface.VmBackupLocationAssignment("b", vm_ref=SQL02, backup_location_id=NAS01)
+        assert not simulator.sessions
+        calls = len(simulator.calls)
+        surface.VmBackupLocationAssignment("c", vm_ref=DC01, backup_location_id=NAS01)
+        assert len(simulator.calls) == calls
+
+    run_program(program)
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_lookup_in_an_output_that_fails_leaves_no_session_open(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 0.05)
+    with pytest.raises(RefusedError, match=f"Could not list the backup locations of VM {NAS01}"):
+        run_program(lambda: [locations_of(vm_ref) and None for vm_ref in (DC01, NAS01, SQL01)])
+    give_up_at = time.monotonic() + 10
+    while simulator.sessions and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    assert not simulator.sessions
+
+
+def test_a_lookup_in_an_output_warns_on_the_thread_of_the_program(
+    recorder: Recorder,
+    set_config: SetConfig,
+    client: Client,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text(gather(client).dump(), "utf-8")
+    set_config(inventoryFile=str(file))
+    pulumi.runtime.set_mocks(recorder, preview=True)
+    found: list[Any] = []
+    run_program(lambda: locations_of(DC01).apply(found.extend) and None)
+    assert found == [PRIMARY[1]]
+    (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "This preview takes VMs and backup locations from the inventory" in warning.getMessage()
+    assert warning.thread == threading.get_ident()

@@ -1,6 +1,8 @@
-"""labels.py: what people call VMs and locations, where each name has to be the only one."""
+"""names.py: what people call VMs and locations, where each name has to be the only one."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, SQL01, SQL02
 
@@ -15,6 +17,14 @@ def vm(ref: str | None, name: str | None, host: str | None = "HV-01") -> Virtual
 def test_a_vm_is_called_by_its_name_and_with_its_host_where_two_share_it() -> None:
     vms = [vm(DC01, "DC01"), vm(SQL01, "SQL01"), vm(SQL02, "SQL01", "HV-02"), vm(None, "NEW")]
     assert vm_labels(iter(vms)) == {DC01: "DC01", SQL01: "SQL01 (HV-01)", SQL02: "SQL01 (HV-02)"}
+
+
+def test_a_replica_and_its_vm_share_a_name_which_is_the_vms_label() -> None:
+    replicas = [
+        replace(vm(SQL02, "SQL01", "HV-02"), configured=False),
+        replace(vm(None, "SQL01", "HV-03"), configured=False),
+    ]
+    assert vm_labels([vm(SQL01, "SQL01"), *replicas]) == {SQL01: "SQL01"}
 
 
 def test_by_its_ref_where_nothing_better_is_known() -> None:

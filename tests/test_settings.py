@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from pulumi_vmbackup.settings import (
     environment_variable,
     for_programs,
     is_loopback,
+    provider_server,
+    read_provider_settings,
     read_settings,
     to_configure,
 )
@@ -282,6 +285,225 @@ def test_the_ways_to_set_a_setting_keep_secrets_encrypted() -> None:
         assert to_configure(key) == f"run `pulumi config set --secret vmbackup:{key}`"
 
 
+# Accounts
+
+
+@pytest.mark.parametrize(
+    ("username", "user", "domain"),
+    [
+        (r"CONTOSO\svc", "svc", "CONTOSO"),
+        ("svc@contoso.com", "svc", "contoso.com"),
+        ("first@last@contoso.com", "first@last", "contoso.com"),
+        (r".\svc", "svc", ""),
+        (r"CONTOSO\svc@backup", "svc@backup", "CONTOSO"),
+        ("svc", "svc", ""),
+    ],
+)
+def test_a_user_name_may_hold_its_domain(username: str, user: str, domain: str) -> None:
+    settings = read({"username": username})
+    assert (settings.username, settings.domain) == (user, domain)
+    assert settings.account == (f"{domain}\\{user}" if domain else user)
+    assert read(VMBACKUP_USERNAME=username) == settings
+    assert read_settings(_no, {}, options={"username": username}) == settings
+    of_connection = read_site("x", {"connections": {"x": {"username": username}}})
+    assert of_connection == replace(settings, connection="x")
+    of_provider = read_provider_settings(_no, {}, "p", {"username": username})
+    assert (of_provider.username, of_provider.domain) == (user, domain)
+
+
+@pytest.mark.parametrize(
+    ("username", "domain", "sent"),
+    [
+        (r"CONTOSO\svc", "contoso", "contoso"),
+        ("svc@Contoso.com", "contoso.com", "contoso.com"),
+        (r".\svc", ".", ""),
+        (r".\svc", "", ""),
+        ("svc", "CONTOSO", "CONTOSO"),
+        ("svc", ".", "."),
+    ],
+)
+def test_the_same_domain_may_be_set_as_well(username: str, domain: str, sent: str) -> None:
+    settings = read({"username": username}, VMBACKUP_DOMAIN=domain)
+    assert (settings.username, settings.domain) == ("svc", sent)
+
+
+@pytest.mark.parametrize(
+    ("username", "domain", "names"),
+    [
+        (r"CONTOSO\svc", "FABRIKAM", "the domain 'CONTOSO'"),
+        ("svc@contoso.com", "CONTOSO", "the domain 'contoso.com'"),
+        (r".\svc", "CONTOSO", "no domain"),
+        (r"CONTOSO\svc", ".", "the domain 'CONTOSO'"),
+    ],
+)
+def test_two_domains_name_both_settings(username: str, domain: str, names: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        read({"username": username}, VMBACKUP_DOMAIN=domain)
+    assert str(raised.value) == (
+        f"The value '{username}' of vmbackup:username in the stack configuration names {names}, "
+        f"and the value of VMBACKUP_DOMAIN in the environment is '{domain}': remove one of the two "
+        "domains."
+    )
+
+
+@pytest.mark.parametrize("username", ["CONTOSO\\", r"\svc", "@x", "svc@", "\\", "@", r"A\B\svc"])
+def test_half_an_account_is_an_error(username: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        read({"username": username})
+    assert str(raised.value) == (
+        f"The value '{username}' of vmbackup:username in the stack configuration is not an "
+        r"account: use one like svc, CONTOSO\svc or svc@contoso.com."
+    )
+
+
+# Provider resources
+
+UNNAMED: dict[str, object] = {
+    "baseUrl": "http://localhost:36013/api/rest",
+    "apiVersion": "9.0",
+    "username": "Administrator",
+    "password": "of A",
+    "domain": "A",
+    "sessionToken": TOKEN,
+    "serverPort": "1",
+    "hostHeader": "a",
+    "inventoryFile": "a.json",
+    "caFile": "no/such.pem",  # a server that the provider has nothing to do with
+    "timeoutSeconds": "1",
+    "sessionWaitSeconds": "2",
+    "settleSeconds": "3",
+    "parallelRequests": "5",
+    "allowMassRemoval": "true",
+}
+OF_NO_SERVER = {
+    "api_version": "9.0",
+    "timeout_seconds": 1,
+    "session_wait_seconds": 2,
+    "settle_seconds": 3,
+    "parallel_requests": 5,
+    "allow_mass_removal": True,
+}
+
+
+def in_environment(config: dict[str, object]) -> dict[str, str]:
+    return {KEYS[key]: str(value) for key, value in config.items()}
+
+
+def _no(_key: str) -> None:
+    return None
+
+
+def read_provider(
+    inputs: dict[str, str], config: dict[str, object], /, **environment: str
+) -> Settings:
+    return read_provider_settings(config.get, environment, "site-b", inputs)
+
+
+@pytest.mark.parametrize("where", ["configuration", "environment"])
+@pytest.mark.parametrize(
+    ("inputs", "base_url", "server_address"),
+    [
+        ({"baseUrl": "http://localhost:46013/api/rest"}, "http://localhost:46013/api/rest", "A"),
+        ({"baseUrl": "https://vmb.contoso.com/api"}, "https://vmb.contoso.com/api", "A"),
+        ({"serverAddress": "VMB02"}, "http://localhost:36013/api/rest", "A"),
+        ({"apiVersion": "8"}, "http://localhost:35113/api", ""),
+    ],
+    ids=["another port", "another host", "another server behind it", "another version"],
+)
+def test_a_provider_of_another_server_takes_nothing_of_the_unnamed_one(
+    where: str, inputs: dict[str, str], base_url: str, server_address: str
+) -> None:
+    unnamed = {**UNNAMED, "serverAddress": server_address or "LOCALHOST"}
+    if not server_address:
+        del unnamed["baseUrl"]  # which comes from the version
+    config, environment = (
+        (unnamed, {}) if where == "configuration" else ({}, in_environment(unnamed))
+    )
+    settings = read_provider(inputs, config, **environment)
+    expected = {
+        **OF_NO_SERVER,
+        "base_url": base_url,
+        "api_version": inputs.get("apiVersion", "9.0"),
+        "server_address": inputs.get("serverAddress", "LOCALHOST"),
+        "server_port": 35107 if "apiVersion" in inputs else 36014,
+        "host_header": f"localhost:{base_url.split(':')[2][:5]}"
+        if "localhost" in base_url
+        else None,
+        "provider": "site-b",
+    }
+    assert settings == Settings(**expected)  # type: ignore[arg-type]
+    assert settings.missing_credentials == ["username", "password"]
+    assert settings.described == f" at provider 'site-b' ({base_url})"
+
+
+def test_a_provider_of_the_same_server_takes_what_it_is_not_given() -> None:
+    unnamed = {key: value for key, value in UNNAMED.items() if key != "caFile"}
+    for inputs in (
+        {},
+        {"timeoutSeconds": "9"},
+        {"baseUrl": "http://127.0.0.1:36013/api"},
+        {"serverAddress": "localhost"},
+    ):
+        settings = read_provider(inputs, unnamed)
+        assert (settings.username, settings.password) == ("Administrator", "of A")
+        assert settings.session_token == TOKEN
+        assert settings.timeout_seconds == float(inputs.get("timeoutSeconds", 1))
+        assert settings.is_inherited
+        assert settings.described == ""
+
+
+@pytest.mark.parametrize("given", [{"username": "x"}, {"password": "of x"}])
+def test_an_account_of_a_provider_wins_over_a_token_that_is_not_its_own(
+    given: dict[str, str],
+) -> None:
+    config: dict[str, object] = {"sessionToken": TOKEN, "username": "a", "password": "of a"}
+    assert read_provider(given, config).session_token is None
+    assert read_provider(given, {}, **in_environment(config)).session_token is None
+    assert read_provider({**given, "sessionToken": TOKEN}, config).session_token == TOKEN
+
+
+def test_what_is_wrong_with_the_unnamed_server_does_not_concern_another_one() -> None:
+    config: dict[str, object] = {"baseUrl": "not a URL", "serverPort": "https"}
+    inputs = {"baseUrl": "http://localhost:46013/api/rest"}
+    assert read_provider(inputs, config).base_url == inputs["baseUrl"]
+    with pytest.raises(SettingsError, match="vmbackup:baseUrl in the stack configuration"):
+        read_provider({}, config)
+
+
+def test_the_advice_for_a_provider_names_its_inputs_and_what_else_would_help() -> None:
+    other = read_provider({"baseUrl": "http://localhost:46013/api/rest"}, {})
+    assert for_programs(other.to_set("password")) == "Give the provider 'site-b' its password."
+    assert for_programs(other.to_set("sessionToken", "another one")) == (
+        "Set sessionToken of the provider 'site-b', to another one."
+    )
+    assert for_programs(other.to_set("timeoutSeconds", purpose="To wait longer")) == (
+        "To wait longer, give the provider 'site-b' its timeoutSeconds, set "
+        "VMBACKUP_TIMEOUT_SECONDS or run `pulumi config set vmbackup:timeoutSeconds`."
+    )
+    assert for_programs(other.to_check("username", "password", "domain")) == (
+        "Check username, password and domain of the provider 'site-b'."
+    )
+    assert other.name_of("sessionToken") == "sessionToken of the provider 'site-b'"
+    same = read_provider({}, {})
+    assert for_programs(same.to_set("password")) == (
+        "Give the provider 'site-b' its password, set VMBACKUP_PASSWORD or run "
+        "`pulumi config set --secret vmbackup:password`."
+    )
+
+
+def test_the_server_of_a_provider_is_that_of_its_settings() -> None:
+    config: dict[str, object] = {"serverAddress": "VMB01"}
+    servers: dict[str, dict[str, str]] = {
+        "localhost:36013/vmb01": {},
+        "localhost:46013": {"baseUrl": "http://localhost:46013/api"},
+        "localhost:36013/vmb02": {"serverAddress": "VMB02"},
+        "localhost:35113/vmb03": {"apiVersion": "8", "serverAddress": "VMB03"},
+    }
+    for server, inputs in servers.items():
+        assert provider_server(config.get, {}, inputs) == server
+        assert read_provider(inputs, config).server == server
+
+
 # Named connections
 
 SITES: dict[str, object] = {
@@ -318,6 +540,22 @@ def test_the_environment_of_a_connection_has_its_name() -> None:
     assert (settings.username, settings.password) == ("b", "b")
     alone = read_site("site-c", {}, VMBACKUP_SITE_C_BASE_URL="https://c.contoso.com/api")
     assert alone.base_url == "https://c.contoso.com/api"
+
+
+@pytest.mark.parametrize("where", ["configuration", "environment"])
+def test_a_connection_takes_nothing_of_the_unnamed_settings(where: str) -> None:
+    site: dict[str, object] = {"site-b": {"baseUrl": "http://localhost:46013/api/rest"}}
+    is_configured = where == "configuration"
+    config = {"connections": site, **(UNNAMED if is_configured else {})}
+    environment = {} if is_configured else in_environment(UNNAMED)
+    settings = read_site("site-b", config, **environment)
+    assert settings == Settings(
+        base_url="http://localhost:46013/api/rest",
+        host_header="localhost:46013",
+        connection="site-b",
+    )
+    assert settings.missing_credentials == ["username", "password"]
+    assert settings.described == " at connection 'site-b' (http://localhost:46013/api/rest)"
 
 
 def test_an_unknown_connection_lists_those_there_are() -> None:

@@ -19,13 +19,19 @@ VmBackupLocationAssignment(
 
 VmBackupLocationAssignment(
     "FILE01-HV-01-Rotating-disks",
-    vm_ref=get_virtual_machine(name="FILE01", host="HV-01"),
+    vm_ref=get_virtual_machine(
+        name="FILE01",
+        ref="7c0a3f6e-52b1-4d0e-9d53-0c6f1f3f9a10",
+    ),
     backup_location_id=rotating_disks,
 )
 
 VmBackupLocationAssignment(
     "FILE01-HV-02-NAS01",
-    vm_ref=get_virtual_machine(name="FILE01", host="HV-02"),
+    vm_ref=get_virtual_machine(
+        name="FILE01",
+        ref="b03da701-c632-476a-9036-3c5f972651da",
+    ),
     backup_location_id=nas01,
 )
 

@@ -7,9 +7,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from inspect import isawaitable
+from types import NoneType
 from typing import Any, TypeVar
 
 import pulumi
@@ -19,8 +20,8 @@ from pulumi.runtime import rpc
 
 from .catalog import Catalog
 from .client import Client
-from .declared import DeclaredPairs, Run, declared_twice
-from .errors import ArgumentError, SettingsError, VmBackupError
+from .declared import DeclaredPairs, Run, declared_twice, excluded
+from .errors import ArgumentError, SettingsError, VmBackupError, explained
 from .lifecycle import AssignmentLifecycle, age_seconds, now
 from .models import (
     ID_HINTS,
@@ -29,20 +30,33 @@ from .models import (
     Pair,
     VirtualMachine,
     assignable,
+    is_guid,
     normalize_guid,
+    shown,
 )
 from .program import (
     AssignmentOutputs,
+    end_idle_sessions,
     once_per_program,
     program_settings,
-    refuse_other_connection,
+    refuse_no_name,
+    refuse_other_server,
     refuse_swapped,
     shown_without_traceback,
     worded,
 )
 from .settings import Settings, read_settings
+from .states import HOW_TO_CORRECT, kind_of, pair_of_id, text_of, time_of
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+# The inputs that hold names, by the id that they belong to and by the input with the id of the
+# object that told them. What a program ignores or transforms may be another id. The CLI shows no
+# inputs whose names begin with two underscores.
+_NAMES = {
+    ("vm_ref", "__vm_name_of"): ("vm_name",),
+    ("backup_location_id", "__location_names_of"): ("location_path", "kind"),
+}
 
 
 class VmBackupLocationAssignment(
@@ -64,12 +78,13 @@ class VmBackupLocationAssignment(
         backup_location_id: the location that get_backup_location() returns, or its
             BackupLocationId, a GUID in the same forms.
         connection: the name of the connection in ``vmbackup:connections``; None for the unnamed
-            one. It is not part of the resource's identity: another name changes only the state.
+            one. Another name for the same server changes only the state. Another server replaces
+            the resource: the VM is assigned there, and then un-assigned here.
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, or one was
-            looked up over another connection.
+        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, one was
+            looked up on another server, or the options ask for an import.
         SettingsError: a setting of ``vmbackup:...`` or ``VMBACKUP_...`` is unusable.
     """
 
@@ -88,63 +103,84 @@ class VmBackupLocationAssignment(
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         with shown_without_traceback():
-            program_settings(connection)  # a wrong setting fails the preview too
+            _refuse_import(opts)
+            refuse_no_name(connection, type(self).__name__)
+            settings = program_settings(connection)  # a wrong setting fails the preview too
             properties = {
-                **_parts(vm_ref, partial(_parts_of_vm, connection=connection)),
-                **_parts(backup_location_id, partial(_parts_of_location, connection=connection)),
+                **_parts(vm_ref, partial(_parts_of_vm, settings=settings)),
+                **_parts(backup_location_id, partial(_parts_of_location, settings=settings)),
                 "connection": connection,
                 "assigned_at": None,
             }
+        end_idle_sessions()
         super().__init__(VmBackupLocationAssignmentProvider(), name, properties, opts)
-        _refuse_same_pair_twice(self)
+        _refuse_same_pair_twice(self, settings.server)
 
     def _output(self, name: str) -> pulumi.Output[Any]:
         output: pulumi.Output[Any] = self.__dict__[name]
         return output
 
 
+def _refuse_import(opts: pulumi.ResourceOptions | None) -> None:
+    """Refuse what Pulumi cannot do with a dynamic resource.
+
+    Raises:
+        ArgumentError: the options ask for an import.
+    """
+    if opts is not None and opts.import_ is not None:
+        raise ArgumentError(
+            "Pulumi cannot import a dynamic resource: leave out the option import_, and `pulumi "
+            "up` adopts the assignment; or use "
+            "pulumi_vmbackup.plugin.VmBackupLocationAssignment, which can be imported."
+        )
+
+
 def _parts(value: Any, parts: Callable[[Any], dict[str, str | None]]) -> dict[str, Any]:
     """The properties of an argument, which is an id, an object, or an output of either."""
+
+    def of_known(known: Any) -> dict[str, str | None]:
+        with shown_without_traceback():
+            return parts(known)
+
     if isinstance(value, pulumi.Output) or isawaitable(value):
-        known = pulumi.Output.from_input(value).apply(parts)
+        known = pulumi.Output.from_input(value).apply(of_known)
         return {key: known[key] for key in parts("")}  # the keys do not depend on the value
     return dict(parts(value))
 
 
-def _parts_of_vm(vm: str | VirtualMachine, connection: str | None) -> dict[str, str | None]:
+def _parts_of_vm(vm: str | VirtualMachine, settings: Settings) -> dict[str, str | None]:
     refuse_swapped("vm_ref", vm, VirtualMachine)
-    refuse_other_connection("vm_ref", vm, connection)
+    refuse_other_server("vm_ref", vm, settings)
     if isinstance(vm, VirtualMachine):
-        return {"vm_ref": assignable(vm).ref, "vm_name": vm.name}
-    return {"vm_ref": vm, "vm_name": None}
+        ref = assignable(vm).ref
+        return {"vm_ref": ref, "vm_name": vm.name, "__vm_name_of": ref}
+    return {"vm_ref": vm, "vm_name": None, "__vm_name_of": None}
 
 
-def _parts_of_location(
-    location: str | BackupLocation, connection: str | None
-) -> dict[str, str | None]:
+def _parts_of_location(location: Any, settings: Settings) -> dict[str, str | None]:
     refuse_swapped("backup_location_id", location, BackupLocation)
-    refuse_other_connection("backup_location_id", location, connection)
-    if isinstance(location, BackupLocation):
-        return {
-            "backup_location_id": location.id,
-            "location_path": location.path,
-            "kind": location.kind,
-        }
-    return {"backup_location_id": location, "location_path": None, "kind": None}
+    refuse_other_server("backup_location_id", location, settings)
+    found = location if isinstance(location, BackupLocation) else None
+    return {
+        "backup_location_id": found.id if found else location,
+        "location_path": found.path if found else None,
+        "kind": found.kind if found else None,
+        "__location_names_of": found.id if found else None,
+    }
 
 
 @once_per_program
-def _urns() -> dict[Pair, str]:
-    """The URN of the resource that declares a pair, by pair."""
+def _urns() -> dict[tuple[str, Pair], str]:
+    """The URN of the resource that declares a pair, by server and pair."""
     return {}
 
 
-def _refuse_same_pair_twice(resource: VmBackupLocationAssignment) -> None:
+def _refuse_same_pair_twice(resource: VmBackupLocationAssignment, server: str) -> None:
     """Fail the program, in a preview too, if another resource declares the same pair."""
     urns = _urns()
 
     def refuse(urn: str, vm_ref: str, backup_location_id: str) -> None:
-        first = urns.setdefault((vm_ref, backup_location_id), urn)
+        first = urns.setdefault((server, (vm_ref, backup_location_id)), urn)
         if first != urn:
             with shown_without_traceback():
                 raise ArgumentError(declared_twice((vm_ref, backup_location_id), first, urn))
@@ -200,18 +236,22 @@ class ProviderProcess:
         self._lifecycles: dict[Settings, AssignmentLifecycle] = {}
 
     def lifecycle(self, settings: Settings) -> AssignmentLifecycle:
-        """The one lifecycle, and so the one session, for these settings."""
+        """The one lifecycle, and so the one session, for these settings.
+
+        The name of the connection does not count.
+        """
+        key = replace(settings, connection=None)
         with self._lock:
-            if settings not in self._lifecycles:
-                self._clients[settings] = client = Client(settings)
-                self._lifecycles[settings] = AssignmentLifecycle(
+            if key not in self._lifecycles:
+                self._clients[key] = client = Client(settings)
+                self._lifecycles[key] = AssignmentLifecycle(
                     client,
                     Catalog(settings, client=client),
                     settle_seconds=settings.settle_seconds,
-                    declared=self.declared,
+                    declared=self.declared.on(settings.server),
                     is_over=self._run.is_over,
                 )
-            return self._lifecycles[settings]
+            return self._lifecycles[key]
 
     def end(self) -> None:
         """End all sessions and forget everything. For tests, which are many processes in one."""
@@ -227,13 +267,17 @@ class ProviderProcess:
 process = ProviderProcess(sys.argv[1:])
 
 
-def _configured_lifecycle(config: dynamic.Config, connection: str | None) -> AssignmentLifecycle:
-    """The lifecycle of a connection, from the stack configuration and the environment."""
+def _configured_settings(config: dynamic.Config, connection: str | None) -> Settings:
+    """The settings of a connection, from the stack configuration and the environment."""
 
     def get_config(key: str) -> object:
         return config.get(f"vmbackup:{key}")
 
-    return process.lifecycle(read_settings(get_config, os.environ, connection))
+    return read_settings(get_config, os.environ, connection)
+
+
+def _not_configured(_connection: str | None) -> Settings:
+    raise SettingsError("The provider has not been configured.")
 
 
 class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
@@ -244,14 +288,14 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     """
 
     serialize_as_secret_always = False
+    _read_settings: Callable[[str | None], Settings] = staticmethod(_not_configured)
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
-        # Settings are read once, on first use: a preview needs none.
-        self._lifecycle = functools.cache(partial(_configured_lifecycle, req.config))
+        self._read_settings = functools.cache(partial(_configured_settings, req.config))
 
     @_sentence_first
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.CheckResult:
-        inputs = dict(news)
+        inputs = _with_own_names(_olds, news)
         failures = []
         for key, hint in ID_HINTS.items():
             value = news.get(key)
@@ -262,7 +306,13 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             except ArgumentError as error:
                 failures.append(dynamic.CheckFailure(key, worded(error)))
         if not failures and not any(_is_unknown(inputs[key]) for key in ID_HINTS):
-            process.declared.add((inputs["vm_ref"], inputs["backup_location_id"]))
+            pair = (inputs["vm_ref"], inputs["backup_location_id"])
+            declared = process.declared.on(self._server(inputs.get("connection")))
+            declared.add([pair])
+            failures += [
+                dynamic.CheckFailure("", excluded(each, "a set of the program", "this resource"))
+                for each in declared.excluded_by_others([pair])
+            ]
         return dynamic.CheckResult(inputs, failures)
 
     @_sentence_first
@@ -273,17 +323,21 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             for key in ID_HINTS
             if _is_unknown(_news.get(key)) or _news.get(key) != _olds.get(key)
         ]
-        changes = bool(replaces) or _news.get("connection") != _olds.get("connection")
+        connection = _news.get("connection")
+        changes = bool(replaces) or connection != _olds.get("connection")
+        server = self._server(connection)
+        if changes and server and self._server(_olds.get("connection")) not in (server, None):
+            replaces.append("connection")
         if not changes:
             pair = (_news["vm_ref"], _news["backup_location_id"])
-            changes = pair in process.declared.unassigned()
+            changes = pair in process.declared.on(server).unassigned()
         return dynamic.DiffResult(changes, replaces, delete_before_replace=False)
 
     @_sentence_first
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         connection = props.get("connection")
-        made = self._lifecycle(connection).assign(
-            _known("/".join(props[key] for key in ID_HINTS), props)
+        made = process.lifecycle(self._settings(connection)).assign(
+            _known((props["vm_ref"], props["backup_location_id"]), props)
         )
         return dynamic.CreateResult(
             f"{made.vm_ref}/{made.backup_location_id}",
@@ -292,10 +346,10 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
 
     @_sentence_first
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
-        connection, assigned_at = props.get("connection"), props.get("assigned_at")
-        found = self._lifecycle_of_state(connection).find(
-            _known(id_, props), age_seconds=age_seconds(assigned_at)
-        )
+        known, assigned_at = _known(pair_of_id(id_), props), time_of(props.get("assigned_at"))
+        connection = props.get("connection")
+        lifecycle = process.lifecycle(self._settings_of_state(connection))
+        found = lifecycle.find(known, age_seconds=age_seconds(assigned_at))
         if found is None:
             return dynamic.ReadResult("", {})
         inputs = {key: getattr(found, key) for key in ID_HINTS}
@@ -311,29 +365,48 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     ) -> dynamic.UpdateResult:
         # The connection has changed, which changes nothing on the server, or another process has
         # un-assigned the pair before the program declared it here.
-        outputs = {**_olds, "connection": _news.get("connection")}
-        known = _known(_id, _olds)
-        if (known.vm_ref, known.backup_location_id) in process.declared.unassigned():
-            made = self._lifecycle(_news.get("connection")).assign_again(known)
+        connection, pair = _news.get("connection"), pair_of_id(_id)
+        outputs = {**_olds, "connection": connection}
+        if pair in process.declared.on(self._server(connection)).unassigned():
+            lifecycle = process.lifecycle(self._settings(connection))
+            made = lifecycle.assign_again(_known(pair, _olds))
             outputs |= {**asdict(made), "assigned_at": now()}
         return dynamic.UpdateResult(outputs)
 
     @_sentence_first
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        vm_ref, backup_location_id = _id.split("/")
+        pair, connection = pair_of_id(_id), _props.get("connection")
         # Pulumi turns a renamed resource into a create and a delete of the same pair, maybe in a
         # later run. A pair that the program declares stays assigned. That needs no settings: the
         # old connection's may be gone.
-        if (vm_ref, backup_location_id) not in process.declared:
-            age = age_seconds(_props.get("assigned_at"))
-            lifecycle = self._lifecycle_of_state(_props.get("connection"))
-            lifecycle.unassign(vm_ref, backup_location_id, age_seconds=age)
+        declared = process.declared.on(self._server(connection))
+        if pair not in declared:
+            settings = self._settings_of_state(connection)
+            with explained(f"un-assign VM {pair[0]} from backup location {pair[1]}"):
+                declared.refuse_mass_removal(pair, settings)
+            age = age_seconds(time_of(_props.get("assigned_at")))
+            process.lifecycle(settings).unassign(*pair, age_seconds=age)
 
-    def _lifecycle_of_state(self, connection: str | None) -> AssignmentLifecycle:
+    def _server(self, connection: object) -> str | None:
+        """The server of a connection; None if its settings cannot be read."""
         try:
-            return self._lifecycle(connection)
+            return self._settings(connection).server
+        except SettingsError:
+            return None
+
+    def _settings(self, connection: object) -> Settings:
+        if not isinstance(connection, (str, NoneType)):
+            raise SettingsError(
+                f"The property connection of the state is {shown(connection)}, and no text. "
+                f"{HOW_TO_CORRECT}"
+            )
+        return self._read_settings(connection)
+
+    def _settings_of_state(self, connection: object) -> Settings:
+        try:
+            return self._settings(connection)
         except SettingsError as error:
-            if connection is None:
+            if not isinstance(connection, str):
                 raise
             raise error.reworded(
                 f"{error} The state holds an assignment of connection {connection!r}: keep that "
@@ -342,16 +415,33 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             ) from None
 
 
-def _known(id_: str, props: dict[str, Any]) -> Assignment:
-    """The assignment of an id, with the names from its properties."""
-    vm_ref, backup_location_id = id_.split("/")
+def _known(pair: Pair, props: dict[str, Any]) -> Assignment:
+    """The assignment of a pair, with the names from its properties."""
     return Assignment(
-        vm_ref,
-        backup_location_id,
-        vm_name=props.get("vm_name"),
-        location_path=props.get("location_path"),
-        kind=props.get("kind"),
+        *pair,
+        vm_name=text_of(props.get("vm_name")),
+        location_path=text_of(props.get("location_path")),
+        kind=kind_of(props.get("kind")),
     )
+
+
+def _with_own_names(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    """The inputs without names that belong to another id than the one that is to be assigned."""
+    inputs = dict(news)
+    for (id_key, names_of), names in _NAMES.items():
+        if names_of in inputs and not _is_same_id(inputs.pop(names_of), inputs.get(id_key)):
+            is_old = _is_same_id(olds.get(id_key), inputs.get(id_key))
+            for name in names:
+                inputs.pop(name, None)
+                if is_old and name in olds:
+                    inputs[name] = olds[name]
+    return inputs
+
+
+def _is_same_id(first: object, second: object) -> bool:
+    if _is_unknown(first) or _is_unknown(second):
+        return _is_unknown(first) and _is_unknown(second)
+    return is_guid(first) and is_guid(second) and normalize_guid(first) == normalize_guid(second)
 
 
 def _is_unknown(value: object) -> bool:

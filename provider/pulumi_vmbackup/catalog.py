@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -128,6 +128,16 @@ def _nothing_listed(what: str) -> NothingListedError:
         f"The server lists no {what} at all. It may have been restarted a moment ago: wait until "
         "the VM Backup Management Console shows them, and try again."
     )
+
+
+def refuse_no_locations(locations: Collection[BackupLocation]) -> None:
+    """Refuse an empty list of the locations of both kinds.
+
+    Raises:
+        NothingListedError: it is empty.
+    """
+    if not locations:
+        raise _nothing_listed("backup locations")
 
 
 class Catalog:
@@ -351,8 +361,8 @@ class Catalog:
         with explained("list the backup locations"):
             found = self._listed(kinds)
             # A server may have no offsite location, but not no location at all.
-            if not found and not self._listed(KINDS):
-                raise _nothing_listed("backup locations")
+            if not found:
+                refuse_no_locations(self._listed(KINDS))
             return self._over_its_connection(_of_one_kind(found))
 
     def _vm_backup_locations(self, ref: str, kinds: list[Kind]) -> list[BackupLocation]:

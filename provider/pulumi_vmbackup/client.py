@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from .errors import (
+    BusyError,
     InvalidTokenError,
     LostAnswerError,
     NoAnswerError,
     RefusedError,
     VmBackupError,
 )
-from .models import BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid
+from .models import NO_GUID, BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid
 from .session import Session
 from .settings import Settings
 
@@ -240,8 +241,8 @@ class Client:
                     raise
             # The server looked only at the token, so nothing is done twice.
             self._session.forget(token)
-        raise over.reworded(
-            f"{over} {LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once. Another "
+        raise BusyError(
+            f"{LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once: {over} Another "
             "program may end all sessions of this server again and again: find it and stop it."
         )
 
@@ -256,7 +257,6 @@ def pauses() -> Iterator[float]:
 
 
 _MISSING = object()
-_NO_GUID = "00000000-0000-0000-0000-000000000000"
 
 
 def _guids(*values: str) -> tuple[str, ...]:
@@ -291,7 +291,7 @@ def _read_locations(answer: Mapping[str, Any], kind: Kind | None) -> list[Backup
 def _read_virtual_machine(item: Mapping[str, Any]) -> VirtualMachine:
     # A replica has no ref, or a GUID of zeros (seen).
     ref = item.get("AltaroVirtualMachineRef")
-    has_ref = is_guid(ref) and normalize_guid(ref) != _NO_GUID
+    has_ref = is_guid(ref) and normalize_guid(ref) != NO_GUID
     return VirtualMachine(
         ref=normalize_guid(ref) if has_ref else None,
         name=_read_text(item, "VirtualMachineName"),

@@ -18,6 +18,10 @@ Two processes may come to the same pair at the same time. So each one first writ
   change, it then reads whether another process un-assigns the pair. If so, it assigns it again.
 
 Whichever process writes first, the other one reads it.
+
+A pair belongs to a server: the same ids on two servers are two assignments. A pair is kept with its
+server, in the form of ``Settings.server``. A process that cannot read its settings does not know
+the server. What it declares then counts on all servers.
 """
 
 from __future__ import annotations
@@ -32,22 +36,28 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from .errors import SettingsError
+from .errors import SettingsError, VmBackupError
 from .files import patiently, reason_of
 from .models import Pair
 from .session import at_process_end
+from .settings import Settings
 
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 2.0
 _SUFFIX = ".declared"  # other files in the folder are not ours
+_UNKNOWN_SERVER = "?"  # no server's name has this character
+
+FEW_PAIRS = 10
+"""So many pairs may be un-assigned at a time, whatever else the program declares."""
 
 # Windows takes two seconds to report a refused connection.
 _CONNECT_SECONDS = 5.0
@@ -137,36 +147,37 @@ class _Told:
     """What a process has told.
 
     Attributes:
-        declared: the pairs that the program declares.
-        unassigned: the pairs that the process un-assigns or has un-assigned.
+        declared: the pairs that the program declares, by server.
+        unassigned: the pairs that the process un-assigns or has un-assigned, by server.
+        exclusive: the locations of each VM of an exclusive set, by server and VM.
         size: the size of the file that says so, in bytes.
     """
 
-    declared: set[Pair] = field(default_factory=set)
-    unassigned: set[Pair] = field(default_factory=set)
+    declared: dict[str, set[Pair]] = field(default_factory=lambda: defaultdict(set))
+    unassigned: dict[str, set[Pair]] = field(default_factory=lambda: defaultdict(set))
+    exclusive: dict[str, dict[str, set[str]]] = field(default_factory=lambda: defaultdict(dict))
     size: int = 0
 
-    def add(self, event: str, pair: Pair) -> None:
-        if event == "declared":
-            self.declared.add(pair)
+    def add(self, event: str, server: str, vm_ref: str, ids: str) -> None:
+        pair = (vm_ref, ids)
+        if event == "exclusive":
+            self.exclusive[server][vm_ref] = {*ids.split(",")} - {""}
+        elif event == "declared":
+            self.declared[server].add(pair)
         elif event == "unassigned":
-            self.unassigned.add(pair)
+            self.unassigned[server].add(pair)
         else:
-            self.unassigned.discard(pair)
+            self.unassigned[server].discard(pair)
 
 
 class DeclaredPairs:
-    """The pairs of VM ref and location id that the program of a run declares.
+    """The pairs of VM ref and location id that the program of a run declares, by server.
 
     It also knows the pairs that the run has un-assigned.
 
     Args:
         run: the run; if Pulumi did not start this process, no other process is told.
         warn: shows a warning to the user.
-
-    Raises:
-        SettingsError: by all methods but ``clear``: another process of the run is at work, and the
-            two cannot tell each other anything.
     """
 
     def __init__(self, run: Run, warn: Callable[[str], None] = _log.warning) -> None:
@@ -178,52 +189,39 @@ class DeclaredPairs:
         self._own = _Told()
         self._others: dict[Path, _Told] = {}
         self._file: IO[str] | None = None
+        # The pairs of resources that were deleted, by server.
+        self._removed: dict[str, set[Pair]] = defaultdict(set)
+        # Two resources may have the same pair: one un-assigns it while the other one adopts it.
+        self._pair_locks: dict[tuple[str, Pair], threading.Lock] = defaultdict(threading.Lock)
 
-    def add(self, *pairs: Pair) -> None:
-        """Record that the program declares some pairs."""
-        with self._lock:
-            self._tell("declared", [pair for pair in pairs if pair not in self._own.declared])
+    def on(self, server: str | None) -> PairsOfServer:
+        """The pairs of one server.
 
-    def __contains__(self, pair: object) -> bool:
-        if pair in self._own.declared:
-            return True
-        with self._lock:
-            return any(pair in told.declared for told in self._told_by_others())
-
-    def begin_to_unassign(self, pair: Pair) -> None:
-        """Record that a pair is about to be un-assigned."""
-        with self._lock:
-            self._tell("unassigned", [pair])
-
-    def was_assigned(self, pair: Pair) -> None:
-        """Record that a pair is assigned, maybe again."""
-        with self._lock:
-            if pair in self._own.unassigned:
-                self._tell("assigned", [pair])
-
-    def unassigned(self) -> set[Pair]:
-        """The pairs that the run has un-assigned, or is about to."""
-        with self._lock:
-            return self._own.unassigned.union(*(told.unassigned for told in self._told_by_others()))
+        Args:
+            server: the server, as ``Settings.server``. None if it is unknown: the pairs of all
+                servers count then.
+        """
+        return PairsOfServer(self, server or _UNKNOWN_SERVER)
 
     def clear(self) -> None:
         """Forget all pairs, as when the process ends."""
         self._own = _Told()
         self._others.clear()
+        self._removed.clear()
         self._withdraw()
 
-    def _tell(self, event: str, pairs: Sequence[Pair]) -> None:
+    def _tell(self, event: str, server: str, pairs: Sequence[Pair]) -> None:
         if self._run.id and pairs:
             try:
                 self._file = self._file or self._opened()
-                self._file.writelines(f"{event} {'/'.join(pair)}\n" for pair in pairs)
+                self._file.writelines(f"{event} {server} {'/'.join(pair)}\n" for pair in pairs)
                 self._file.flush()
             except OSError as error:
                 self._problem = reason_of(error, _folders()[0])
             if self._problem:
                 self._bear_problem(event)
         for pair in pairs:
-            self._own.add(event, pair)
+            self._own.add(event, server, *pair)
 
     def _opened(self) -> IO[str]:
         """The file of this process, in the first folder that can be locked, or else written to."""
@@ -288,8 +286,8 @@ class DeclaredPairs:
                 told = _Told(size=os.fstat(file.fileno()).st_size)
                 if path not in self._others or self._others[path].size != told.size:
                     for line in file.read().rpartition("\n")[0].splitlines():
-                        event, vm_ref, backup_location_id = re.split("[ /]", line)
-                        told.add(event, (vm_ref, backup_location_id))
+                        event, server, ids = line.split(" ")
+                        told.add(event, server, *ids.split("/"))
                     self._others[path] = told
         except FileNotFoundError:
             return
@@ -315,6 +313,128 @@ class DeclaredPairs:
         while not self._run.is_over():
             time.sleep(_POLL_SECONDS)
         self._withdraw()
+
+
+class PairsOfServer:
+    """The pairs that the program declares on one server; see :meth:`DeclaredPairs.on`.
+
+    Raises:
+        SettingsError: by all methods but ``lock``: another process of the run is at work, and the
+            two cannot tell each other anything.
+    """
+
+    def __init__(self, all_pairs: DeclaredPairs, server: str) -> None:
+        self._all = all_pairs
+        self._server = server
+
+    def add(self, pairs: Iterable[Pair]) -> None:
+        """Record that the program declares some pairs."""
+        with self._all._lock:
+            declared = self._all._own.declared[self._server]
+            new = [pair for pair in pairs if pair not in declared]
+            self._all._tell("declared", self._server, new)
+
+    def __contains__(self, pair: object) -> bool:
+        own = self._all._own.declared
+        if any(pair in pairs for pairs in self._that_count(own)):
+            return True
+        with self._all._lock:
+            return any(
+                pair in pairs
+                for told in self._all._told_by_others()
+                for pairs in self._that_count(told.declared)
+            )
+
+    def all_declared(self) -> set[Pair]:
+        """All pairs that the program declares, as far as this run has seen it."""
+        return self._all_of(lambda told: told.declared)
+
+    def begin_to_unassign(self, pair: Pair) -> None:
+        """Record that a pair is about to be un-assigned."""
+        with self._all._lock:
+            self._all._tell("unassigned", self._server, [pair])
+
+    def was_assigned(self, pair: Pair) -> None:
+        """Record that a pair is assigned, maybe again."""
+        with self._all._lock:
+            if pair in self._all._own.unassigned[self._server]:
+                self._all._tell("assigned", self._server, [pair])
+
+    def unassigned(self) -> set[Pair]:
+        """The pairs that the run has un-assigned, or is about to."""
+        return self._all_of(lambda told: told.unassigned)
+
+    def lock(self, pair: Pair) -> threading.Lock:
+        """The one lock of this process for a pair."""
+        return self._all._pair_locks[self._server, pair]
+
+    def refuse_mass_removal(self, pair: Pair, settings: Settings) -> None:
+        """Refuse to un-assign the pair of a resource that is no longer in the program.
+
+        That is, if this process has un-assigned more than ten such pairs with this one, and more
+        than the program declares. A process that no resource was checked in destroys a stack, and
+        refuses nothing.
+
+        Raises:
+            VmBackupError: it is refused.
+        """
+        with self._all._lock:
+            own, removed = self._all._own.declared, self._all._removed[self._server]
+            count = len(removed) + (pair not in removed)
+            declared = len(set().union(*self._that_count(own)))
+            is_many = count > max(FEW_PAIRS, declared)
+            if is_many and any(own.values()) and not settings.allow_mass_removal:
+                raise VmBackupError(
+                    f"This run has un-assigned {count - 1:,} pairs of resources that are no longer "
+                    f"in the program, and the program declares {declared:,} on this server. That "
+                    "much at once may be a mistake, such as a look-up that found too little.",
+                    settings.to_set("allowMassRemoval", "true", purpose="If it is meant"),
+                )
+            removed.add(pair)
+
+    # Exclusive sets
+
+    def add_exclusive(self, vms: Mapping[str, Collection[str]]) -> None:
+        """Record the VMs of an exclusive set, with the ids of their locations."""
+        with self._all._lock:
+            told = self._all._own.exclusive[self._server]
+            new = [(vm_ref, ",".join(ids)) for vm_ref, ids in vms.items() if vm_ref not in told]
+            self._all._tell("exclusive", self._server, new)
+
+    def excluded_by_others(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Those of the pairs that an exclusive set of another process un-assigns.
+
+        It lists the VM without the location.
+        """
+        with self._all._lock:
+            sets = [told.exclusive.get(self._server, {}) for told in self._all._told_by_others()]
+        return [
+            (vm_ref, location_id)
+            for vm_ref, location_id in pairs
+            if any(vm_ref in vms and location_id not in vms[vm_ref] for vms in sets)
+        ]
+
+    def declared_by_others(self, vms: Mapping[str, Collection[str]]) -> list[Pair]:
+        """The pairs of some VMs that other processes declare, without the given locations."""
+        with self._all._lock:
+            return [
+                (vm_ref, location_id)
+                for told in self._all._told_by_others()
+                for vm_ref, location_id in told.declared.get(self._server, ())
+                if vm_ref in vms and location_id not in vms[vm_ref]
+            ]
+
+    def _all_of(self, which: Callable[[_Told], dict[str, set[Pair]]]) -> set[Pair]:
+        with self._all._lock:
+            told = [self._all._own, *self._all._told_by_others()]
+            return set().union(*(pairs for each in told for pairs in self._that_count(which(each))))
+
+    def _that_count(self, by_server: dict[str, set[Pair]]) -> list[set[Pair]]:
+        """The sets of pairs that count on this server."""
+        if self._server == _UNKNOWN_SERVER:
+            return list(by_server.values())
+        found = (by_server.get(server) for server in (self._server, _UNKNOWN_SERVER))
+        return [pairs for pairs in found if pairs]
 
 
 def _folders() -> list[Path]:
@@ -384,4 +504,13 @@ def declared_twice(pair: Pair, urn: str, other_urn: str) -> str:
     return (
         f"The resources {first} and {second} both assign VM {pair[0]} to backup location "
         f"{pair[1]}: remove one of them."
+    )
+
+
+def excluded(pair: Pair, set_: str, other: str) -> str:
+    """The message about an exclusive set and another resource that gives its VM a location."""
+    return (
+        f"{set_[0].upper()}{set_[1:]} is exclusive and lists VM {pair[0]} without backup location "
+        f"{pair[1]}, but {other} assigns the VM to it: give the location to the set, or remove one "
+        "of the two resources, or remove exclusive."
     )

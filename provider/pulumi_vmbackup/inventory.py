@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -11,10 +13,12 @@ from typing import Any
 
 from .errors import ArgumentError, SettingsError
 from .files import reason_of, text_of
-from .models import KINDS, Assignment, BackupLocation, VirtualMachine, normalize_guid
+from .models import KINDS, NO_GUID, Assignment, BackupLocation, VirtualMachine, normalize_guid
 
 _FORMAT = "pulumi-vmbackup inventory"
 _VERSION = 1
+# That of a damaged one too, as after a merge.
+_BEGINNING = re.compile(rf'\s*{{\s*"format"\s*:\s*"{_FORMAT}"')
 # Without the fields that a backup changes, so that the file changes only with the inventory.
 _VM_KEYS = ("ref", "name", "host", "configured", "hypervisor_uuid")
 _LOCATION_KEYS = ("id", "path", "kind")
@@ -47,6 +51,28 @@ class Snapshot:
         """The locations that a VM is assigned to."""
         ids = {each.backup_location_id for each in self.assignments if each.vm_ref == vm_ref}
         return [location for location in self.backup_locations if location.id in ids]
+
+    def missing_by_host(self, before: Snapshot) -> dict[str, int]:
+        """How many VMs are missing of each host that an earlier snapshot has and this one lacks.
+
+        A VM that has moved to another host is not missing.
+        """
+        hosts = {(vm.host or "").casefold() for vm in self.virtual_machines}
+        refs = {vm.ref for vm in self.virtual_machines if vm.ref}
+        return Counter(
+            vm.host
+            for vm in before.virtual_machines
+            if vm.host and vm.host.casefold() not in hosts and vm.ref not in refs
+        )
+
+    def may_be_of_server(self, before: Snapshot) -> bool:
+        """Whether it has a VM or a location in common with an earlier snapshot, if that has any."""
+        ids = before._ids()
+        return not ids or not ids.isdisjoint(self._ids())
+
+    def _ids(self) -> set[str]:
+        refs = {vm.ref for vm in self.virtual_machines if vm.ref}
+        return refs | {location.id for location in self.backup_locations}
 
     def dump(self) -> str:
         """The text of a snapshot file: sorted, one item per line."""
@@ -102,6 +128,22 @@ def read_snapshot(path: Path) -> Snapshot:
         raise SettingsError(f"The inventory file {path} is damaged ({reason}): {again}.") from None
 
 
+def is_snapshot(path: Path) -> bool:
+    """Whether a file is a snapshot, perhaps a damaged one or one of another version.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        text = text_of(path.read_bytes())
+        if _BEGINNING.match(text):
+            return True
+        content = json.loads(text)  # with its keys in another order
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("format") == _FORMAT
+
+
 def _lines(items: Iterable[Any], keys: tuple[str, ...], order: tuple[str, ...]) -> str:
     rows = [asdict(item) for item in items]
     rows.sort(key=lambda row: [str(row[key] or "").lower() for key in order])
@@ -119,8 +161,9 @@ def _virtual_machine(item: Any) -> VirtualMachine:
     ref, name, host, configured, hypervisor_uuid = (item[key] for key in _VM_KEYS)
     if configured not in (True, False, None):
         raise ValueError(f"configured is {configured!r}, not true, false or null")
+    guid = None if ref is None else normalize_guid(ref)
     return VirtualMachine(
-        ref=None if ref is None else normalize_guid(ref),
+        ref=None if guid == NO_GUID else guid,
         name=_text(name),
         host=_text(host),
         configured=configured,

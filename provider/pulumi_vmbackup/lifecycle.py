@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 
 from .catalog import Catalog
 from .client import Client, pauses
-from .declared import DeclaredPairs, Run
+from .declared import DeclaredPairs, PairsOfServer, Run
 from .errors import (
     Advice,
     Hint,
@@ -90,8 +90,8 @@ class AssignmentLifecycle:
         client: sends the calls.
         catalog: the names of that server's VMs and locations.
         settle_seconds: how long a new assignment may be missing from listings.
-        declared: the pairs that the program declares; they are not un-assigned. None if no program
-            declares any.
+        declared: the pairs that the program declares on this server; they are not un-assigned. None
+            if no program declares any.
         is_over: returns True when the engine is gone. Writes are then not retried: a newer run may
             have changed the same pair.
     """
@@ -102,13 +102,13 @@ class AssignmentLifecycle:
         catalog: Catalog,
         *,
         settle_seconds: float,
-        declared: DeclaredPairs | None = None,
+        declared: PairsOfServer | None = None,
         is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._client = client
         self._catalog = catalog
         self._settle_seconds = settle_seconds
-        self._declared = declared or DeclaredPairs(Run(()))
+        self._declared = declared or DeclaredPairs(Run(())).on(None)
         self._is_over = is_over
         self._listings: dict[str, list[BackupLocation] | None] = {}
         self._listing_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)

@@ -20,6 +20,8 @@ ID_HINTS = {"vm_ref": Hint.FIND_VM_REF, "backup_location_id": Hint.FIND_LOCATION
 """The two ids of an assignment, each with the hint where to find it."""
 
 _GUID = re.compile(r"([0-9a-f]{8})(-?)([0-9a-f]{4})\2([0-9a-f]{4})\2([0-9a-f]{4})\2([0-9a-f]{12})")
+NO_GUID = "00000000-0000-0000-0000-000000000000"
+"""What a replica may have for a ref: it has none (seen)."""
 _BRACKETS = {"{": "}", "(": ")"}
 
 

@@ -13,7 +13,11 @@ _UNC = re.compile(r"[\\/]{2}([^\\/]+)")
 
 
 def vm_labels(vms: Iterable[VirtualMachine]) -> dict[str, str]:
-    """A unique label for each VM, by ref: its name, with its host or ref if names repeat."""
+    """A unique label for each VM that can be assigned, by ref.
+
+    That is its name, with its host or ref if names repeat. A replica does not count: it shares the
+    name with its VM. A label changes when a VM moves; what is compared are refs.
+    """
 
     def candidates(ref: str, vm: VirtualMachine) -> list[str]:
         if not vm.name:
@@ -21,7 +25,7 @@ def vm_labels(vms: Iterable[VirtualMachine]) -> dict[str, str]:
         with_host = f"{vm.name} ({vm.host or ref})"
         return [vm.name, with_host, f"{with_host} ({ref})"]
 
-    return unique({vm.ref: candidates(vm.ref, vm) for vm in vms if vm.ref})
+    return unique({vm.ref: candidates(vm.ref, vm) for vm in vms if vm.ref and vm.is_assignable})
 
 
 def location_labels(locations: Iterable[BackupLocation]) -> dict[str, str]:

@@ -6,9 +6,10 @@ Its settings, how its errors are shown, checks of arguments, and outputs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from inspect import isawaitable, iscoroutine
 from types import NoneType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ from weakref import WeakKeyDictionary
 import pulumi
 from pulumi.runtime import is_config_secret
 
+from .client import Client
 from .errors import Advice, ArgumentError, Hint, VmBackupError
 from .models import BackupLocation, VirtualMachine
 from .settings import (
@@ -76,7 +78,37 @@ def shown_without_traceback() -> Iterator[None]:
         raise shown from error
 
 
-# Checks of the arguments of resources
+# Checks of arguments
+
+
+def refuse_unfit(key: str, owner: str, value: object, types: tuple[type, ...], remedy: str) -> None:
+    """Refuse an argument of another type, such as an Output where a plain value is needed.
+
+    Args:
+        key: the argument's name.
+        owner: the function or class that it belongs to.
+        value: the argument.
+        types: the types that fit.
+        remedy: what to give, as a part of a sentence.
+
+    Raises:
+        ArgumentError: the value is of another type.
+    """
+    if isinstance(value, types):
+        return
+    if iscoroutine(value):
+        value.close()  # nobody else will await it
+    raise ArgumentError(f"{key} of {owner} is {_described(value)}: {remedy}.")
+
+
+def _described(value: object) -> str:
+    if isinstance(value, pulumi.Output):
+        return "an Output"
+    if isawaitable(value):
+        return "an awaitable"
+    if isinstance(value, (str, int, float, NoneType)):
+        return repr(value)
+    return f"of the type {type(value).__name__}"
 
 
 def refuse_swapped(key: str, value: object, expected: type) -> None:
@@ -89,23 +121,34 @@ def refuse_swapped(key: str, value: object, expected: type) -> None:
         raise ArgumentError(f"{key} is a {type(value).__name__}: are two arguments swapped?")
 
 
-def refuse_other_connection(
-    key: str, value: object, connection: str | None, remedy: str = "give both the same connection"
+def refuse_other_server(
+    key: str, value: object, settings: Settings, remedy: str = "give both the same connection"
 ) -> None:
-    """Refuse a VM or a location that was looked up over another connection than the resource's.
+    """Refuse a VM or a location that was looked up on another server than that of the settings.
 
     Raises:
         ArgumentError: it was; the message ends with the remedy.
     """
-    if isinstance(value, (VirtualMachine, BackupLocation)) and value.connection != connection:
+    if isinstance(value, (VirtualMachine, BackupLocation)) and value.server not in (
+        None,
+        settings.server,
+    ):
         raise ArgumentError(
-            f"{key} was looked up over {_named(value.connection)}, and the resource uses "
-            f"{_named(connection)}: {remedy}."
+            f"{key} was looked up on {_named(value.server, value.connection)}, but it is used with "
+            f"{_named(settings.server, settings.connection)}: {remedy}."
         )
 
 
-def _named(connection: str | None) -> str:
-    return f"the connection {connection!r}" if connection else "the unnamed connection"
+def server_of(value: object) -> str | None:
+    """The server that a VM or a location was looked up on; None for an id, or if unknown."""
+    return value.server if isinstance(value, (VirtualMachine, BackupLocation)) else None
+
+
+def _named(server: str, connection: str | None) -> str:
+    return f"{server} (connection {connection!r})" if connection else server
+
+
+# The program, its settings and its sessions
 
 
 def once_per_program(function: Callable[[], _T]) -> Callable[[], _T]:
@@ -136,13 +179,63 @@ def program_settings(connection: str | None = None) -> Settings:
         connection: the name of the connection; None for the unnamed one.
 
     Raises:
-        ArgumentError: the connection's name is not text.
         SettingsError: a value is unusable, or there is no such connection.
     """
-    if not isinstance(connection, (str, NoneType)):
-        raise ArgumentError(f"connection is {connection!r}: give the name of a connection as text.")
     _warn_of_plain_text_secrets()
     return read_settings(pulumi.Config("vmbackup").get, os.environ, connection)
+
+
+def provider_settings(given: Mapping[str, str]) -> Settings:
+    """The settings of a provider resource in the running program.
+
+    Args:
+        given: its inputs, by the keys of the settings.
+
+    Raises:
+        SettingsError: a value is unusable.
+    """
+    return read_settings(
+        pulumi.Config("vmbackup").get,
+        os.environ,
+        options=given,
+        describe_option=lambda key: f"the provider's input {key}",
+    )
+
+
+def refuse_no_name(connection: object, owner: str) -> None:
+    """Refuse a connection that is not given by its name.
+
+    Raises:
+        ArgumentError: it is neither text nor None.
+    """
+    refuse_unfit(
+        "connection", owner, connection, (str, NoneType), "give the name of a connection as text"
+    )
+
+
+def shared_client(settings: Settings) -> Client | None:
+    """The client that all look-ups of a program share; None without a program."""
+    if pulumi.runtime.get_root_resource() is None:
+        return None
+    clients = _clients()
+    if settings not in clients:
+        clients[settings] = Client(settings)
+    return clients[settings]
+
+
+@once_per_program
+def _clients() -> dict[Settings, Client]:
+    return {}
+
+
+def end_idle_sessions() -> None:
+    """End the sessions of the program's look-ups that no call needs now.
+
+    For a resource that is about to be registered: its provider needs a session of its own, and
+    servers of V9 allow one at a time (seen).
+    """
+    for client in _clients().values():
+        client.end_session()
 
 
 @once_per_program

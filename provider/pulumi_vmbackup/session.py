@@ -138,21 +138,25 @@ class Session:
                 self._token = None
                 self._doubtful_token = token if may_live else None
 
-    def end_if_idle(self) -> bool:
-        """End the session now if no call is under way; whether none is open afterwards."""
-        with self._condition:
-            if self._calls_under_way or self._is_changing or not self._token:
-                return not (self._is_changing or self._token)
-            token, self._token, self._is_changing = self._token, None, True
-        with self._change():
-            return self._end(token)
-
     def stop(self) -> None:
         """Begin no other call, and wake up those that wait; the session is ended as usual."""
         self._transport.stop()
         with self._condition:
             self._is_stopped = True
             self._condition.notify_all()
+
+    def end_if_idle(self) -> bool:
+        """End the session now if no call is under way; whether none is open afterwards.
+
+        The next call starts another one.
+        """
+        with self._condition:
+            token = self._token
+            if token is None or self._calls_under_way or self._is_changing or self._is_closed:
+                return token is None and not self._is_changing
+            self._token, self._is_changing = None, True
+        with self._change():
+            return self._end(token)
 
     def close(self) -> None:
         """End the session, if any, and close the connections; nothing is sent afterwards."""
@@ -240,10 +244,12 @@ class Session:
 
     def _started_when_free(self) -> str:
         settings = self._settings
-        for key, value in (("username", settings.username), ("password", settings.password)):
-            if not value:
-                at = f" at connection {settings.connection!r}" if settings.connection else ""
-                raise SettingsError(f"No {key} for VM Backup{at} is known.", settings.to_set(key))
+        if missing := settings.missing_credentials:
+            also = "".join(f", and no {key}" for key in missing[1:])
+            raise SettingsError(
+                f"No {missing[0]} for VM Backup{settings.described} is known{also}.",
+                *map(settings.to_set, missing),
+            )
         wait_seconds = settings.session_wait_seconds
         if wait_seconds:
             # The session that is open may be this client's own.

@@ -416,11 +416,12 @@ class Settings:
         """Which of several servers this is, to follow ``VM Backup`` in a sentence.
 
         Such as `` at connection 'site-b' (http://localhost:46013/api/rest)``, with a space in
-        front; empty for the unnamed settings.
+        front; empty for the server of the unnamed settings.
         """
-        kind = "connection" if self.connection else "provider"
-        name = self.connection or self.provider
-        return f" at {kind} {name!r} ({self.base_url})" if name else ""
+        if self.connection:
+            return f" at connection {self.connection!r} ({self.base_url})"
+        is_other = self.provider is not None and not self.is_inherited
+        return f" at provider {self.provider!r} ({self.base_url})" if is_other else ""
 
     @property
     def account(self) -> str:
@@ -595,23 +596,7 @@ def read_provider_settings(
     Raises:
         SettingsError: a value is unusable.
     """
-    given, unnamed = _of_provider(get_config, environment, inputs)
-
-    def any_value(setting: Setting) -> _Value | None:
-        return given(setting) or unnamed(setting)
-
-    server = _server(any_value)
-    try:
-        is_inherited = server == _server(unnamed)
-    except SettingsError:  # of the unnamed settings only: it is not about this provider
-        is_inherited = False
-    has_account = bool(inputs.get("username") or inputs.get("password"))
-
-    def find(setting: Setting) -> _Value | None:
-        is_own = setting.is_of_server and not is_inherited
-        is_own = is_own or (setting.key == "sessionToken" and has_account)
-        return given(setting) if is_own else any_value(setting)
-
+    find, is_inherited = _of_provider(get_config, environment, inputs)
     return _settings(find, SETTINGS.values(), provider=provider, is_inherited=is_inherited)
 
 
@@ -655,16 +640,33 @@ def provider_server(
     Raises:
         SettingsError: the address is unusable.
     """
-    given, unnamed = _of_provider(get_config, environment, inputs)
-    return _server(lambda setting: given(setting) or unnamed(setting))
+    find, _ = _of_provider(get_config, environment, inputs)
+    return _server(find)
 
 
 def _of_provider(
     get_config: Callable[[str], object], environment: Mapping[str, str], inputs: Mapping[str, str]
-) -> tuple[_Find, _Find]:
-    """What finds the inputs of a provider, and what finds the unnamed settings."""
+) -> tuple[_Find, bool]:
+    """What finds the settings of a provider, and whether its server is the unnamed one."""
     given = _finder(_nothing, {}, None, inputs, lambda key: f"the provider's input {key}")
-    return given, _finder(get_config, environment, None, None, repr)
+    unnamed = _finder(get_config, environment, None, None, repr)
+
+    def any_value(setting: Setting) -> _Value | None:
+        return given(setting) or unnamed(setting)
+
+    server = _server(any_value)
+    try:
+        is_inherited = server == _server(unnamed)
+    except SettingsError:  # of the unnamed settings only: it is not about this provider
+        is_inherited = False
+    has_account = bool(inputs.get("username") or inputs.get("password"))
+
+    def find(setting: Setting) -> _Value | None:
+        is_own = setting.is_of_server and not is_inherited
+        is_own = is_own or (setting.key == "sessionToken" and has_account)
+        return given(setting) if is_own else any_value(setting)
+
+    return find, is_inherited
 
 
 def _server(find: _Find) -> str:

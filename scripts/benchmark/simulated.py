@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.managers import BaseManager
 from urllib.parse import urlsplit
 
-from pulumi_vmbackup.simulator import Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Inventory, Simulator, serve
 
 Pair = tuple[str, str]
 """A VM's ref and a location's id."""
@@ -28,7 +28,9 @@ class SimulatedServer:
     """A simulator whose methods are called from another process."""
 
     def __init__(self) -> None:
-        self._simulator = Simulator(username=USERNAME, password=PASSWORD)
+        # The naive style opens a session for each call, many at a time.
+        several = Behavior(second_session="accept")
+        self._simulator = Simulator(username=USERNAME, password=PASSWORD, behavior=several)
         self._until_the_end = ExitStack()
         self._base_url = self._until_the_end.enter_context(serve(self._simulator))
 

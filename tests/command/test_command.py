@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -286,6 +287,106 @@ def test_what_a_server_calls_its_vms_cannot_steer_a_terminal(
     assert name in [each["name"] for each in json.loads(run("vms", "--json").stdout)]
 
 
+# Nothing is not an answer
+
+
+NO_VMS = (
+    "The server lists no virtual machines at all. It may have been restarted a moment ago: wait "
+    "until the VM Backup Management Console shows them, and try again."
+)
+NO_LOCATIONS = NO_VMS.replace("virtual machines", "backup locations")
+
+
+class BareSimulator(Simulator):
+    """Answers some lists with nothing: with an empty list, or with null."""
+
+    bare: tuple[str, ...] = ()
+    nothing: list[Any] | None = []  # noqa: RUF012
+
+    def _list_vms(self, *arguments: Any, **options: Any) -> Any:
+        answer = dict(super()._list_vms(*arguments, **options))
+        return {**answer, "VirtualMachines": self.nothing} if "vms" in self.bare else answer
+
+    def _list_locations(self, *arguments: Any, **options: Any) -> Any:
+        answer = dict(super()._list_locations(*arguments, **options))
+        return {**answer, "BackupLocations": self.nothing} if "locations" in self.bare else answer
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[BareSimulator]:
+    simulator = BareSimulator(password=PASSWORD)
+    with serve(simulator) as base_url:
+        monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
+        monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
+        monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
+        yield simulator
+    assert not simulator.sessions
+
+
+ASK_FOR_VMS = [each for each in LISTINGS if each != ["locations"]]
+WRITERS = (
+    ["snapshot", "--output", "{file}"],
+    ["export", "--import-file", "{file}", "--overwrite"],
+    ["export", "--program", "{file}", "--overwrite"],
+)
+
+
+@pytest.mark.parametrize("nothing", [[], None])
+@pytest.mark.parametrize(
+    "command", [*ASK_FOR_VMS, ["vms", "--json"], ["assignments", "--json"], *WRITERS]
+)
+def test_a_server_that_lists_no_vms_is_an_error_and_no_file_is_touched(
+    command: list[str], nothing: list[Any] | None, bare: BareSimulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    CliRunner().invoke(vmbackup, ["snapshot", "--output", str(file)])
+    before = file.read_bytes()
+    bare.bare, bare.nothing = ("vms",), nothing
+    result = CliRunner().invoke(vmbackup, [each.format(file=file) for each in command])
+    assert result.exit_code == 1
+    assert sentence(result).removeprefix("Could not list the virtual machines: ") == NO_VMS
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("nothing", [[], None])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["locations"],
+        ["locations", "--json"],
+        ["assignments"],
+        ["assignments", "--json"],
+        ["snapshot", "--output", "-"],
+        ["export", "--program", "-"],
+        *WRITERS,
+    ],
+)
+def test_a_server_that_lists_no_locations_of_both_kinds_is_an_error_and_no_file_is_touched(
+    command: list[str], nothing: list[Any] | None, bare: BareSimulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    CliRunner().invoke(vmbackup, ["snapshot", "--output", str(file)])
+    before = file.read_bytes()
+    bare.bare, bare.nothing = ("locations",), nothing
+    if command[0] == "assignments":
+        bare.inventory.assignments.clear()
+    result = CliRunner().invoke(vmbackup, [each.format(file=file) for each in command])
+    assert result.exit_code == 1
+    assert sentence(result) == NO_LOCATIONS
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_server_without_offsite_locations_is_none_that_lists_nothing(
+    run: Run, simulator: Simulator
+) -> None:
+    held = simulator.inventory
+    held.kinds = dict.fromkeys(held.kinds, "primary")
+    assert len(rows(run("locations"))) == 5
+    assert len(json.loads(run("snapshot", "--output", "-").stdout)["backup_locations"]) == 4
+
+
 # Snapshot
 
 
@@ -314,19 +415,114 @@ def test_a_snapshot_that_fails_leaves_the_old_one(
     file = tmp_path / "inventory.json"
     file.write_text("old")
     monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong")
-    run("snapshot", "--output", str(file), fails=1)
+    run("snapshot", "--output", str(file), "--overwrite", fails=1)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_snapshot_replaces_the_old_one_and_leaves_no_other_file(run: Run, tmp_path: Path) -> None:
+def test_a_snapshot_replaces_the_old_one_and_leaves_no_other_file(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
     file = tmp_path / "inventory.json"
-    file.write_text("old")
-    (same := tmp_path / "same").hardlink_to(file)
     run("snapshot", "--output", str(file))
-    assert len(read_snapshot(file).virtual_machines) == 8
-    assert same.read_text() == "old"  # so that no reader sees half of a file
+    (same := tmp_path / "same").hardlink_to(file)
+    before = file.read_text("utf-8")
+    simulator.inventory.virtual_machines[DC01]["VirtualMachineName"] = "DC02"
+    assert len(run("snapshot", "--output", str(file)).stderr.splitlines()) == 1
+    assert "DC02" in file.read_text("utf-8")
+    assert same.read_text("utf-8") == before  # so that no reader sees half of a file
     assert sorted(tmp_path.iterdir()) == [file, same]
+
+
+def test_a_snapshot_replaces_no_other_file_unless_it_is_told_to(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text(json.dumps({"VirtualMachines": [], "format": "x"}))
+    before = file.read_text("utf-8")
+    assert sentence(run("snapshot", "--output", str(file), fails=1)) == (
+        f"{file} of --output exists already and is not a snapshot: give another name, or "
+        "--overwrite to replace it."
+    )
+    assert not simulator.calls
+    assert file.read_text("utf-8") == before
+    run("snapshot", "--output", str(file), "--overwrite")
+    assert len(read_snapshot(file).virtual_machines) == 8
+
+
+def a_conflict(text: str) -> str:
+    head, _, rest = text.partition('  "taken_at"')
+    return f'{head}<<<<<<< HEAD\n  "taken_at"{rest}>>>>>>> other\n'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: "",  # as mktemp makes one
+        lambda text: text[:-20],
+        a_conflict,
+        lambda text: text.replace('"version": 1', '"version": 2'),
+        lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+        lambda text: json.dumps(json.loads(text), sort_keys=True),
+    ],
+    ids=["empty", "cut", "conflict", "newer", "notepad", "sorted"],
+)
+def test_an_empty_or_damaged_snapshot_is_replaced(
+    change: Callable[[str], str], run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "inventory.json"
+    run("snapshot", "--output", str(file))
+    file.write_text(change(file.read_text("utf-8")), "utf-8")
+    assert len(run("snapshot", "--output", str(file)).stderr.splitlines()) == 1
+    assert len(read_snapshot(file).virtual_machines) == 8
+
+
+def test_a_snapshot_warns_of_a_host_that_the_server_lists_no_vm_of_any_more(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "inventory.json"
+    run("snapshot", "--output", str(file))
+    vms = simulator.inventory.virtual_machines
+    on_host = [ref for ref, each in vms.items() if each["HostName"] == "HV-02"]
+    vms[on_host[0]]["HostName"] = "HV-03"  # it has moved
+    for ref in on_host[1:]:
+        del vms[ref]
+    assert run("snapshot", "--output", str(file)).stderr.splitlines()[1:] == [
+        f"Warning: The server lists no VM of host HV-02 any more: {len(on_host) - 1} VMs of the "
+        f"snapshot that {file} held are missing. If the host is only off, write the snapshot again "
+        "when it is on."
+    ]
+    assert len(read_snapshot(file).virtual_machines) == len(vms)
+    # What is seen in the review is no news the next time.
+    assert len(run("snapshot", "--output", str(file)).stderr.splitlines()) == 1
+
+
+def test_a_snapshot_does_not_warn_of_vms_that_were_removed_or_moved(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "inventory.json"
+    run("snapshot", "--output", str(file))
+    vms = simulator.inventory.virtual_machines
+    del vms[EXCH01]  # its host has others
+    for each in vms.values():
+        each["HostName"] = "hv-01"
+    assert len(run("snapshot", "--output", str(file)).stderr.splitlines()) == 1
+
+
+def test_a_snapshot_in_the_place_of_another_servers_asks_whether_this_is_the_right_server(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "inventory.json"
+    run("snapshot", "--output", str(file))
+    simulator.inventory = many(3)
+    location = {"BackupLocationId": NOWHERE, "LocationPath": "x"}
+    simulator.inventory.backup_locations = {NOWHERE: location}
+    simulator.inventory.kinds = {NOWHERE: "primary"}
+    simulator.inventory.assignments = {}
+    assert run("snapshot", "--output", str(file)).stderr.splitlines()[1:] == [
+        f"Warning: The snapshot that {file} held has other VMs and other locations than this "
+        "server: check that this is the right server."
+    ]
 
 
 @ON_POSIX
@@ -516,7 +712,8 @@ def test_a_named_connection_has_its_own_variables(
     for key, value in (("BASE_URL", base_url), ("USERNAME", "Administrator")):
         monkeypatch.setenv(f"VMBACKUP_SITE_B_{key}", value)
     assert sentence(run("vms", "--connection", "site-b", fails=1)).startswith(
-        "No password for VM Backup at connection 'site-b' is known. Set VMBACKUP_SITE_B_PASSWORD"
+        f"No password for VM Backup at connection 'site-b' ({base_url}) is known. "
+        "Set VMBACKUP_SITE_B_PASSWORD"
     )
     monkeypatch.setenv("VMBACKUP_SITE_B_PASSWORD", PASSWORD)
     assert "DC01" in run("vms", "--connection", "site-b").stdout
@@ -529,7 +726,10 @@ def test_a_stack_needs_the_pulumi_cli(
     assert "there is no `pulumi` on PATH" in sentence(
         run("vms", "--stack", f"{tmp_path}/dev", fails=1)
     )
-    assert "There is no folder" in sentence(run("vms", "--stack", f"{tmp_path}/no/dev", fails=1))
+    said = sentence(run("vms", "--stack", f"{tmp_path}/no/dev", fails=1))
+    assert said.startswith(
+        f"There is no folder {tmp_path / 'no'} with a stack 'dev'. In the folder"
+    )
 
 
 def test_a_refused_login_is_one_sentence_about_this_command(
@@ -938,13 +1138,21 @@ def test_closed_standard_streams_are_no_traceback(
 
 
 def fake_pulumi(folder: Path, settings: dict[str, object]) -> None:
-    """Makes a `pulumi` that prints the configuration of a stack, as a script of the system."""
+    """Makes a `pulumi` that prints the configuration of a stack, as a script of the system.
+
+    It writes its folder and its arguments to the file `called`.
+    """
     config = {f"vmbackup:{key}": {"value": "", "objectValue": v} for key, v in settings.items()}
     (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False), "utf-8")
     if os.name == "nt":
-        (folder / "pulumi.cmd").write_text('@type "%~dp0config.json"\n')  # as npm makes one
+        (folder / "pulumi.cmd").write_text(  # as npm makes one
+            '@cd > "%~dp0called"\n@echo %* >> "%~dp0called"\n@type "%~dp0config.json"\n'
+        )
     else:
-        (folder / "pulumi").write_text('#!/bin/sh\ncat "$(dirname "$0")/config.json"\n')
+        (folder / "pulumi").write_text(
+            '#!/bin/sh\nhere=$(dirname "$0")\npwd > "$here/called"\necho "$*" >> "$here/called"\n'
+            'cat "$here/config.json"\n'
+        )
         (folder / "pulumi").chmod(0o755)
 
 
@@ -987,3 +1195,123 @@ def test_the_cli_and_the_folder_of_a_stack_are_found_wherever_they_are(
             assert said.startswith("The value 'none' of vmbackup:serverPort in the stack")
     said = sentence(run("vms", "--stack", f"{Path(tmp_path.anchor)}dev", fails=1))
     assert "is not a port" in said  # the folder is the root of the drive
+
+
+@pytest.mark.parametrize(
+    ("present", "text", "folder", "stack"),
+    [
+        # As Pulumi writes it, in the folder of the program or below it.
+        ("iac", "prod", "iac", "prod"),
+        ("iac", "contoso/prod", "iac", "contoso/prod"),  # which is a folder too
+        ("iac", "contoso/backup/prod", "iac", "contoso/backup/prod"),
+        ("iac", "./prod", "iac", "prod"),
+        ("iac/src", "prod", "iac/src", "prod"),
+        ("iac/src", "contoso/backup/prod", "iac/src", "contoso/backup/prod"),
+        ("iac", "none/prod", "iac", "none/prod"),
+        # After a folder.
+        ("", "iac/prod", "iac", "prod"),
+        ("", "iac/contoso/prod", "iac", "contoso/prod"),
+        ("", "iac/contoso/backup/prod", "iac", "contoso/backup/prod"),
+        ("", "iac/site-b/prod", "iac/site-b", "prod"),  # a project of its own
+        ("iac", "site-b/contoso/site-b/prod", "iac/site-b", "contoso/site-b/prod"),
+        ("iac/src", "../prod", "iac", "prod"),
+        ("iac/src", "../site-b/prod", "iac/site-b", "prod"),
+        ("iac/src/deep", "../prod", "iac/src", "prod"),  # pulumi finds the project above
+        ("", "{root}/iac/prod", "iac", "prod"),
+        ("", "{root}/iac/contoso/backup/prod", "iac", "contoso/backup/prod"),
+        ("", "{root}/iac/src/deep/contoso/backup/prod", None, ""),
+        ("", "~/iac/prod", "iac", "prod"),
+        ("", "~/iac/contoso/backup/prod", "iac", "contoso/backup/prod"),
+        ("", '"{root}/iac/prod"', "iac", "prod"),
+        ("", "{root}/empty/prod", "empty", "prod"),  # pulumi says that it has no project
+        ("", "empty/prod", "", "empty/prod"),
+        ("", "contoso/backup/prod", "", "contoso/backup/prod"),
+        # In the present folder of no project, and nowhere.
+        ("iac", "../none/prod", None, ""),
+        ("", "{root}/none/backup/prod", None, ""),
+    ],
+)
+def test_a_stack_is_written_as_in_pulumi_or_after_the_folder_of_its_program(
+    present: str,
+    text: str,
+    folder: str | None,
+    stack: str,
+    run: Run,
+    tmp_path: Path,
+    bin_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_pulumi(bin_folder, {"serverPort": "none"})
+    for each in ("iac/contoso", "iac/src/deep", "iac/site-b", "empty"):
+        (tmp_path / each).mkdir(parents=True)
+    (tmp_path / "iac/Pulumi.yaml").write_text("description: x\nname: 'backup' # ours\n")
+    (tmp_path / "iac/site-b/Pulumi.json").write_text('{"name": "site-b"}')
+    monkeypatch.chdir(tmp_path / present)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    text = text.format(root=tmp_path)
+    for written in {text, text.replace("/", os.sep)}:
+        said = sentence(run("vms", "--stack", written, fails=1))
+        if folder is None:
+            assert said.startswith("There is no folder "), said
+            assert said.endswith(
+                "In the folder of the program or below it, write --stack as Pulumi does: prod, "
+                "contoso/prod or contoso/backup/prod. Elsewhere, write the folder before it: "
+                "infrastructure/prod or infrastructure/contoso/backup/prod."
+            )
+            continue
+        assert "is not a port" in said, said
+        where, arguments = (bin_folder / "called").read_text().splitlines()
+        assert Path(where.strip()) == tmp_path / folder
+        assert f" --stack {stack} " in arguments
+
+
+@pytest.mark.parametrize("text", ["", ".", "./", "/"])
+def test_a_stack_without_a_name_is_an_error_and_not_the_environment(text: str, run: Run) -> None:
+    assert f"{text!r} of --stack names no stack. In" in sentence(
+        run("vms", "--stack", text, fails=1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("Pulumi.yaml", "runtime: python\nname: backup\n"),
+        ("Pulumi.yml", '\ufeffname : "backup"  # ours\n'),
+        ("Pulumi.json", '{"runtime": {"name": "python"}, "name": "backup"}'),
+    ],
+)
+def test_a_stack_of_another_project_is_refused_since_pulumi_would_read_this_ones(
+    file: str,
+    content: str,
+    run: Run,
+    tmp_path: Path,
+    bin_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_pulumi(bin_folder, {"serverPort": "none"})
+    (folder := tmp_path / "iac").mkdir()
+    (folder / file).write_text(content, "utf-8")
+    monkeypatch.chdir(folder)
+    assert sentence(run("vms", "--stack", "contoso/other/prod", fails=1)) == (
+        f"contoso/other/prod is a stack of the project 'other', and the folder {folder} has the "
+        "project 'backup': write the folder of 'other' before it, like DIR/contoso/other/prod."
+    )
+    assert not (bin_folder / "called").exists()
+    assert "is not a port" in sentence(run("vms", "--stack", "contoso/backup/prod", fails=1))
+    (folder / file).write_text("name: ${x}\n")  # not known, so left to pulumi
+    assert "is not a port" in sentence(run("vms", "--stack", "contoso/other/prod", fails=1))
+
+
+def test_a_path_of_a_stack_begins_at_its_project_also_below_it(
+    run: Run, tmp_path: Path, bin_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pulumi(bin_folder, {"caFile": "none.pem"})
+    (folder := tmp_path / "iac" / "src").mkdir(parents=True)
+    (tmp_path / "iac/Pulumi.yaml").write_text("name: backup\n")
+    monkeypatch.chdir(folder)
+    for text in ("prod", "contoso/backup/prod", "../prod"):
+        said = sentence(run("vms", "--stack", text, fails=1))
+        looked_for = re.search(r"\(looked for (.*)\): give", said)
+        assert looked_for
+        assert Path(looked_for[1]).resolve() == tmp_path / "iac" / "none.pem"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 from programs import Recorder, run_program
-from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
+from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02, TEST01
 
 from pulumi_vmbackup import ArgumentError, BackupLocation, VirtualMachine
 from pulumi_vmbackup.catalog import gather
@@ -133,6 +133,14 @@ def test_two_vms_of_one_name_have_their_hosts_and_all_others_keep_their_names() 
     after = names(inventory((DC, SQL, OTHER_SQL), (NAS,)))
     assert before == ["DC01-NAS01", "SQL01-NAS01"]
     assert after == ["DC01-NAS01", "SQL01-HV-01-NAS01", "sql01-HV-02-NAS01"]
+
+
+def test_a_replica_changes_no_name() -> None:
+    replicas = (
+        replace(SQL, ref=None, host="HV-02", configured=False),
+        replace(SQL, ref=SQL02, host="HV-03", configured=False),
+    )
+    assert names(inventory((DC, SQL, *replicas), (NAS,))) == ["DC01-NAS01", "SQL01-NAS01"]
 
 
 def test_two_vms_of_one_name_on_one_host_have_the_beginning_of_their_refs() -> None:
@@ -274,12 +282,12 @@ offsite01 = get_backup_location(path=r"\\\\OFFSITE01\\VMBackups")
 
 VmBackupLocationAssignment(
     "DC01-NAS01",
-    vm_ref=get_virtual_machine(name="DC01", host="HV-01"),
+    vm_ref=get_virtual_machine(name="DC01"),
     backup_location_id=nas01,
 )
 VmBackupLocationAssignment(
     "DC01-OFFSITE01",
-    vm_ref=get_virtual_machine(name="DC01", host="HV-01"),
+    vm_ref=get_virtual_machine(name="DC01"),
     backup_location_id=offsite01,
 )
 
@@ -315,6 +323,31 @@ def test_a_variable_is_a_name_that_python_and_people_take_for_one(path: str, var
     program = export.program(export.resources)
     assert f"\n{variable} = get_backup_location(" in program
     accepted_by_ruff(program)
+
+
+def test_a_vm_that_shares_its_name_is_looked_up_with_its_ref_and_never_with_its_host() -> None:
+    def program(vms: tuple[VirtualMachine, ...]) -> str:
+        export = Export(inventory(vms, (NAS,)))
+        return export.program(export.resources)
+
+    exported = program((SQL, OTHER_SQL))
+    assert (
+        f'''
+VmBackupLocationAssignment(
+    "SQL01-HV-01-NAS01",
+    vm_ref=get_virtual_machine(
+        name="SQL01",
+        ref="{SQL01}",
+    ),
+    backup_location_id=nas01,
+)
+'''
+        in exported
+    )
+    assert "host=" not in exported
+    accepted_by_ruff(exported)
+    moved = program((SQL, replace(OTHER_SQL, host="HV-03")))
+    assert moved == exported.replace("HV-02", "HV-03")  # in the name of a resource
 
 
 def test_a_location_that_no_look_up_finds_is_its_id() -> None:
@@ -406,6 +439,27 @@ def test_a_program_declares_what_the_import_file_holds_whatever_things_are_calle
     } == {each["name"]: each["id"] for each in held}
     assert len({each["name"].casefold() for each in held}) == len(held)
     assert not any("::" in each["name"] or " " in each["name"] for each in held)
+
+
+def test_a_program_survives_that_its_vms_move_to_other_hosts(
+    simulator: Simulator, recorder: Recorder, exported: Callable[[], tuple[Export, str]]
+) -> None:
+    vms = simulator.inventory.virtual_machines
+    vms[SQL02]["VirtualMachineName"] = vms[SQL01]["VirtualMachineName"]  # both are configured
+    vms[FILE01]["VirtualMachineName"] = vms[TEST01]["VirtualMachineName"]  # TEST01 is not
+    simulator.inventory.assignments = {
+        (vm_ref, NAS01): None for vm_ref in (SQL01, SQL02, FILE01, DC01)
+    }
+    _, program = exported()
+    for vm_ref in (SQL01, SQL02, FILE01, TEST01, DC01):
+        vms[vm_ref]["HostName"] = {"HV-01": "HV-02", "HV-02": "HV-01"}[vms[vm_ref]["HostName"]]
+    run_program(lambda: exec(compile(program, "__main__.py", "exec"), {"__name__": "__main__"}))
+    assert {each.inputs["vmRef"] for each in recorder.registered if each.typ == ASSIGNMENT} == {
+        SQL01,
+        SQL02,
+        FILE01,
+        DC01,
+    }
 
 
 def shuffled(chance: random.Random, items: dict[_K, _V]) -> dict[_K, _V]:

@@ -114,10 +114,16 @@ def test_a_pair_that_is_still_declared_is_not_unassigned(
     assert not simulator.calls
 
 
+@pytest.mark.parametrize("settings", [{}, {"apiVersion": "7"}], ids=["same", "unusable"])
 def test_nor_by_another_process_of_the_run(
-    engine: str, simulator: Simulator, configured_host: Host
+    settings: dict[str, str],
+    engine: str,
+    simulator: Simulator,
+    configured_host: Host,
+    base_url: str,
 ) -> None:
     other = Host(engine)
+    other.configure(baseUrl=base_url, **settings)
     other.check(vm_ref=DC01, backup_location_id=DISK_E)
     configured_host.delete(f"{DC01}/{DISK_E}")
     assert simulator.inventory.locations_of(DC01) == [DISK_E]

@@ -441,9 +441,10 @@ def test_a_pair_that_is_still_declared_is_not_unassigned(
 
 
 def test_nor_by_another_process_of_the_run(
-    simulator: Simulator, plugin: Plugin, start_plugin: StartPlugin
+    simulator: Simulator, plugin: Plugin, start_plugin: StartPlugin, base_url: str
 ) -> None:
-    other = start_plugin()
+    other = start_plugin(VMBACKUP_BASE_URL=base_url)
+    other.configure({})
     other.check(URN, {"vmRef": DC01, "backupLocationId": DISK_E})
     plugin.delete(URN, f"{DC01}/{DISK_E}", {})
     assert simulator.inventory.locations_of(DC01) == [DISK_E]

@@ -57,6 +57,12 @@ def test_the_settings_of_a_stack_are_read_from_any_folder(run: Run, stack: Stack
     listed, _ = run("vms", "--json", "--stack", "test", folder=stack.folder)
     assert SQL01 in [vm["ref"] for vm in json.loads(listed)]
     assert run("vms", "--json", "--stack", f"{stack.folder}/test")[0] == listed
+    # As Pulumi writes it; with a backend of files, the organization has this name.
+    (below := stack.folder / "organization").mkdir()
+    for written in ("organization/test", "organization/backup/test"):
+        assert run("vms", "--json", "--stack", written, folder=stack.folder)[0] == listed
+        assert run("vms", "--json", "--stack", written, folder=below)[0] == listed
+        assert run("vms", "--json", "--stack", f"program/{written}")[0] == listed
 
 
 def test_options_win_over_the_stack_which_wins_over_the_environment(
@@ -99,9 +105,15 @@ def test_a_stack_that_cannot_be_read_is_one_sentence_with_pulumis_words(
 ) -> None:
     assert run("vms", "--stack", "program/none", fails=1)[1] == (
         'vmbackup: The configuration of the stack program/none cannot be read: pulumi says "no '
-        "stack named 'none' found\". Check the folder and the stack, and that you are logged in to "
-        "its backend.\n"
+        f"stack named 'none' found\". Check the folder (pulumi was run in {stack.folder}), the "
+        "stack, and that you are logged in to its backend. In the folder of the program or below "
+        "it, write --stack as Pulumi does: prod, contoso/prod or contoso/backup/prod. Elsewhere, "
+        "write the folder before it: infrastructure/prod or infrastructure/contoso/backup/prod.\n"
     )
+    _, said = run("vms", "--stack", "contoso/backup/test", folder=stack.folder, fails=1)
+    assert "pulumi says \"organization name must be 'organization'\"" in said
+    _, said = run("vms", "--stack", "organization/other/test", folder=stack.folder, fails=1)
+    assert "is a stack of the project 'other', and the folder" in said
     (tmp_path / "elsewhere").mkdir()
     _, said = run("vms", "--stack", "elsewhere/test", fails=1)
     assert 'pulumi says "no Pulumi.yaml project file found' in said

@@ -90,8 +90,11 @@ def test_each_error_is_a_sentence_and_holds_up_nothing_else(
         "default). The API "
     )
     assert unset == (
-        "No username for VM Backup at connection 'unset' is known. Set VMBACKUP_UNSET_USERNAME or "
-        "run `pulumi config set --path vmbackup:connections.unset.username`."
+        f"No username for VM Backup at connection 'unset' ({base_url}) is known, and no password. "
+        "Set VMBACKUP_UNSET_USERNAME or "
+        "run `pulumi config set --path vmbackup:connections.unset.username`. "
+        "Set VMBACKUP_UNSET_PASSWORD or "
+        "run `pulumi config set --secret --path vmbackup:connections.unset.password`."
     )
     assert refused.startswith(
         "VM Backup refused the login of CONTOSO\\Administrator to LOCALHOST:36014: the server "

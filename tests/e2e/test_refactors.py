@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -213,8 +214,8 @@ def test_a_pair_that_a_set_unassigns_while_a_dynamic_resource_declares_it_is_ass
         run.until(met(delete))
         go_on.touch()
         if is_held:
-            says = f"declared {'/'.join(A)}\n"
-            run.until(lambda: says in stack.declared())
+            says = rf"^declared \S+ {'/'.join(A)}$"
+            run.until(lambda: re.search(says, stack.declared(), re.MULTILINE))
         else:
             run.until(lambda: pairs(simulator, "POST")[2:])
         simulator.faults.remove(delete)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pulumi
 import pytest
-from programs import Recorder, run_program
+from programs import Recorder, SetConfig, run_program
+from pulumi.output import Unknown
 from pulumi.runtime.mocks import MockResourceArgs
 from sample import DC01, DISK_E, NAS01, OFFSITE01, SQL01, SQL02, TEST01
 
@@ -53,6 +55,10 @@ def known(*outputs: pulumi.Output[Any]) -> list[Any]:
 
 def as_output(value: Any) -> Any:
     return pulumi.Output.from_input(None).apply(lambda _: value)
+
+
+async def later(value: Any) -> Any:
+    return value
 
 
 @pytest.mark.parametrize("wrap", [lambda value: value, as_output], ids=["plain", "output"])
@@ -101,9 +107,14 @@ def test_an_object_that_does_not_fit_is_a_sentence(arguments: dict[str, Any], sa
 LABELLED = {
     "SQL01 (HV-01)": {
         "vmRef": SQL01,
+        "host": "HV-01",
         "backupLocationIds": {r"\\NAS01\VMBackups": NAS01, OFFSITE01: OFFSITE01},
     },
-    "SQL01 (HV-02)": {"vmRef": SQL02, "backupLocationIds": {r"\\NAS01\VMBackups": NAS01}},
+    "SQL01 (HV-02)": {
+        "vmRef": SQL02,
+        "host": "HV-02",
+        "backupLocationIds": {r"\\NAS01\VMBackups": NAS01},
+    },
     DC01: {"vmRef": DC01, "backupLocationIds": {DISK_E: DISK_E}},
 }
 
@@ -190,3 +201,151 @@ def test_a_provider_has_an_argument_for_each_setting_and_keeps_secrets(server: S
 def _camel(name: str) -> str:
     first, *others = name.split("_")
     return first + "".join(map(str.capitalize, others))
+
+
+# Servers
+
+
+A, B = "http://localhost:36013/api/rest", "https://127.0.0.1:46013/api/rest"
+VM_OF_B = replace(VM, server="localhost:46013", connection="site-b")
+NAS_OF_B = replace(NAS, server="localhost:46013")
+
+
+def provider(name: str = "b", address: Any = B) -> Provider:
+    password = pulumi.Output.secret("Pa55")
+    return Provider(name, base_url=address, username="x", password=password)
+
+
+class Site(pulumi.ComponentResource):
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__("test:index:Site", name, None, pulumi.ResourceOptions(**options))
+
+
+def by_transformation() -> pulumi.ResourceOptions:
+    chosen = provider()
+
+    def change(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult:
+        opts = pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(provider=chosen))
+        return pulumi.ResourceTransformationResult(args.props, opts)
+
+    return pulumi.ResourceOptions(transformations=[change])
+
+
+WAYS_TO_B: dict[str, Any] = {
+    "provider": lambda: pulumi.ResourceOptions(provider=provider()),
+    "providers": lambda: pulumi.ResourceOptions(providers=[provider()]),
+    "providers by name": lambda: pulumi.ResourceOptions(providers={"vmbackup": provider()}),
+    "parent": lambda: pulumi.ResourceOptions(parent=Site("site", providers=[provider()])),
+    "output": lambda: pulumi.ResourceOptions(provider=provider(address=as_output(B))),
+    "transformation": by_transformation,
+}
+
+
+def declare(vm: Any, location: Any, make_options: Any, as_set: bool) -> Any:
+    opts = make_options()
+    if as_set:
+        return VmBackupLocationAssignmentSet("it", assignments={vm: [location]}, opts=opts)
+    return VmBackupLocationAssignment("it", vm_ref=vm, backup_location_id=location, opts=opts)
+
+
+def registered_names(server: Server) -> list[str]:
+    return [each.name for each in server.registered]
+
+
+@pytest.mark.parametrize("as_set", [False, True], ids=["single", "set"])
+@pytest.mark.parametrize("way", WAYS_TO_B)
+def test_objects_fit_the_server_of_their_resource_alone(
+    way: str, as_set: bool, server: Server, set_config: SetConfig
+) -> None:
+    set_config(baseUrl=A)
+    run_program(lambda: declare(VM_OF_B, NAS_OF_B, WAYS_TO_B[way], as_set) and None)
+    assert server.registered[-1].name == "it"
+    server.registered.clear()
+    for vm, location, key in (
+        (replace(VM, server="localhost:36013"), NAS_OF_B, "vm_ref"),
+        (VM_OF_B, replace(NAS, server="localhost:36013"), "backup_location_id"),
+    ):
+        says = (
+            f"{key} was looked up on localhost:36013, but it is used with localhost:46013: give "
+            "the resource the provider of that server."
+        )
+        # Pulumi wraps what an apply raises.
+        with pytest.raises(ValueError, match=says):
+            run_program(lambda: declare(vm, location, WAYS_TO_B[way], as_set) and None)  # noqa: B023
+        given: list[Any] = [as_output(vm), as_output(location)]
+        with pytest.raises(ValueError, match=says):
+            run_program(lambda: declare(given[0], given[1], WAYS_TO_B[way], as_set) and None)  # noqa: B023
+    assert "it" not in registered_names(server)
+
+
+@pytest.mark.parametrize("as_set", [False, True], ids=["single", "set"])
+def test_objects_of_another_server_do_not_fit_the_default_provider(
+    as_set: bool, server: Server, set_config: SetConfig
+) -> None:
+    set_config(baseUrl=A)
+    with pytest.raises(ArgumentError) as raised:
+        run_program(lambda: declare(VM, NAS_OF_B, lambda: None, as_set))
+    assert str(raised.value) == (
+        "backup_location_id was looked up on localhost:46013, but it is used with "
+        "localhost:36013: give the resource the provider of that server."
+    )
+    assert isinstance(raised.value, ProgramError)
+    assert not server.registered
+    set_config(baseUrl=B)
+    run_program(lambda: declare(VM_OF_B, NAS_OF_B, lambda: None, as_set) and None)
+    assert registered_names(server) == ["it"]
+
+
+@pytest.mark.parametrize("as_set", [False, True], ids=["single", "set"])
+def test_a_provider_of_another_class_is_not_compared(as_set: bool, server: Server) -> None:
+    def options() -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(provider=pulumi.ProviderResource("vmbackup", "generated", {}))
+
+    run_program(lambda: declare(VM_OF_B, NAS_OF_B, options, as_set) and None)
+    assert registered_names(server) == ["generated", "it"]
+
+
+@pytest.mark.parametrize("as_set", [False, True], ids=["single", "set"])
+def test_the_ids_are_known_where_the_address_of_the_provider_is_not(
+    as_set: bool, server: Server
+) -> None:
+    pulumi.runtime.mocks.set_mocks(server, preview=True)
+
+    def options() -> pulumi.ResourceOptions:
+        unknown = pulumi.Output.from_input(Unknown())  # type: ignore[no-untyped-call]
+        return pulumi.ResourceOptions(provider=provider(address=unknown))
+
+    run_program(lambda: declare(VM_OF_B, NAS_OF_B, options, as_set) and None)
+    inputs = server.registered[-1].inputs
+    if as_set:
+        inputs = inputs["assignments"]["SQL01"]
+        assert inputs["backupLocationIds"] == {NAS.path: NAS01}
+    else:
+        assert inputs["backupLocationId"] == NAS01
+    assert inputs["vmRef"] == SQL01
+
+
+@pytest.mark.parametrize("wrap", [as_output, later])
+def test_vms_of_a_set_may_be_outputs_and_two_of_the_same_are_an_error(
+    wrap: Any, server: Server
+) -> None:
+    run_program(
+        lambda: (
+            VmBackupLocationAssignmentSet(
+                "it", assignments={wrap(VM): [NAS, OFFSITE01], wrap(TWIN): [NAS], DC01: [DISK_E]}
+            )
+            and None
+        )
+    )
+    assert server.registered[-1].inputs["assignments"] == LABELLED
+    for again in (wrap(SQL01), VM, wrap(VM)):
+        with pytest.raises(ValueError, match="The VM SQL01 is given twice: give all its locations"):
+            run_program(
+                lambda: (
+                    VmBackupLocationAssignmentSet(
+                        "it",
+                        assignments=as_output({wrap(VM): [NAS], again: [OFFSITE]}),  # noqa: B023
+                    )
+                    and None
+                )
+            )

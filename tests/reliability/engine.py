@@ -15,7 +15,7 @@ import pytest
 import requests
 from pulumi.dynamic import Config, ConfigureRequest
 
-from pulumi_vmbackup import assignment, transport
+from pulumi_vmbackup import assignment, session, transport
 from pulumi_vmbackup.assignment import VmBackupLocationAssignmentProvider
 
 
@@ -184,6 +184,7 @@ class Engine:
                 assignment.process.end()  # of one that is killed, nothing is sent any more
             finally:
                 transport.forget_secrets()
+                session.forget_logins()
 
 
 def _sent(properties: Mapping[str, Any] | None) -> Mapping[str, Any]:

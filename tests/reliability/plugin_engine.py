@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pytest
 from reliability.engine import Killed, Pair
 
-from pulumi_vmbackup import transport
+from pulumi_vmbackup import session, transport
 from pulumi_vmbackup.plugin.context import Context
 from pulumi_vmbackup.plugin.handler import Handler, PartlyDoneError, Properties
 from pulumi_vmbackup.plugin.schema import ASSIGNMENT, ASSIGNMENT_SET
@@ -275,3 +275,4 @@ class _Process:
             self._context.end()
         finally:
             transport.forget_secrets()
+            session.forget_logins()

@@ -29,6 +29,7 @@ from sample import (
     SQL01,
     SQL02,
     TEST01,
+    with_replica,
 )
 from simulator.caller import LOGIN, Caller, wait_for
 
@@ -95,6 +96,7 @@ def test_a_session_is_started_with_the_account(simulator: Simulator, base_url: s
 def test_each_token_is_another_and_begins_so_that_it_can_be_searched_for(
     simulator: Simulator, base_url: str
 ) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     with Caller(base_url) as api:
         tokens = [api.log_in().token for _ in range(5)]
     assert simulator.tokens == tokens
@@ -110,6 +112,7 @@ def test_the_server_port_may_be_a_number(base_url: str) -> None:
 def test_one_session_is_ended_and_the_other_goes_on(
     simulator: Simulator, api: Caller, base_url: str
 ) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     with Caller(base_url) as other:
         other.log_in()
         ended = api("POST /sessions/end/[token]")
@@ -122,6 +125,7 @@ def test_one_session_is_ended_and_the_other_goes_on(
 def test_sessions_end_without_a_token_ends_those_of_others_too(
     simulator: Simulator, api: Caller, base_url: str
 ) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     with Caller(base_url) as other:
         other.log_in()
         ended = api("POST /sessions/end")
@@ -161,6 +165,10 @@ def test_each_vm_has_the_fields_that_public_clients_read(api: Caller) -> None:
     }
     for vm in api("GET /vms/list/[token]")["VirtualMachines"]:
         assert vm.keys() == fields
+        for field in fields:
+            # Numbers, also of backups and copies that never were (seen).
+            if field.endswith(("Duration", "Compressed", "Uncompressed")):
+                assert type(vm[field]) is int
         for time_field in ("NextBackupTime", "LastBackupTime"):
             assert re.fullmatch(r"\d{4}(-\d\d){5}|None", str(vm[time_field]))
 
@@ -256,6 +264,26 @@ def test_upper_case_guids_are_the_same_guids(simulator: Simulator, api: Caller) 
     assert api.locations_of(SQL01.upper()) == [NAS01]
     assert api(f"DELETE {pair}")["Success"]
     assert api.locations_of(SQL01) == []
+
+
+def test_a_replica_is_listed_beside_its_vm_and_cannot_be_assigned() -> None:
+    with session(Simulator(with_replica(), password=PASSWORD)) as api:
+        vms = api("GET /vms/list/[token]")["VirtualMachines"]
+        replica, vm = (vm for vm in vms if vm["VirtualMachineName"] == "SQL01")
+        assert (replica["Configured"], vm["Configured"]) == (False, True)
+        assert replica["HostName"] != vm["HostName"]
+        assert vm["AltaroVirtualMachineRef"] == SQL01
+        zeros = replica["AltaroVirtualMachineRef"]
+        assert zeros == "00000000-0000-0000-0000-000000000000"
+        configured = api("GET /vms/list/[token]/1")["VirtualMachines"]
+        assert [vm["VirtualMachineName"] for vm in configured] == CONFIGURED
+        for call in (
+            f"POST /vms/backuplocations/[token]/{zeros}/{NAS01}",
+            f"DELETE /vms/backuplocations/[token]/{zeros}/{NAS01}",
+            f"GET /vms/backuplocations/[token]/{zeros}/1/1",
+            f"GET /vms/hypervisor-uuid/[token]/{zeros}",
+        ):
+            assert api.refusal(call) == "The virtual machine was not found"
 
 
 # Envelope and refusals
@@ -687,6 +715,7 @@ def test_an_answer_takes_its_time(simulator: Simulator, api: Caller) -> None:
 
 
 def test_calls_wait_at_the_same_time(simulator: Simulator, base_url: str) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     simulator.answer_seconds = 60
     url = urlsplit(base_url)
     body = json.dumps(LOGIN).encode()
@@ -803,7 +832,8 @@ def test_a_change_that_cannot_be_written_is_refused_and_not_made(tmp_path: Path)
 
 
 def test_changes_of_many_callers_at_once_are_all_made_and_written(state: Path) -> None:
-    simulator = Simulator(password=PASSWORD, state_file=state)
+    several = Behavior(second_session="accept")
+    simulator = Simulator(password=PASSWORD, state_file=state, behavior=several)
     vms = (SQL01, SQL02, FILE01, EXCH01)
 
     def assign_to_all_locations(vm_ref: str) -> None:

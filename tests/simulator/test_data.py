@@ -14,10 +14,12 @@ import pytest
 from sample import DC01, DISK_E, NAS01, NOWHERE, OFFSITE01, ROTATING, SQL01, TEST01
 
 from pulumi_vmbackup import VmBackupError
+from pulumi_vmbackup.models import is_guid
 from pulumi_vmbackup.simulator import Inventory, InventoryError
 
 VM = {"AltaroVirtualMachineRef": SQL01}
 LOCATION = {"BackupLocationId": NAS01, "Kind": "primary"}
+ZEROS = {"AltaroVirtualMachineRef": "00000000-0000-0000-0000-000000000000"}
 PAIR = {"AltaroVirtualMachineRef": SQL01, "BackupLocationId": NAS01}
 WHOLE = {"VirtualMachines": [VM], "BackupLocations": [LOCATION], "Assignments": [PAIR]}
 
@@ -104,6 +106,23 @@ def test_guids_are_known_in_lower_case_without_braces(file: Path) -> None:
     assert list(inventory.backup_locations) == [NAS01]
 
 
+def test_vms_without_a_ref_are_kept_as_they_are_and_in_their_order(file: Path) -> None:
+    braces = {"AltaroVirtualMachineRef": "{00000000-0000-0000-0000-000000000000}"}
+    vms = [
+        ZEROS,
+        {"AltaroVirtualMachineRef": None},
+        VM,
+        {"VirtualMachineName": "SQL01"},
+        ZEROS,
+        braces,
+    ]
+    inventory = load(file, {**WHOLE, "VirtualMachines": vms})
+    assert list(inventory.virtual_machines.values()) == vms
+    assert [each for each in inventory.virtual_machines if is_guid(each)] == [SQL01]
+    inventory.save(file)
+    assert Inventory.load(file) == inventory
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_file_of_a_windows_editor_is_read(encoding: str, file: Path) -> None:
     file.write_bytes(json.dumps(WHOLE, indent=2).replace("\n", "\r\n").encode(encoding))
@@ -160,7 +179,10 @@ def test_a_file_that_is_no_json_is_one_sentence(content: str, reason: str, file:
         ({**WHOLE, "BackupLocations": [[LOCATION]]}, "BackupLocations is not a list of objects"),
         ({**WHOLE, "Assignments": None}, "Assignments is not a list of objects"),
         ({**WHOLE, "Assignments": [[SQL01, NAS01]]}, "Assignments is not a list of objects"),
-        ({**WHOLE, "VirtualMachines": [{}]}, "lacks the field 'AltaroVirtualMachineRef'"),
+        (
+            {**WHOLE, "VirtualMachines": [{}]},
+            f"the VM {SQL01} of an assignment is not listed",
+        ),
         (
             {**WHOLE, "BackupLocations": [without(LOCATION, "BackupLocationId")]},
             "lacks the field 'BackupLocationId'",
@@ -175,8 +197,12 @@ def test_a_file_that_is_no_json_is_one_sentence(content: str, reason: str, file:
             "is not valid: 'SQL01' is not a GUID",
         ),
         (
-            {**WHOLE, "VirtualMachines": [{"AltaroVirtualMachineRef": None}]},
-            "is not valid: A GUID is missing",
+            {**WHOLE, "VirtualMachines": [{"AltaroVirtualMachineRef": ""}]},
+            "is not valid: '' is not a GUID",
+        ),
+        (
+            {**WHOLE, "VirtualMachines": [VM, ZEROS], "Assignments": [{**PAIR, **ZEROS}]},
+            f"the VM {ZEROS['AltaroVirtualMachineRef']} of an assignment is not listed",
         ),
         (
             {**WHOLE, "BackupLocations": [{**LOCATION, "BackupLocationId": 1}]},

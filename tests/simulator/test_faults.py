@@ -22,7 +22,7 @@ from marks import UNDER_WINE, not_under_wine
 from sample import NAS01, SQL01
 from simulator.caller import LOGIN, Caller, failure, wait_for
 
-from pulumi_vmbackup.simulator import Fault, Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator, serve
 from pulumi_vmbackup.simulator.api import Call
 
 PAIR = f"/vms/backuplocations/[token]/{SQL01}/{NAS01}"
@@ -160,6 +160,7 @@ def test_a_session_starts_only_where_the_server_acted(
 def test_the_server_forgets_all_sessions(
     acted: bool, simulator: Simulator, either: Caller, base_url: str
 ) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     other = Caller(base_url)
     with other.log_in():
         fault = Fault("session over", call="POST /vms", acted=acted)
@@ -299,7 +300,6 @@ def test_of_many_calls_at_once_as_many_go_wrong_as_are_to(
 def test_a_held_call_is_answered_when_its_fault_is_taken_out(
     acted: bool, simulator: Simulator, either: Caller
 ) -> None:
-    either.log_in()
     fault = Fault("hold", "POST /vms", acted=acted)
     simulator.faults.append(fault)
     with ThreadPoolExecutor(1) as pool:

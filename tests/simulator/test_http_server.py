@@ -18,7 +18,7 @@ import trustme
 from sample import DC01, DISK_E, NAS01, PASSWORD, SQL01
 from simulator.caller import LOGIN, Caller, wait_for
 
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Simulator, serve
 
 
 def port_of(base_url: str) -> int:
@@ -62,6 +62,7 @@ def test_refusals_and_bodies_that_nobody_reads_keep_the_connection(
 
 
 def test_each_client_has_its_own_connection(simulator: Simulator, base_url: str) -> None:
+    simulator.behavior = Behavior(second_session="accept")
     clients = 40  # more than the server has threads
 
     def call(api: Caller) -> bool:

@@ -140,7 +140,7 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
         "--unassigned-delete": "refuse",
         "--unknown-vm": "refuse",
         "--second-primary": "allow",
-        "--second-session": "accept",
+        "--second-session": "refuse",
         "--lag-seconds": "0",
         "--answer-seconds": "0",
         "--fault": "",
@@ -254,7 +254,7 @@ def test_odd_calls_are_answered_as_known_or_as_chosen() -> None:
     calls = (POST, second_post, unassigned_delete, unknown_vm, second_primary)
     with running() as api:
         api.log_in()
-        assert api("POST /sessions/start", LOGIN)["Success"]
+        assert not api("POST /sessions/start", LOGIN)["Success"]
         assert [api(call)["Success"] for call in calls] == [True, True, False, False, True]
         assert api.locations_of(SQL01) == [NAS01, DISK_E]
     chosen = ("--second-post=refuse", "--unassigned-delete=accept", "--unknown-vm=empty")
@@ -262,9 +262,9 @@ def test_odd_calls_are_answered_as_known_or_as_chosen() -> None:
         api.log_in()
         assert [api(call)["Success"] for call in calls] == [True, False, True, True, True]
         assert api.locations_of(SQL01) == [DISK_E]
-    with running("--second-primary=refuse", "--second-session=refuse") as api:
+    with running("--second-primary=refuse", "--second-session=accept") as api:
         api.log_in()
-        assert not api("POST /sessions/start", LOGIN)["Success"]
+        assert api("POST /sessions/start", LOGIN)["Success"]
         assert [api(call)["Success"] for call in calls] == [True, True, False, False, False]
         assert api.locations_of(SQL01) == [NAS01]
 

@@ -21,7 +21,7 @@ AS_STARTED: dict[str, Any] = {
         "unassigned_delete": "refuse",
         "unknown_vm": "refuse",
         "second_primary": "allow",
-        "second_session": "accept",
+        "second_session": "refuse",
         "lag_seconds": 0,
     },
     "faults": [],

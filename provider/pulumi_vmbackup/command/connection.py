@@ -27,7 +27,7 @@ class Connection:
     """The connection of a command, from its options, a stack and the environment.
 
     Attributes:
-        stack: the folder and the name of the stack as one text; None for no stack.
+        stack: the stack, perhaps after the folder of its program, as one text; None for no stack.
         name: the name of the connection; None for the unnamed one.
         options: the settings that were given as options, by key.
     """
@@ -44,7 +44,7 @@ class Connection:
         """
         from ..transport import add_secret
 
-        get_config = read_stack(self.stack) if self.stack else _no_config
+        get_config = _no_config if self.stack is None else read_stack(self.stack)
         where = (get_config, os.environ, self.name, self.options, _describe_option)
         settings, sources = read_settings(*where, without), setting_sources(*where)
         can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr)
@@ -91,9 +91,10 @@ def connecting(command: Callable[..., None]) -> Callable[..., None]:
     )(decorated)
     return click.option(
         "--stack",
-        metavar="DIR/STACK",
-        help="read the configuration of this Pulumi stack; options win over it, and it wins over "
-        "the environment",
+        metavar="[DIR/]STACK",
+        help="read the configuration of this Pulumi stack, such as prod or contoso/backup/prod, "
+        "with the folder of its program before it unless that is the present folder or above it; "
+        "options win over it, and it wins over the environment",
     )(decorated)
 
 

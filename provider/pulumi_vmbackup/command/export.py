@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from ..catalog import refuse_no_locations
 from ..errors import ArgumentError, quoted
 from ..inventory import Snapshot
 from ..models import (
@@ -108,7 +109,9 @@ def export(
                 f"{file} of {option} exists already: give another name, or --overwrite to "
                 "replace it."
             )
-    exported = Export(connection.gather())
+    inventory = connection.gather()
+    refuse_no_locations(inventory.backup_locations)
+    exported = Export(inventory)
     resources = exported.select(**filters)
     if not resources:
         which = "matches all of the filters" if any(filters.values()) else "is on the server"
@@ -148,7 +151,8 @@ class Export:
 
     A name is that of the VM and of the location, such as ``SQL01-OFFSITE01``. If several resources
     would have this name, all of them get a longer one, with a host, a path or the start of an id.
-    All assignments of the server count, so that a name does not depend on the filters.
+    All assignments and all configured VMs of the server count, so that a name does not depend on
+    the filters. Replicas do not count: they share the name of their VM.
 
     Args:
         inventory: what the server holds.
@@ -162,7 +166,10 @@ class Export:
             **{vm.ref: vm for vm in inventory.virtual_machines if vm.ref},
         }
         self._locations = _locations(inventory)
-        self._vm_labels = vm_slugs(self._vms)
+        assigned = {each.vm_ref for each in assignments}
+        self._vm_labels = vm_slugs(
+            {ref: vm for ref, vm in self._vms.items() if vm.is_assignable or ref in assigned}
+        )
         self._location_labels = location_slugs(self._locations)
         self._vm_arguments = _vm_arguments(inventory.virtual_machines)
         self._location_arguments = _location_arguments(inventory.backup_locations)
@@ -367,17 +374,20 @@ _TAKEN = {*dir(builtins), "get_backup_location", "get_virtual_machine"}
 
 
 def _vm_arguments(vms: Sequence[VirtualMachine]) -> dict[str, dict[str, str]]:
-    """The arguments of get_virtual_machine() for each VM that it can find, by ref."""
+    """The arguments of get_virtual_machine() for each VM that it can find, by ref.
+
+    The host is none of them, because a VM moves to other hosts.
+    """
 
     def keys(vm: VirtualMachine) -> list[tuple[str, dict[str, str]]]:
-        name, host, ref = vm.name or "", vm.host or "", vm.ref or ""
-        named: list[dict[str, str]] = [{"name": name}, {"name": name, "host": host}]
-        tried = [*named, {"name": name, "ref": ref}] if name else [{"ref": ref}]
-        return [(_key(arguments), arguments) for arguments in tried if all(arguments.values())]
+        name, ref = vm.name or "", vm.ref or ""
+        tried = [{"name": name}, {"name": name, "ref": ref}] if name else [{"ref": ref}]
+        return [(_key(arguments), arguments) for arguments in tried]
 
-    counts = Counter(key for vm in vms for key, _ in keys(vm))
+    found = [vm for vm in vms if vm.is_assignable]  # a name means the configured VM
+    counts = Counter(key for vm in found for key, _ in keys(vm))
     return {
-        vm.ref: arguments for vm in vms if vm.ref for arguments in _first_alone(keys(vm), counts)
+        vm.ref: arguments for vm in found if vm.ref for arguments in _first_alone(keys(vm), counts)
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import click
 
-from ..catalog import Lists
+from ..catalog import Lists, refuse_no_locations
 from ..models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine, told_by_server
 from .connection import Connection, connecting
 from .output import counted, new_table, print_json, print_output, text, time_text
@@ -51,6 +51,7 @@ def locations(connection: Connection, as_json: bool) -> None:
         found: list[BackupLocation] = []
         for kind in KINDS:
             found += sorted(lists.get(kind, client), key=lambda each: _order(each.path))
+    refuse_no_locations(found)
     if as_json:
         print_json(map(told_by_server, found))
         return
@@ -66,6 +67,8 @@ def locations(connection: Connection, as_json: bool) -> None:
 def assignments(connection: Connection, as_json: bool) -> None:
     """List which VM goes to which location; VMs without an offsite location are highlighted."""
     inventory = connection.gather()
+    if not inventory.assignments:
+        refuse_no_locations(inventory.backup_locations)
     if as_json:
         print_json(
             {

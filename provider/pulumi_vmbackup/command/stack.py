@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
-from ..files import path_of
+from ..files import path_of, text_of
 from ..settings import SECRET_SETTINGS
 from .wording import printable
 
 _PULUMI_SECONDS = 120
+_PROJECT_FILES = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
+_PROJECT_NAME = re.compile(r"""^name\s*:\s*(["']?)([\w.-]+)\1\s*(#.*)?$""", re.MULTILINE)
+_HOW_TO_WRITE = (
+    "In the folder of the program or below it, write --stack as Pulumi does: prod, contoso/prod or "
+    "contoso/backup/prod. Elsewhere, write the folder before it: infrastructure/prod or "
+    "infrastructure/contoso/backup/prod."
+)
 
 
-def read_stack(stack: str) -> Callable[[str], object]:
-    """The configuration of a stack with decrypted secrets, in the form for read_settings()."""
-    head, name = os.path.split(stack)
-    folder = path_of(head)
-    if not name or not folder.is_dir():
-        raise SettingsError(
-            f"There is no folder {folder.absolute()} with a stack {name!r}: give --stack the "
-            "folder of a Pulumi program and the name of its stack, like infrastructure/prod."
-        )
+def read_stack(text: str) -> Callable[[str], object]:
+    """The configuration of a stack with decrypted secrets, in the form for read_settings().
+
+    Args:
+        text: the stack as Pulumi writes it, perhaps after the folder of its program.
+    """
+    folder, stack = _folder_and_stack(text)
+    project = _project_folder(folder)
+    _refuse_other_project(stack, project)
     pulumi = shutil.which("pulumi")  # pulumi.exe, or the pulumi.cmd of npm
     if not pulumi:
         raise SettingsError(
             "The configuration of --stack is read with the Pulumi CLI, and there is no `pulumi` on "
             "PATH: install it, or leave --stack out and set VMBACKUP_... variables."
         )
-    command = ["config", "--json", "--show-secrets", "--stack", name, "--non-interactive"]
+    command = ["config", "--json", "--show-secrets", "--stack", stack, "--non-interactive"]
     command += ["--color", "never"]
     try:
         done = subprocess.run(  # noqa: S603  # the user's own CLI
@@ -52,13 +60,13 @@ def read_stack(stack: str) -> Callable[[str], object]:
     except OSError as error:
         raise SettingsError(f"`pulumi config` cannot be run: {error.strerror}.") from None
     if done.returncode != 0:
-        raise SettingsError(_why_no_config(stack, done.stderr.decode("utf-8", "replace")))
+        raise SettingsError(_why_no_config(text, folder, done.stderr.decode("utf-8", "replace")))
     try:
         config = json.loads(done.stdout)
         entries = {key: dict(entry) for key, entry in config.items()}
     except (ValueError, TypeError, AttributeError):
         raise SettingsError(
-            f"`pulumi config --json` of the stack {stack} did not print a "
+            f"`pulumi config --json` of the stack {text} did not print a "
             "configuration: try another version of the Pulumi CLI."
         ) from None
 
@@ -66,8 +74,8 @@ def read_stack(stack: str) -> Callable[[str], object]:
         entry = entries.get(f"vmbackup:{key}", {})
         value = entry.get("objectValue", entry.get("value"))
         if key == "connections" and isinstance(value, dict):
-            return {name: _in_folder(folder, settings) for name, settings in value.items()}
-        return _in_folder(folder, {key: value})[key]
+            return {name: _in_folder(project, settings) for name, settings in value.items()}
+        return _in_folder(project, {key: value})[key]
 
     from ..transport import add_secret
 
@@ -75,6 +83,62 @@ def read_stack(stack: str) -> Callable[[str], object]:
     for secret in _secrets(get_config):
         add_secret(secret)
     return get_config
+
+
+def _folder_and_stack(text: str) -> tuple[Path, str]:
+    """The folder to run pulumi in, and the stack in Pulumi's own notation.
+
+    The folder is the longest beginning of the text that has a project in it. Other folders do not
+    count, because a folder may have the name of an organization.
+    """
+    path = path_of(text)
+    if not path.name:
+        raise SettingsError(f"{text!r} of --stack names no stack. {_HOW_TO_WRITE}")
+    for folder in path.parents:
+        stack = path.relative_to(folder).parts
+        if len(stack) <= 3 and ".." not in stack and _has_project(folder):
+            return folder, "/".join(stack)
+    if not path.anchor and ".." not in path.parts:
+        return Path(), "/".join(path.parts)
+    if not path.parent.is_dir():
+        raise SettingsError(
+            f"There is no folder {path.parent.absolute()} with a stack {path.name!r}. "
+            f"{_HOW_TO_WRITE}"
+        )
+    return path.parent, path.name  # pulumi looks for the project above
+
+
+def _has_project(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _PROJECT_FILES)
+
+
+def _project_folder(folder: Path) -> Path:
+    """The folder of the project that pulumi finds; the same folder if it finds none."""
+    return next(filter(_has_project, (folder, *folder.resolve().parents)), folder)
+
+
+def _refuse_other_project(stack: str, folder: Path) -> None:
+    """Refuse a stack of another project: pulumi would read the file of a stack of this one."""
+    parts = stack.split("/")
+    name = _project_name(folder) if len(parts) == 3 else None
+    if name and name.casefold() != parts[1].casefold():
+        raise SettingsError(
+            f"{stack} is a stack of the project {parts[1]!r}, and the folder {folder.absolute()} "
+            f"has the project {name!r}: write the folder of {parts[1]!r} before it, like "
+            f"DIR/{stack}."
+        )
+
+
+def _project_name(folder: Path) -> str | None:
+    """The name of the project; None if it cannot be told."""
+    for file in filter(Path.is_file, (folder / name for name in _PROJECT_FILES)):
+        with suppress(OSError, ValueError):
+            text = text_of(file.read_bytes())
+            if text.lstrip().startswith("{"):
+                return str(json.loads(text)["name"])
+            found = _PROJECT_NAME.search(text)
+            return found[2] if found else None
+    return None
 
 
 def _secrets(get_config: Callable[[str], object]) -> list[str]:
@@ -95,7 +159,7 @@ def _in_folder(folder: Path, settings: Any) -> Any:
     return {**settings, "caFile": str(folder / path_of(ca_file))}
 
 
-def _why_no_config(stack: str, printed: str) -> str:
+def _why_no_config(text: str, folder: Path, printed: str) -> str:
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")] or lines[-1:]
     reason = printable(errors[0].removeprefix("error: ")) if errors else "it gives no reason"
@@ -103,9 +167,8 @@ def _why_no_config(stack: str, printed: str) -> str:
         "Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the passphrase of the "
         "stack."
         if "passphrase" in reason
-        else "Check the folder and the stack, and that you are logged in to its backend."
+        else f"Check the folder (pulumi was run in {folder.absolute()}), the stack, and that you "
+        f"are logged in to its backend. {_HOW_TO_WRITE}"
     )
     reason = reason.rstrip(".")
-    return (
-        f'The configuration of the stack {stack} cannot be read: pulumi says "{reason}". {advice}'
-    )
+    return f'The configuration of the stack {text} cannot be read: pulumi says "{reason}". {advice}'

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from pulumi.runtime import rpc
 
-from ..declared import declared_twice
+from ..declared import declared_twice, excluded
 from ..models import Pair
 from ..settings import camel_case
 from .context import Context
@@ -81,7 +82,7 @@ class Handler(ABC):
         """What differs; values may be unknown in a preview."""
 
     @abstractmethod
-    def preview(self, olds: Properties | None, news: Properties) -> Properties:
+    def preview(self, urn: str, olds: Properties | None, news: Properties) -> Properties:
         """The outputs as far as known before a create, or before an update of ``olds``."""
 
     @abstractmethod
@@ -100,17 +101,41 @@ class Handler(ABC):
     def delete(self, urn: str, id_: str, olds: Properties) -> None:
         """Un-assign what the resource has assigned."""
 
-    def _declare(self, urn: str, pairs: Iterable[Pair]) -> list[Failure]:
+    def _declare(
+        self,
+        urn: str,
+        pairs: Collection[Pair],
+        exclusive: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> list[Failure]:
+        """Remember what the program declares, and find what contradicts another resource.
+
+        Args:
+            urn: the resource.
+            pairs: what it declares.
+            exclusive: if it is an exclusive set, its VMs with the ids of their locations.
+        """
         others = self._context.declare(urn, pairs)
-        failures = [
-            Failure("", declared_twice(pair, urn, other))
-            for pair, other in list(others.items())[:NAMED_PAIRS]
-        ]
-        if len(others) > NAMED_PAIRS:
-            failures.append(
-                Failure("", f"{len(others) - NAMED_PAIRS:,} more pairs are declared twice.")
+        twice = [declared_twice(pair, urn, other) for pair, other in others.items()]
+        contradictions = [
+            excluded(
+                each.pair,
+                f"the resource {each.set_urn}" if each.set_urn else "another set of the program",
+                f"the resource {each.urn}" if each.urn else "another resource of the program",
             )
-        return failures
+            for each in self._context.exclude(urn, pairs, exclusive)
+        ]
+        return [
+            *_first(twice, "pairs are declared twice"),
+            *_first(contradictions, "pairs are excluded by an exclusive set"),
+        ]
+
+
+def _first(messages: list[str], are: str) -> list[Failure]:
+    """The first of many messages, and how many more there are."""
+    failures = [Failure("", message) for message in messages[:NAMED_PAIRS]]
+    if len(messages) > NAMED_PAIRS:
+        failures.append(Failure("", f"{len(messages) - NAMED_PAIRS:,} more {are}."))
+    return failures
 
 
 def is_unknown(value: object) -> bool:

@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from inspect import isawaitable
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import pulumi
+from pulumi.output import Unknown
 
 from ..errors import ArgumentError
 from ..models import ID_HINTS, BackupLocation, VirtualMachine, assignable, normalize_guid
 from ..names import location_labels, vm_labels
 from ..program import (
     AssignmentOutputs,
-    refuse_other_connection,
+    end_idle_sessions,
+    program_settings,
+    provider_settings,
+    refuse_other_server,
     refuse_swapped,
+    server_of,
     shown_without_traceback,
 )
-from ..settings import SETTINGS, camel_case
+from ..settings import SETTINGS, Settings, camel_case
 from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
 
-Assignments = Mapping[
-    VirtualMachine | str, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]
-]
-"""VMs with their backup locations. A VM is a VirtualMachine or its ref; a location is a
-BackupLocation or its id."""
+_Class = TypeVar("_Class", bound="_Resource")
+
+_ASSIGNMENT_OUTPUTS = ("vmName", "locationPath", "kind", "assignedAt")
+_SET_OUTPUTS = ("otherAssignments", "assignedAt")
+
+# The type of a mapping's keys must be met exactly, which no dict of VMs would do.
+Assignments = Mapping[Any, pulumi.Input[Iterable[pulumi.Input[BackupLocation | str]]]]
+"""VMs with their backup locations. A VM is a VirtualMachine, its ref, or an output of either; a
+location is a BackupLocation or its id."""
 
 
 class Provider(pulumi.ProviderResource):
@@ -70,10 +79,77 @@ class Provider(pulumi.ProviderResource):
             value = given[setting.name]
             is_given_secret = setting.is_secret and value is not None
             inputs[key] = pulumi.Output.secret(value) if is_given_secret else value
+        self._given = {key: given[setting.name] for key, setting in SETTINGS.items()}
         super().__init__(PACKAGE, name, inputs, _of_this_version(opts))
 
 
+_ADDRESS = ("apiVersion", "baseUrl", "serverAddress")
+
+
+def settings_of(
+    provider: Provider, keys: Iterable[str] = SETTINGS
+) -> Settings | pulumi.Output[Settings]:
+    """The settings of a provider; an output if one of its arguments is an output.
+
+    Args:
+        provider: the provider.
+        keys: the keys of the arguments that count.
+
+    Raises:
+        SettingsError: a value is unusable.
+    """
+    given = {key: provider._given[key] for key in keys if provider._given[key] is not None}
+    if not any(map(_is_output, given.values())):
+        return _read_settings(given)
+    # What is looked up with a password is no secret itself.
+    return pulumi.Output.unsecret(pulumi.Output.all(**given)).apply(_read_settings)
+
+
+def _read_settings(given: Mapping[str, Any]) -> Settings:
+    with shown_without_traceback():
+        return provider_settings({key: _text(value) for key, value in given.items()})
+
+
+def _text(value: object) -> str:
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
 class _Resource(pulumi.CustomResource):
+    def __init__(
+        self,
+        type_: str,
+        name: str,
+        inputs: Mapping[str, Any],
+        outputs: Iterable[str],
+        opts: pulumi.ResourceOptions | None,
+    ) -> None:
+        end_idle_sessions()
+        properties = {**inputs, **dict.fromkeys(outputs)}
+        super().__init__(type_, name, properties, _of_this_version(opts))
+
+    def _address(self, opts: pulumi.ResourceOptions | None) -> _Address:
+        """Tells the settings of the resource's server, as far as the program can."""
+        if _may_be_transformed(opts):
+            # Pulumi chooses the provider in the constructor, and calls this function after it.
+            return lambda: pulumi.Output.from_input(None).apply(
+                lambda _: _address_of(self._provider)
+            )
+        return lambda: _address_of(_provider_of(opts))
+
+    @classmethod
+    def _get(
+        cls: type[_Class],
+        type_: str,
+        name: str,
+        id_: pulumi.Input[str],
+        outputs: Iterable[str],
+        opts: pulumi.ResourceOptions | None,
+    ) -> _Class:
+        found = cls.__new__(cls)
+        with_id = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(id=id_))
+        _Resource.__init__(found, type_, name, {}, outputs, with_id)
+        return found
+
     def _output(self, name: str) -> pulumi.Output[Any]:
         """An output by its Python name.
 
@@ -98,7 +174,7 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
 
     Raises:
         ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, or one was
-            looked up over another connection.
+            looked up on another server.
     """
 
     def __init__(
@@ -109,15 +185,26 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
         backup_location_id: pulumi.Input[str | BackupLocation],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        has_provider = _has_provider(opts)
+        address = self._address(opts)
         inputs = {
-            "vmRef": _apply(vm_ref, partial(_vm_ref, has_provider=has_provider)),
-            "backupLocationId": _apply(
-                backup_location_id, partial(_location_id, has_provider=has_provider)
-            ),
-            **dict.fromkeys(("vmName", "locationPath", "kind", "assignedAt")),
+            "vmRef": _apply(vm_ref, partial(_vm_ref_at, address)),
+            "backupLocationId": _apply(backup_location_id, partial(_location_id_at, address)),
         }
-        super().__init__(ASSIGNMENT, name, inputs, _of_this_version(opts))
+        super().__init__(ASSIGNMENT, name, inputs, _ASSIGNMENT_OUTPUTS, opts)
+
+    @staticmethod
+    def get(
+        resource_name: str, id: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
+    ) -> VmBackupLocationAssignment:
+        """An assignment that exists, which the program reads but does not manage.
+
+        Args:
+            resource_name: the resource's name in the program.
+            id: ``<vmRef>/<backupLocationId>``.
+            opts: the options of any Pulumi resource.
+        """
+        outputs = ("vmRef", "backupLocationId", *_ASSIGNMENT_OUTPUTS)
+        return VmBackupLocationAssignment._get(ASSIGNMENT, resource_name, id, outputs, opts)
 
 
 class VmBackupLocationAssignmentSet(_Resource):
@@ -128,14 +215,14 @@ class VmBackupLocationAssignmentSet(_Resource):
 
     Args:
         name: the resource's name in the program.
-        assignments: the VMs with their backup locations; the locations may be outputs.
+        assignments: the VMs with their backup locations; VMs and locations may be outputs.
         exclusive: whether to un-assign all other backup locations of the listed VMs. A preview
             warns of those that it finds.
         opts: the options of any Pulumi resource.
 
     Raises:
         ArgumentError: a VM is given twice or is not configured in VM Backup, or a VM or location
-            was looked up over another connection.
+            was looked up on another server.
     """
 
     @property
@@ -170,14 +257,24 @@ class VmBackupLocationAssignmentSet(_Resource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         inputs = {
-            "assignments": _apply(
-                _with_outputs_known(assignments),
-                partial(_labelled, has_provider=_has_provider(opts)),
-            ),
+            "assignments": _apply(assignments, partial(_labelled_at, self._address(opts))),
             "exclusive": exclusive,
-            **dict.fromkeys(("otherAssignments", "assignedAt")),
         }
-        super().__init__(ASSIGNMENT_SET, name, inputs, _of_this_version(opts))
+        super().__init__(ASSIGNMENT_SET, name, inputs, _SET_OUTPUTS, opts)
+
+    @staticmethod
+    def get(
+        resource_name: str, id: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
+    ) -> VmBackupLocationAssignmentSet:
+        """What some VMs are assigned to, which the program reads but does not manage.
+
+        Args:
+            resource_name: the resource's name in the program.
+            id: the refs of the VMs, with commas between them.
+            opts: the options of any Pulumi resource.
+        """
+        outputs = ("assignments", "exclusive", *_SET_OUTPUTS)
+        return VmBackupLocationAssignmentSet._get(ASSIGNMENT_SET, resource_name, id, outputs, opts)
 
 
 def _of_this_version(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:
@@ -187,26 +284,111 @@ def _of_this_version(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOpti
     return merged
 
 
+# The server of a resource
+
+
+def _provider_of(opts: pulumi.ResourceOptions | None) -> pulumi.ProviderResource | None:
+    """The provider that Pulumi chooses for a resource; None for the default one."""
+    if opts is None:
+        return None
+    if opts.provider is not None and opts.provider.package == PACKAGE:
+        return opts.provider
+    given = opts.providers or {}
+    by_package = given if isinstance(given, Mapping) else {each.package: each for each in given}
+    if PACKAGE in by_package:
+        return by_package[PACKAGE]
+    return opts.parent.get_provider(ASSIGNMENT) if opts.parent is not None else None
+
+
+def _may_be_transformed(opts: pulumi.ResourceOptions | None) -> bool:
+    """Whether a transformation may give a resource another provider."""
+    parent = (opts and opts.parent) or pulumi.runtime.get_root_resource()
+    return bool((opts and opts.transformations) or (parent and parent._transformations))
+
+
+_Settings = Settings | None
+_Address = Callable[[], _Settings | pulumi.Output[_Settings]]
+
+
+def _address_of(
+    provider: pulumi.ProviderResource | None,
+) -> _Settings | pulumi.Output[_Settings]:
+    """The settings that tell a provider's server; None for a provider of another class."""
+    if provider is None:
+        return program_settings()
+    return settings_of(provider, _ADDRESS) if isinstance(provider, Provider) else None
+
+
+def _at_this_server(address: _Address, result: Any, objects: Iterable[tuple[str, object]]) -> Any:
+    """The result, unless one of the objects was looked up on another server.
+
+    It is known in a preview too, even if the server is not known yet.
+    """
+    looked_up = [(key, each) for key, each in objects if server_of(each)]
+    if not looked_up:
+        return result
+
+    def refuse(settings: _Settings | Unknown) -> Any:
+        with shown_without_traceback():
+            for key, each in looked_up:
+                if isinstance(settings, Settings):
+                    remedy = "give the resource the provider of that server"
+                    refuse_other_server(key, each, settings, remedy)
+        return result
+
+    settings = address()
+    if isinstance(settings, pulumi.Output):
+        return settings.apply(refuse, run_with_unknowns=True)
+    return refuse(settings)
+
+
+# Arguments
+
+
+def _is_output(value: object) -> bool:
+    return isinstance(value, pulumi.Output) or isawaitable(value)
+
+
 def _apply(value: Any, function: Callable[[Any], Any]) -> Any:
     """The result of a function for an argument, which may be an output."""
-    if isinstance(value, pulumi.Output):
-        return value.apply(function)
+
+    def of_known(known: Any) -> Any:
+        with shown_without_traceback():
+            return function(known)
+
     if isawaitable(value):
-        return pulumi.Output.from_input(value).apply(function)
-    with shown_without_traceback():
-        return function(value)
+        value = pulumi.Output.from_input(value)
+    return value.apply(of_known) if isinstance(value, pulumi.Output) else of_known(value)
 
 
-def _with_outputs_known(assignments: Any) -> Any:
-    """The assignments; as one output if locations are outputs."""
+def _vm_ref_at(address: _Address, vm: str | VirtualMachine) -> Any:
+    return _at_this_server(address, _vm_ref(vm), [("vm_ref", vm)])
+
+
+def _vm_ref(vm: str | VirtualMachine) -> str | None:
+    refuse_swapped("vm_ref", vm, VirtualMachine)
+    return assignable(vm).ref if isinstance(vm, VirtualMachine) else vm
+
+
+def _location_id_at(address: _Address, location: str | BackupLocation) -> Any:
+    return _at_this_server(address, _location_id(location), [("backup_location_id", location)])
+
+
+def _location_id(location: str | BackupLocation) -> str:
+    refuse_swapped("backup_location_id", location, BackupLocation)
+    return location.id if isinstance(location, BackupLocation) else location
+
+
+def _labelled_at(address: _Address, assignments: Assignments) -> Any:
     if not isinstance(assignments, Mapping):
-        return assignments
+        raise ArgumentError(f"assignments is {assignments!r}: give a dict of VMs.")
+    vms = list(assignments)
     lists = [list(each) if _is_list(each) else each for each in assignments.values()]
-    if not any(isinstance(part, pulumi.Output) for each in lists for part in _parts(each)):
-        return dict(zip(assignments, lists, strict=True))
-    return pulumi.Output.all(*lists).apply(
-        lambda known: dict(zip(assignments, known, strict=True)),
-    )
+    each_part = [*vms, *(part for each in lists for part in _parts(each))]
+    if not any(map(_is_output, each_part)):
+        return _labelled(address, (vms, lists))
+    known = pulumi.Output.all(pulumi.Output.all(*vms), pulumi.Output.all(*lists))
+    return _apply(known, partial(_labelled, address))
 
 
 def _parts(locations: object) -> list[object]:
@@ -214,38 +396,21 @@ def _parts(locations: object) -> list[object]:
 
 
 def _is_list(value: object) -> TypeGuard[Iterable[Any]]:
-    return isinstance(value, Iterable) and not isinstance(value, (str, Mapping, pulumi.Output))
+    return (
+        isinstance(value, Iterable)
+        and not isinstance(value, (str, Mapping))
+        and not _is_output(value)
+    )
 
 
-def _vm_ref(vm: str | VirtualMachine, has_provider: bool) -> str | None:
-    _refuse_unfit("vm_ref", vm, VirtualMachine, has_provider)
-    return assignable(vm).ref if isinstance(vm, VirtualMachine) else vm
-
-
-def _location_id(location: str | BackupLocation, has_provider: bool) -> str:
-    _refuse_unfit("backup_location_id", location, BackupLocation, has_provider)
-    return location.id if isinstance(location, BackupLocation) else location
-
-
-def _refuse_unfit(key: str, value: object, expected: type, has_provider: bool) -> None:
-    refuse_swapped(key, value, expected)
-    if not has_provider:  # the server of an explicit provider is unknown here
-        refuse_other_connection(key, value, None, "give the resource the provider of that server")
-
-
-def _has_provider(opts: pulumi.ResourceOptions | None) -> bool:
-    """Whether a resource may have another provider than the default one."""
-    return opts is not None and any((opts.provider, opts.providers, opts.parent))
-
-
-def _labelled(assignments: Assignments, has_provider: bool) -> dict[str, Any]:
+def _labelled(address: _Address, given: tuple[list[Any], list[Any]]) -> Any:
     """The set's input: the ids by readable labels."""
-    if not isinstance(assignments, Mapping):
-        raise ArgumentError(f"assignments is {assignments!r}: give a dict of VMs.")
-    names = vm_labels(vm for vm in assignments if isinstance(vm, VirtualMachine))
+    vms, lists = given
+    objects: list[tuple[str, object]] = []
+    names = vm_labels(vm for vm in vms if isinstance(vm, VirtualMachine))
     labelled: dict[str, Any] = {}
-    for vm, locations in assignments.items():
-        ref = normalize_guid(_vm_ref(vm, has_provider), ID_HINTS["vm_ref"])
+    for vm, locations in zip(vms, lists, strict=True):
+        ref = normalize_guid(_vm_ref(vm), ID_HINTS["vm_ref"])
         label = names.get(ref, ref)
         if label in labelled:
             raise ArgumentError(f"The VM {label} is given twice: give all its locations at once.")
@@ -253,9 +418,12 @@ def _labelled(assignments: Assignments, has_provider: bool) -> dict[str, Any]:
             raise ArgumentError(f"The VM {label} is given {locations!r}: give a list of locations.")
         each = list(locations)
         paths = location_labels(one for one in each if isinstance(one, BackupLocation))
-        ids = [_location_id(one, has_provider) for one in each]
+        ids = [_location_id(one) for one in each]
+        host = {"host": vm.host} if isinstance(vm, VirtualMachine) and vm.host else {}
         labelled[label] = {
             "vmRef": ref,
             "backupLocationIds": {paths.get(id_, id_): id_ for id_ in ids},
+            **host,
         }
-    return labelled
+        objects += [("vm_ref", vm), *(("backup_location_id", one) for one in each)]
+    return _at_this_server(address, labelled, objects)

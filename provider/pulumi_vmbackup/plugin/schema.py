@@ -140,6 +140,9 @@ def schema() -> str:
                             "description": "The BackupLocationIds (GUIDs) by readable labels, such "
                             "as the paths of the locations.",
                         },
+                        "host": _property(
+                            "string", "The name of the VM's host; used in warnings only."
+                        ),
                     },
                     required=["vmRef", "backupLocationIds"],
                 ),

@@ -133,7 +133,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
 
     def stop(self) -> None:
         """Begin nothing new."""
-        self._context.is_cancelled.set()
+        self._context.cancel()
 
     def begin_run(self, *arguments: str) -> None:
         """Forget the run that is over; ``arguments`` are those of a process of the next one."""
@@ -270,7 +270,9 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.CreateResponse:
         handler, news = self._handler(request.urn), _values(request.properties)
         if request.preview:
-            return provider_pb2.CreateResponse(properties=_struct(handler.preview(None, news)))
+            return provider_pb2.CreateResponse(
+                properties=_struct(handler.preview(request.urn, None, news))
+            )
         id_, outputs = handler.create(request.urn, news)
         return provider_pb2.CreateResponse(id=id_, properties=_struct(outputs))
 
@@ -292,7 +294,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         handler = self._handler(request.urn)
         olds, news = _values(request.olds), _values(request.news)
         if request.preview:
-            outputs = handler.preview(olds, news)
+            outputs = handler.preview(request.urn, olds, news)
         else:
             outputs = handler.update(request.urn, request.id, olds, news)
         return provider_pb2.UpdateResponse(properties=_struct(outputs))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from ..bulk import Outcome, ensure_all, map_in_parallel
+from ..declared import FEW_PAIRS
 from ..errors import ArgumentError, VmBackupError, explained
 from ..lifecycle import age_seconds, now
 from ..models import BackupLocation, Pair, normalize_guid
@@ -29,11 +31,16 @@ from .set_values import (
     SetValues,
     Vms,
     chosen,
+    entries_of,
     merged,
     of_state,
     pairs_of,
 )
 from .wording import HINTS_OF_SETS, worded
+
+# How long an update waits for another resource to declare what it would un-assign.
+_SECONDS_TO_DECLARE = 2.0
+_POLL_SECONDS = 0.1
 
 
 class SetHandler(Handler):
@@ -42,17 +49,99 @@ class SetHandler(Handler):
     def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
         values, failures = set_values.check(news)
         if not failures:
-            failures = self._declare(urn, pairs_of(values.vms))
+            vms = values.known_vms if values.exclusive else {}
+            exclusive = {vm_ref: vm.locations for vm_ref, vm in vms.items()}
+            failures = self._declare(urn, pairs_of(values.vms), exclusive)
         return values.inputs, failures
 
     def diff(self, olds: Properties, news: Properties) -> Difference:
-        return set_difference(of_state(olds), of_state(news), self._context.unassigned())
+        return set_difference(of_state(olds), of_state(news), self._context.declared.unassigned())
 
-    def preview(self, olds: Properties | None, news: Properties) -> Properties:
-        new = of_state(news)
+    def preview(self, urn: str, olds: Properties | None, news: Properties) -> Properties:
+        old, new = _before(olds), of_state(news)
+        assignments = news["assignments"]
+        unlisted = self._unlisted(old, new, is_preview=True)
+        self._refuse_mass_removal(urn, old, new, unlisted=unlisted)
+        if unlisted:
+            kept = {ref: vm for ref, vm in old.vms.items() if ref in unlisted}
+            assignments = {**entries_of(kept, pairs_of(kept)), **assignments}
         if new.exclusive:
-            self._warn_of_strangers(_newly_exclusive(_before(olds), new.known_vms))
-        return {**news, **unknown_outputs(["assignedAt"])}
+            self._warn_of_strangers(_newly_exclusive(old, new.known_vms))
+        return {**news, "assignments": assignments, **unknown_outputs(["assignedAt"])}
+
+    def _refuse_mass_removal(
+        self, urn: str, old: SetValues, new: SetValues, *, unlisted: Collection[str]
+    ) -> None:
+        """Refuse an update that would un-assign more than half of the pairs and more than ten.
+
+        Raises:
+            VmBackupError: it would.
+        """
+        total = len(pairs_of(old.vms))
+        give_up_at = time.monotonic() + _SECONDS_TO_DECLARE
+        while True:
+            removed = [pair for pair in self._removed(old, new) if pair[0] not in unlisted]
+            if len(removed) <= max(FEW_PAIRS, total / 2):
+                return
+            settings = self._context.settings
+            if settings.allow_mass_removal:
+                return
+            if time.monotonic() > give_up_at:
+                break
+            # In a refactoring, Pulumi may check the resource that takes the pairs over a bit later.
+            time.sleep(_POLL_SECONDS)
+        removed_vms = {ref: old.vms[ref] for ref, _ in removed}
+        raise VmBackupError(
+            f"The set {_name(urn)} would un-assign {len(removed):,} of its {total:,} pairs in this "
+            f"update: those of {_with_hosts(removed_vms)}. Nothing was sent. That much at once may "
+            "be a mistake, such as a look-up that found too little.",
+            settings.to_set("allowMassRemoval", "true", purpose="If it is meant"),
+        )
+
+    def _removed(self, old: SetValues, new: SetValues) -> list[Pair]:
+        """The pairs that an update un-assigns, as far as a preview knows."""
+        declared = (new.declared or {}).values()
+        if new.declared is None or any(vm is None or vm.ref is None for vm in declared):
+            return []
+        unsure = new.vms.keys() - new.known_vms.keys()
+        wanted = {*pairs_of(new.vms)}
+        removed = [
+            pair for pair in pairs_of(old.vms) if pair not in wanted and pair[0] not in unsure
+        ]
+        elsewhere = self._context.declared.all_declared() if removed else set()
+        return [pair for pair in removed if pair not in elsewhere]
+
+    def _unlisted(self, old: SetValues, new: SetValues, *, is_preview: bool) -> set[str]:
+        """The refs of VMs that are no longer in the set, and that the server does not list.
+
+        They stay in the set, since their host may be off. A warning names them.
+
+        Raises:
+            VmBackupError: the server's list is needed and cannot be read; not in a preview.
+        """
+        refs = {ref for ref, _ in self._removed(old, new)} - new.vms.keys()
+        if not refs:
+            return set()
+        try:
+            with explained("list the virtual machines"):
+                catalog = self._context.catalog(may_read_snapshot=is_preview)
+                listed = {vm.ref for vm in catalog.virtual_machines()}
+        except VmBackupError as error:
+            if not is_preview:
+                raise
+            self._context.engine.warn(
+                "Whether the server lists the VMs that are no longer in the set could not be found "
+                f"out. `pulumi up` un-assigns those that it lists: {worded(error)}"
+            )
+            return set()
+        unlisted = {ref: vm for ref, vm in old.vms.items() if ref in refs and ref not in listed}
+        if unlisted:
+            self._context.engine.warn(
+                f"The server does not list {_with_hosts(unlisted)} at present: a host may be off. "
+                "The set keeps what is no longer in the program and not listed, and nothing of it "
+                "is un-assigned. `pulumi refresh` drops a VM that is gone for good."
+            )
+        return {*unlisted}
 
     def _warn_of_strangers(self, vms: Vms) -> None:
         try:
@@ -75,7 +164,7 @@ class SetHandler(Handler):
             )
 
     def create(self, urn: str, news: Properties) -> tuple[str, Properties]:
-        name = urn.rpartition("::")[2]
+        name = _name(urn)
         return name, self._write(urn, name, None, news)
 
     def update(self, urn: str, id_: str, olds: Properties, news: Properties) -> Properties:
@@ -84,11 +173,13 @@ class SetHandler(Handler):
     def _write(self, urn: str, id_: str, olds: Properties | None, news: Properties) -> Properties:
         """Assign what is new, then un-assign what the program no longer declares."""
         old, new = _before(olds), of_state(news)
+        unlisted = self._unlisted(old, new, is_preview=False)
+        self._refuse_mass_removal(urn, old, new, unlisted=unlisted)
         named = merged(old.vms, old.others, new.vms)
         wanted = dict.fromkeys(pairs_of(new.vms))
         others = pairs_of(old.others)
         held = dict.fromkeys([*pairs_of(old.vms), *(pair for pair in others if pair in wanted)])
-        for pair in self._context.unassigned().intersection(wanted):
+        for pair in self._context.declared.unassigned().intersection(wanted):
             held.pop(pair, None)
 
         assigned = self._each(urn, [pair for pair in wanted if pair not in held], assigned=True)
@@ -118,7 +209,7 @@ class SetHandler(Handler):
             unwanted = [
                 pair
                 for pair in dict.fromkeys((*held, *strangers))
-                if pair not in wanted and pair[0] not in kept
+                if pair not in wanted and pair[0] not in kept and pair[0] not in unlisted
             ]
             age = age_seconds(old.assigned_at)
             unassigned = self._each(urn, unwanted, assigned=False, age=age)
@@ -140,11 +231,17 @@ class SetHandler(Handler):
     def read(self, id_: str, inputs: Properties, olds: Properties) -> Found | None:
         if not olds:
             return self._import(id_)
-        old = of_state(olds)
+        old, hosts = of_state(olds), of_state(inputs).vms
         listings = self._listings(old.vms)
         may_be_missing = self._context.lifecycle.may_be_missing(age_seconds(old.assigned_at))
         held: set[Pair] = set()
         others: Vms = {}
+        gone = {
+            ref: vm._replace(host=vm.host or hosts.get(ref, vm).host)
+            for ref, vm in old.vms.items()
+            if listings[ref] is None and vm.locations
+        }
+        held.update(pairs_of(self._kept(gone)))
         for vm_ref, vm in old.vms.items():
             listing = listings[vm_ref]
             if listing is not None:
@@ -155,6 +252,30 @@ class SetHandler(Handler):
                     others[vm_ref] = LabelledVm(vm.label, location_labels(strange))
         outputs = replace(old, others=others).outputs_of(held)
         return Found(id_, of_state(inputs).only(held).inputs, outputs)
+
+    def _kept(self, gone: Vms) -> Vms:
+        """Those of the VMs that VM Backup does not manage whose host may be off.
+
+        A warning names all.
+        """
+        if not gone:
+            return {}
+        with explained("list the virtual machines"):
+            catalog = self._context.catalog(may_read_snapshot=False)
+            hosts = {str(vm.host).casefold() for vm in catalog.virtual_machines()}
+        kept = {ref: vm for ref, vm in gone.items() if vm.host and vm.host.casefold() not in hosts}
+        dropped = {ref: vm for ref, vm in gone.items() if ref not in kept}
+        if kept:
+            self._context.engine.warn(
+                f"The server does not list {_with_hosts(kept)}, nor any other VM of that host: it "
+                "may be off. The state keeps the assignments."
+            )
+        if dropped:
+            self._context.engine.warn(
+                f"VM Backup no longer manages {_with_hosts(dropped)}: the state drops the "
+                "assignments."
+            )
+        return kept
 
     def _import(self, id_: str) -> Found:
         """The present assignments of the VMs with the given refs."""
@@ -233,6 +354,20 @@ class SetHandler(Handler):
             for location in listing or ()
             if location.id not in vms[vm_ref].locations
         }
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]
+
+
+def _with_hosts(vms: Vms) -> str:
+    """The labels of VMs with the hosts that are known; the first of many."""
+    named = [
+        f"{vm.label} (on host {vm.host})" if vm.host else vm.label
+        for vm in list(vms.values())[:NAMED_PAIRS]
+    ]
+    more = len(vms) - NAMED_PAIRS
+    return ", ".join(named) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _before(olds: Properties | None) -> SetValues:

@@ -14,6 +14,7 @@ from pulumi.runtime import rpc
 
 from ..errors import ArgumentError, Hint
 from ..models import Pair, normalize_guid, shown
+from ..states import HOW_TO_CORRECT, time_of
 from .handler import Failure, Properties, is_unknown
 from .wording import worded
 
@@ -24,17 +25,20 @@ class DeclaredVm(NamedTuple):
     Attributes:
         ref: its ref.
         locations: the ids of its locations, by label.
+        host: the name of its host, for warnings.
     """
 
     ref: str | None
     locations: Mapping[str, str | None] | None
+    host: str | None = None
 
 
 class LabelledVm(NamedTuple):
-    """The label of a VM, and the labels of its locations by id."""
+    """The label of a VM, the labels of its locations by id, and the name of its host."""
 
     label: str
     locations: dict[str, str]
+    host: str | None = None
 
 
 Vms = dict[str, LabelledVm]
@@ -65,7 +69,7 @@ class SetValues:
         for label, vm in sorted((self.declared or {}).items()):
             if vm and vm.ref:
                 known = {id_: each for each, id_ in sorted((vm.locations or {}).items()) if id_}
-                vms[vm.ref] = LabelledVm(label, known)
+                vms[vm.ref] = LabelledVm(label, known, vm.host)
         return vms
 
     @cached_property
@@ -112,10 +116,10 @@ class SetValues:
             named: the labels of all VMs and locations of the pairs; None for the set's own.
         """
         outputs: Properties = {
-            "assignments": _entries(named or self.vms, pairs, listed=self.vms),
+            "assignments": entries_of(named or self.vms, pairs, listed=self.vms),
             "exclusive": self.exclusive,
         }
-        if others := _entries(self.others, pairs_of(self.others)):
+        if others := entries_of(self.others, pairs_of(self.others)):
             outputs["otherAssignments"] = others
         if self.assigned_at:
             outputs["assignedAt"] = self.assigned_at
@@ -126,44 +130,37 @@ NOTHING = SetValues(declared={}, exclusive=False)
 
 
 def of_state(properties: Properties) -> SetValues:
-    """The values of a state, or of the inputs of a checked program."""
-    others = _declared(properties.get("otherAssignments", {}))
-    exclusive = properties["exclusive"]
-    return SetValues(
-        declared=_declared(properties["assignments"]),
-        exclusive=None if is_unknown(exclusive) else exclusive,
+    """The values of a state, or of the inputs of a checked program.
+
+    Raises:
+        ArgumentError: somebody has edited the state, and a value in it cannot be used.
+    """
+    values, failures = check(properties)
+    others, wrong = _checked(properties.get("otherAssignments") or {}, "otherAssignments")
+    for path, reason in (*failures, *wrong):
+        raise ArgumentError(f"The property {path} of the set's state: {reason} {HOW_TO_CORRECT}")
+    return replace(
+        values,
         others=SetValues(others, exclusive=False).vms,
-        assigned_at=properties.get("assignedAt"),
-    )
-
-
-def _declared(assignments: Any) -> dict[str, DeclaredVm | None] | None:
-    if is_unknown(assignments):
-        return None
-    return {label: _declared_vm(vm) for label, vm in assignments.items()}
-
-
-def _declared_vm(vm: Any) -> DeclaredVm | None:
-    if is_unknown(vm):
-        return None
-    ref, locations = vm["vmRef"], vm["backupLocationIds"]
-    return DeclaredVm(
-        None if is_unknown(ref) else ref,
-        None
-        if is_unknown(locations)
-        else {each: None if is_unknown(id_) else id_ for each, id_ in locations.items()},
+        assigned_at=time_of(properties.get("assignedAt")),
     )
 
 
 def _rendered(vm: DeclaredVm | None) -> Any:
     if vm is None:
         return rpc.UNKNOWN
-    return {
-        "vmRef": vm.ref or rpc.UNKNOWN,
-        "backupLocationIds": rpc.UNKNOWN
+    return _entry(
+        vm.ref or rpc.UNKNOWN,
+        rpc.UNKNOWN
         if vm.locations is None
         else {label: id_ or rpc.UNKNOWN for label, id_ in vm.locations.items()},
-    }
+        vm.host,
+    )
+
+
+def _entry(ref: str, location_ids: object, host: str | None) -> Properties:
+    entry = {"vmRef": ref, "backupLocationIds": location_ids}
+    return {**entry, "host": host} if host else entry
 
 
 def check(properties: Properties) -> tuple[SetValues, list[Failure]]:
@@ -174,25 +171,26 @@ def check(properties: Properties) -> tuple[SetValues, list[Failure]]:
         failures.append(
             Failure("exclusive", f"exclusive is {shown(exclusive)}: use true or false.")
         )
-    declared, wrong = _checked(properties.get("assignments"))
+    declared, wrong = _checked(properties.get("assignments"), "assignments")
     if is_unknown(exclusive):
         return SetValues(declared, None), failures + wrong
     return SetValues(declared, bool(exclusive)), failures + wrong
 
 
-def _checked(value: object) -> tuple[dict[str, DeclaredVm | None] | None, list[Failure]]:
+def _checked(value: object, name: str) -> tuple[dict[str, DeclaredVm | None] | None, list[Failure]]:
     if is_unknown(value):
         return None, []
     if not isinstance(value, dict):
-        return {}, [Failure("assignments", f"assignments is {shown(value)}: give a map of VMs.")]
+        return {}, [Failure(name, f"{name} is {shown(value)}: give a map of VMs.")]
     failures: list[Failure] = []
     refs: dict[str, object] = {}
     locations: dict[str, Mapping[str, str | None] | None] = {}
+    hosts: dict[str, str | None] = {}
     for label, vm in sorted(value.items()):  # the protocol's maps have no order
         if is_unknown(vm):
             continue
         of_vm = vm.get("backupLocationIds") if isinstance(vm, dict) else None
-        path = property_path("assignments", label)
+        path = property_path(name, label)
         if is_unknown(of_vm):
             locations[label] = None
         elif isinstance(of_vm, dict):
@@ -206,12 +204,23 @@ def _checked(value: object) -> tuple[dict[str, DeclaredVm | None] | None, list[F
             failures.append(Failure(path, f"the VM {label!r} is not of the form {shape}."))
             continue
         refs[label] = vm.get("vmRef")
-    known, wrong = _guids("assignments", refs, "the set", Hint.FIND_VM_REF, ".vmRef")
+        hosts[label], wrong = _host(path, label, vm.get("host"))
+        failures += wrong
+    known, wrong = _guids(name, refs, "the set", Hint.FIND_VM_REF, ".vmRef")
     declared = {
-        label: DeclaredVm(known[label], locations[label]) if label in known else None
+        label: DeclaredVm(known[label], locations[label], hosts[label]) if label in known else None
         for label in sorted(value)
     }
     return declared, failures + wrong
+
+
+def _host(path: str, label: str, host: object) -> tuple[str | None, list[Failure]]:
+    if host is None or is_unknown(host):
+        return None, []
+    if isinstance(host, str):
+        return host or None, []
+    reason = f"the host of the VM {label!r} is {shown(host)}: give its name as text."
+    return None, [Failure(f"{path}.host", reason)]
 
 
 def _guids(
@@ -248,8 +257,9 @@ def merged(*parts: Vms) -> Vms:
     result: Vms = {}
     for vms in parts:
         for vm_ref, vm in vms.items():
-            before = result[vm_ref].locations if vm_ref in result else {}
-            result[vm_ref] = LabelledVm(vm.label, {**before, **vm.locations})
+            before = result.get(vm_ref, vm)
+            locations = {**before.locations, **vm.locations}
+            result[vm_ref] = LabelledVm(vm.label, locations, vm.host or before.host)
     return result
 
 
@@ -259,11 +269,11 @@ def chosen(vms: Vms, pairs: Collection[Pair]) -> Vms:
     for vm_ref, vm in vms.items():
         locations = {id_: each for id_, each in vm.locations.items() if (vm_ref, id_) in pairs}
         if locations:
-            result[vm_ref] = LabelledVm(vm.label, locations)
+            result[vm_ref] = vm._replace(locations=locations)
     return result
 
 
-def _entries(vms: Vms, pairs: Collection[Pair], listed: Iterable[str] = ()) -> Properties:
+def entries_of(vms: Vms, pairs: Collection[Pair], listed: Iterable[str] = ()) -> Properties:
     """The output for some pairs: the VMs that have one, and those in ``listed``."""
     entries: Properties = {}
     for vm_ref, vm in vms.items():
@@ -273,7 +283,7 @@ def _entries(vms: Vms, pairs: Collection[Pair], listed: Iterable[str] = ()) -> P
                 ids[label if label not in ids else id_] = id_
         if ids or vm_ref in listed:
             label = vm.label if vm.label not in entries else vm_ref
-            entries[label] = {"vmRef": vm_ref, "backupLocationIds": ids}
+            entries[label] = _entry(vm_ref, ids, vm.host)
     return entries
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, explained
 from ..lifecycle import age_seconds, now
 from ..models import ID_HINTS, Assignment, Pair, normalize_guid
 from ..settings import camel_case
+from ..states import kind_of, pair_of_id, text_of, time_of
 from .handler import (
     Difference,
     Failure,
@@ -43,11 +44,12 @@ class SingleHandler(Handler):
     def diff(self, olds: Properties, news: Properties) -> Difference:
         # An id that is not known yet may change, so a preview shows a replacement.
         changed = [key for key in _IDS if news[key] != olds.get(key)]
-        if not changed and (news["vmRef"], news["backupLocationId"]) in self._context.unassigned():
+        pair = (news["vmRef"], news["backupLocationId"])
+        if not changed and pair in self._context.declared.unassigned():
             return Difference(paths={"backupLocationId": "update"})
         return Difference(paths=dict.fromkeys(changed, "update"), replaces=changed)
 
-    def preview(self, _olds: Properties | None, news: Properties) -> Properties:
+    def preview(self, _urn: str, _olds: Properties | None, news: Properties) -> Properties:
         return {**news, **unknown_outputs(("vmName", "locationPath", "kind", "assignedAt"))}
 
     def create(self, _urn: str, news: Properties) -> tuple[str, Properties]:
@@ -56,13 +58,16 @@ class SingleHandler(Handler):
         return f"{made.vm_ref}/{made.backup_location_id}", _outputs(made, now())
 
     def read(self, id_: str, _inputs: Properties, olds: Properties) -> Found | None:
-        vm_ref, location_id = _pair(id_)
+        vm_ref, location_id = pair_of_id(id_) if olds else _imported(id_)
         known = Assignment(
-            vm_ref, location_id, olds.get("vmName"), olds.get("locationPath"), olds.get("kind")
+            vm_ref,
+            location_id,
+            text_of(olds.get("vmName")),
+            text_of(olds.get("locationPath")),
+            kind_of(olds.get("kind")),
         )
-        assigned_at = olds.get("assignedAt")
-        age = age_seconds(assigned_at)
-        found = self._context.lifecycle.find(known, age_seconds=age)
+        assigned_at = time_of(olds.get("assignedAt"))
+        found = self._context.lifecycle.find(known, age_seconds=age_seconds(assigned_at))
         if found is None:
             return None
         inputs = {"vmRef": vm_ref, "backupLocationId": location_id}
@@ -74,15 +79,18 @@ class SingleHandler(Handler):
         return _outputs(self._context.lifecycle.assign_again(known), now())
 
     def delete(self, _urn: str, id_: str, olds: Properties) -> None:
-        pair = _pair(id_)
+        pair = pair_of_id(id_)
         # Pulumi turns a renamed resource into a create and a delete of the same pair. A declared
         # pair stays assigned. That needs no settings: the old provider's may be gone.
-        if not self._context.is_declared(pair):
-            age = age_seconds(olds.get("assignedAt"))
-            self._context.lifecycle.unassign(*pair, age_seconds=age)
+        if pair not in self._context.declared:
+            lifecycle, settings = self._context.lifecycle, self._context.settings
+            with explained(f"un-assign VM {pair[0]} from backup location {pair[1]}"):
+                self._context.declared.refuse_mass_removal(pair, settings)
+            age = age_seconds(time_of(olds.get("assignedAt")))
+            lifecycle.unassign(*pair, age_seconds=age)
 
 
-def _pair(id_: str) -> Pair:
+def _imported(id_: str) -> Pair:
     vm_ref, _, location_id = id_.partition("/")
     try:
         return normalize_guid(vm_ref), normalize_guid(location_id)

@@ -18,8 +18,8 @@ class Behavior:
         unknown_vm: whether a GET of the locations of an unknown VM is refused or returns none.
         second_primary: whether a second primary location of a VM is allowed, refused, or moves the
             VM away from the first one.
-        second_session: whether a second session while one is open is accepted, or refused as if a
-            Management Console were connected.
+        second_session: whether a second session while one is open is refused as if a Management
+            Console were connected (seen: V9.0 to 9.3), or accepted (seen: V7).
         lag_seconds: how many seconds a list of a VM's locations lags behind a change; from 0 to
             86400.
 
@@ -31,7 +31,7 @@ class Behavior:
     unassigned_delete: Literal["accept", "refuse"] = "refuse"
     unknown_vm: Literal["refuse", "empty"] = "refuse"
     second_primary: Literal["allow", "refuse", "move"] = "allow"
-    second_session: Literal["accept", "refuse"] = "accept"
+    second_session: Literal["accept", "refuse"] = "refuse"
     lag_seconds: float = 0
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ from ..errors import VmBackupError
 from ..files import reason_of, text_of, write_whole
 from ..models import normalize_guid
 
+_NO_REF = "00000000-0000-0000-0000-000000000000"  # seen; null is seen too
+
 
 class InventoryError(VmBackupError):
     """An inventory file cannot be read or written, or is not an inventory."""
@@ -22,7 +24,8 @@ class Inventory:
     """VMs, locations and assignments.
 
     Attributes:
-        virtual_machines: the VMs as ``vms/list`` returns them, by ref.
+        virtual_machines: the VMs as ``vms/list`` returns them, by ref. A VM that has none, such as
+            a replica, is under a key that is not a GUID. It cannot be assigned.
         backup_locations: the locations as ``backuplocations`` returns them, by id.
         kinds: ``"primary"`` or ``"offsite"``, by location id.
         assignments: the pairs of VM ref and location id, oldest first.
@@ -66,10 +69,13 @@ class Inventory:
             if not isinstance(data, dict):
                 raise ValueError("it is not a JSON object")
             for vm in _objects(data, "VirtualMachines"):
-                vm_ref = normalize_guid(vm["AltaroVirtualMachineRef"])
-                if vm_ref in inventory.virtual_machines:
-                    raise ValueError(f"the VM {vm_ref} is listed twice")
-                inventory.virtual_machines[vm_ref] = vm
+                ref = vm.get("AltaroVirtualMachineRef")
+                key = _NO_REF if ref is None else normalize_guid(ref)
+                if key == _NO_REF:
+                    key = f"VM {len(inventory.virtual_machines)}, without a ref"
+                if key in inventory.virtual_machines:
+                    raise ValueError(f"the VM {key} is listed twice")
+                inventory.virtual_machines[key] = vm
             for location in _objects(data, "BackupLocations"):
                 location_id = normalize_guid(location["BackupLocationId"])
                 if location_id in inventory.backup_locations:
