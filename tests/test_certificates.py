@@ -339,6 +339,34 @@ def test_without_a_file_the_systems_trust_and_the_names_count(
                 client.log_in()
 
 
+@pytest.mark.parametrize(
+    ("certificate", "shown"),
+    [
+        (made("VM\nBACKUP\x1b[31m", issuer=PRIVATE_CA), "VM BACKUP [31m"),
+        (
+            made(issuer=PRIVATE_CA, extensions=(for_hosts(*(f"vm{n}" for n in range(9))),)),
+            "vm0, vm1, vm2, vm3, vm4, 4 more",
+        ),
+    ],
+    ids=["control characters", "many names"],
+)
+def test_the_names_of_a_certificate_are_shown_on_one_short_line(
+    certificate: Made, shown: str, file: Path, tmp_path: Path
+) -> None:
+    file.write_bytes(PRIVATE_CA.pem)
+    with serving(certificate, tmp_path) as url:
+        error = failure(url, file)
+    assert str(error) == f"The certificate of {url} is for {shown}, not for localhost."
+
+
+def test_a_file_that_is_gone_meanwhile_is_no_traceback(file: Path, tmp_path: Path) -> None:
+    file.write_bytes(made().pem)
+    with serving(made(), tmp_path) as url, Client(settings(url, file)) as client:
+        file.unlink()
+        with pytest.raises(UnreachableError, match="is not accepted"):
+            client.log_in()
+
+
 def test_a_common_name_counts_where_there_is_no_other_name_as_before(
     file: Path, tmp_path: Path
 ) -> None:
@@ -361,7 +389,11 @@ def test_the_exact_certificate_is_trusted_only_while_it_is_valid(
         f"The certificate of {url} is valid from {start} to {end}, and the clock of this machine "
         f"says {datetime.now(timezone.utc):%Y-%m-%d }"
     )
-    assert "correct the clock, or renew the certificate on the server." in str(error)
+    then = " Then save the new one with `vmbackup doctor --save-certificate FILE`."
+    assert str(error).endswith(
+        "correct the clock, or renew the certificate on the server."
+        + (then if in_file == "itself" else "")
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ _WRONG_TIME = (9, 10)
 _NO_CHECK_TIME = 0x200000
 # Of a file with more certificates, no fingerprint is shown.
 _MOST_FINGERPRINTS = 3
+_MOST_NAMES = 5
+_LONGEST_NAME = 253
 
 
 # What is trusted
@@ -150,7 +152,9 @@ class Certificate:
     @property
     def names_shown(self) -> str:
         """Its names as a part of a sentence."""
-        return ", ".join(self.names) or "no host"
+        more = len(self.names) - _MOST_NAMES
+        shown = [*self.names[:_MOST_NAMES], *([f"{more} more"] if more > 0 else [])]
+        return ", ".join(shown) or "no host"
 
 
 def fingerprint(der: bytes) -> str:
@@ -175,13 +179,13 @@ def presented(settings: Settings, timeout: float) -> Certificate:
     context.verify_flags |= _NO_CHECK_TIME
     with connect(urlsplit(settings.base_url), context, timeout) as connected:
         found: Any = connected.getpeercert()
-    subject = [item for part in found["subject"] for item in part]
+    subject = [(key, _printable(text)) for part in found["subject"] for key, text in part]
     return Certificate(
         der=der,
         subject=", ".join(
             f"{'CN' if key == 'commonName' else key}={text}" for key, text in subject
         ),
-        names=tuple(str(name) for _, name in found.get("subjectAltName", ()))
+        names=tuple(_printable(str(name)) for _, name in found.get("subjectAltName", ()))
         or tuple(text for key, text in subject if key == "commonName"),
         valid_from=_time(found["notBefore"]),
         valid_until=_time(found["notAfter"]),
@@ -226,6 +230,10 @@ def port_of(url: SplitResult) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:_LONGEST_NAME]
+
+
 def _time(text: str) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), timezone.utc)
 
@@ -244,8 +252,10 @@ def refusal(settings: Settings, error: ssl.SSLCertVerificationError) -> Unreacha
     """
     base_url = settings.base_url
     certificate = der = None
+    pinned: frozenset[bytes] = frozenset()
     patience = min(settings.timeout_seconds, _LONGEST_SECONDS)
-    with suppress(OSError):  # as behind a proxy
+    with suppress(OSError, ValueError):  # as behind a proxy
+        pinned = trusting(settings.ca_file).pinned if settings.ca_file else pinned
         der = presented_der(settings, patience)
         certificate = presented(settings, patience)
     to_save = settings.to_set(
@@ -259,12 +269,12 @@ def refusal(settings: Settings, error: ssl.SSLCertVerificationError) -> Unreacha
         )
     if error.verify_code in _WRONG_TIME:
         if certificate and not certificate.is_valid_now:
-            return UnreachableError(wrong_time(settings, certificate))
+            then = f" Then save the new one with {SAVE_COMMAND}." if der in pinned else ""
+            return UnreachableError(wrong_time(settings, certificate) + then)
         return UnreachableError(
             f"A certificate in the chain of {base_url} is not valid now ({error.verify_message}): "
             "renew it on the server."
         )
-    pinned = trusting(settings.ca_file).pinned if settings.ca_file else frozenset()
     if pinned and der and der not in pinned:
         return UnreachableError(
             f"{base_url} presents another certificate ({_short(der)}) than "
@@ -279,12 +289,12 @@ def refusal(settings: Settings, error: ssl.SSLCertVerificationError) -> Unreacha
 
 
 def wrong_time(settings: Settings, certificate: Certificate) -> str:
-    """What to do about a certificate that is not valid now, as sentences."""
+    """What is wrong with a certificate that is not valid now, as a sentence."""
     now = datetime.now(timezone.utc)
     return (
         f"The certificate of {settings.base_url} is valid {certificate.validity}, and the clock of "
         f"this machine says {_shown(now)}: correct the clock, or renew the certificate on the "
-        f"server. Then save the new one with {SAVE_COMMAND}."
+        "server."
     )
 
 

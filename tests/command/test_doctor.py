@@ -224,10 +224,11 @@ def test_a_connected_management_console_is_not_waited_for(
         assert list(simulator.sessions) == [console.token]
     assert good == STEPS[:6]
     assert failed.startswith(
-        'login VM Backup accepts no session now: the server says "SessionRefused / Another session '
-        'is open / AnotherConsoleIsRegistered". | A VM Backup Management Console is connected'
-        " to this server: close it"
+        "login VM Backup accepts no session now | VM Backup accepted no session within 0 seconds: "
+        'the server says "SessionRefused / Another session is open / AnotherConsoleIsRegistered". '
+        "Something else holds the API: a VM Backup Management Console"
     )
+    assert failed.endswith("Close the Console or stop the other client.")
     assert [call.path for call in simulator.calls].count("/api/rest/sessions/start") == 2
 
 

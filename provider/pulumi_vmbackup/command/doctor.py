@@ -420,10 +420,9 @@ def _log_in(client: Client, settings: Settings) -> Finding:
     except BusyError as error:
         return Finding(
             "login",
-            f"VM Backup accepts no session now: {error.refusal}",
+            "VM Backup accepts no session now",
             ok=False,
-            advice="A VM Backup Management Console is connected to this server: close it, on every "
-            "machine, or wait for the other program that holds a session.",
+            advice=str(error),  # without the advice to wait: this is one try
         )
     except LoginError as error:
         return Finding("login", "VM Backup refuses the account", ok=False, advice=worded(error))
