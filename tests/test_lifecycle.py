@@ -266,7 +266,7 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
     api: responses.RequestsMock, lifecycle: AssignmentLifecycle
 ) -> None:
     api.post(PAIR_URL, body=requests.ConnectTimeout())
-    with pytest.raises(UnreachableError, match='"VM Backup API Service"'):
+    with pytest.raises(UnreachableError, match="start the Windows services of VM B"):
         lifecycle.assign(PAIR)
     assert methods(api) == "POST POST POST"
 
