@@ -287,6 +287,7 @@ SERVER_B = "http://localhost:46013/api/rest"
         ("default_site_b", True),
         ("default_1_2_3_b", True),
         ("default_0_1_0", True),
+        ("site::default", False),
     ],
 )
 def test_a_provider_of_the_program_has_its_own_inputs_whatever_its_name(

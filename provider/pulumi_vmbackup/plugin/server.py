@@ -401,7 +401,8 @@ def _is_the_configuration(inputs: Properties) -> bool:
 
 
 def _name(urn: str) -> str:
-    return urn.rpartition("::")[2]
+    """The name of a resource; it may hold colons."""
+    return urn.split("::", 3)[-1]
 
 
 def _texts(inputs: Properties) -> dict[str, str]:
