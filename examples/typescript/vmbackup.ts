@@ -78,6 +78,12 @@ export class VmBackupLocationAssignment extends pulumi.CustomResource {
         const outputs = { vmName: undefined, locationPath: undefined, kind: undefined, assignedAt: undefined };
         super("vmbackup:index:VmBackupLocationAssignment", name, { ...args, ...outputs }, opts);
     }
+
+    /** An assignment that exists, which the program reads but does not manage. */
+    static get(name: string, id: pulumi.Input<pulumi.ID>, opts?: pulumi.CustomResourceOptions) {
+        const args = { vmRef: undefined, backupLocationId: undefined } as unknown as VmBackupLocationAssignmentArgs;
+        return new VmBackupLocationAssignment(name, args, { ...opts, id });
+    }
 }
 
 /** A virtual machine and the backup locations that it goes to. */
@@ -112,6 +118,12 @@ export class VmBackupLocationAssignmentSet extends pulumi.CustomResource {
 
     constructor(name: string, args: VmBackupLocationAssignmentSetArgs, opts?: pulumi.CustomResourceOptions) {
         super("vmbackup:index:VmBackupLocationAssignmentSet", name, { ...args, otherAssignments: undefined, assignedAt: undefined }, opts);
+    }
+
+    /** What some VMs are assigned to, which the program reads but does not manage. The id: their refs, with commas. */
+    static get(name: string, id: pulumi.Input<pulumi.ID>, opts?: pulumi.CustomResourceOptions) {
+        const args = { assignments: undefined, exclusive: undefined } as unknown as VmBackupLocationAssignmentSetArgs;
+        return new VmBackupLocationAssignmentSet(name, args, { ...opts, id });
     }
 }
 
@@ -163,7 +175,7 @@ export interface GetVirtualMachineResult extends VirtualMachine {
 /** Finds the one virtual machine of a name, which must be configured in VM Backup. */
 export function getVirtualMachineOutput(
     args: GetVirtualMachineArgs,
-    opts?: pulumi.InvokeOptions,
+    opts?: pulumi.InvokeOutputOptions,
 ): pulumi.Output<GetVirtualMachineResult> {
     return lookUp("vmbackup:index:getVirtualMachine", { ...args }, opts);
 }
@@ -180,7 +192,7 @@ export interface GetVirtualMachinesResult {
 /** Lists the virtual machines that the server sees. */
 export function getVirtualMachinesOutput(
     args: GetVirtualMachinesArgs = {},
-    opts?: pulumi.InvokeOptions,
+    opts?: pulumi.InvokeOutputOptions,
 ): pulumi.Output<GetVirtualMachinesResult> {
     return lookUp("vmbackup:index:getVirtualMachines", { ...args }, opts);
 }
@@ -201,7 +213,7 @@ export interface GetBackupLocationResult extends BackupLocation {
 /** Finds the one backup location of a path. */
 export function getBackupLocationOutput(
     args: GetBackupLocationArgs,
-    opts?: pulumi.InvokeOptions,
+    opts?: pulumi.InvokeOutputOptions,
 ): pulumi.Output<GetBackupLocationResult> {
     return lookUp("vmbackup:index:getBackupLocation", { ...args }, opts);
 }
@@ -222,15 +234,17 @@ export interface GetBackupLocationsResult {
 /** Lists the backup locations of the server, or those that one virtual machine is assigned to. */
 export function getBackupLocationsOutput(
     args: GetBackupLocationsArgs = {},
-    opts?: pulumi.InvokeOptions,
+    opts?: pulumi.InvokeOutputOptions,
 ): pulumi.Output<GetBackupLocationsResult> {
     return lookUp("vmbackup:index:getBackupLocations", { ...args }, opts);
 }
 
-function lookUp<T>(token: string, args: pulumi.Inputs, opts?: pulumi.InvokeOptions): pulumi.Output<T> {
-    return pulumi.output(args).apply(async (known): Promise<T> => {
+function lookUp<T>(token: string, args: pulumi.Inputs, opts?: pulumi.InvokeOutputOptions): pulumi.Output<T> {
+    return pulumi.output(undefined).apply(async (): Promise<T> => {
+        const found: any = pulumi.runtime.invokeOutput<T>(token, args, opts);
         try {
-            return await pulumi.runtime.invoke(token, known, opts);
+            await Promise.all([found.promise(), found.isKnown, found.isSecret]);
+            return found;
         } catch (error) {
             // Pulumi prints a RunError as its sentence, and others with a stack trace.
             const message = error instanceof Error ? error.message : String(error);

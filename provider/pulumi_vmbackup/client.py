@@ -103,9 +103,13 @@ class Client:
         """
         self._transport.pause(seconds)
 
-    def end_session(self) -> None:
-        """End the session now if no call is under way; the next call starts another one."""
-        self._session.end_if_idle()
+    def end_session(self) -> bool:
+        """End the session now if no call is under way; the next call starts another one.
+
+        Returns:
+            Whether no session of this client is open now.
+        """
+        return self._session.end_if_idle()
 
     def stop(self) -> None:
         """Begin no other call, and wake up those that wait. The session is ended as usual."""

@@ -129,10 +129,9 @@ def refuse_other_server(
     Raises:
         ArgumentError: it was; the message ends with the remedy.
     """
-    if isinstance(value, (VirtualMachine, BackupLocation)) and value.server not in (
-        None,
-        settings.server,
-    ):
+    if not isinstance(value, (VirtualMachine, BackupLocation)) or value.server is None:
+        return
+    if value.server != settings.server:
         raise ArgumentError(
             f"{key} was looked up on {_named(value.server, value.connection)}, but it is used with "
             f"{_named(settings.server, settings.connection)}: {remedy}."

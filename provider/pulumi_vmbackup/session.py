@@ -145,15 +145,18 @@ class Session:
             self._is_stopped = True
             self._condition.notify_all()
 
-    def end_if_idle(self) -> None:
-        """End the session now if no call is under way; the next call starts another one."""
+    def end_if_idle(self) -> bool:
+        """End the session now if no call is under way; whether none is open afterwards.
+
+        The next call starts another one.
+        """
         with self._condition:
             token = self._token
             if token is None or self._calls_under_way or self._is_changing or self._is_closed:
-                return
+                return token is None and not self._is_changing
             self._token, self._is_changing = None, True
         with self._change():
-            self._end(token)
+            return self._end(token)
 
     def close(self) -> None:
         """End the session, if any, and close the connections; nothing is sent afterwards."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from e2e.node import EXAMPLE, OLDEST, node_modules, unavailable
 from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, pairs
-from sample import EXCH01, FILE01, NOWHERE, OFFSITE01, PASSWORD, ROTATING, SQL01
+from sample import DC01, DISK_E, EXCH01, FILE01, NOWHERE, OFFSITE01, PASSWORD, ROTATING, SQL01
 
 from pulumi_vmbackup.plugin.schema import schema
 from pulumi_vmbackup.simulator import Inventory, Simulator, serve
@@ -153,6 +153,54 @@ def test_a_provider_resource_with_a_secret_password_leads_to_its_own_server(
     assert PASSWORD not in example.output
 
 
+WAITS_AND_READS = f"""\
+import * as pulumi from "@pulumi/pulumi";
+import * as vmbackup from "./vmbackup";
+
+class Site extends pulumi.ComponentResource {{
+    constructor() {{
+        super("test:index:Site", "site");
+        new vmbackup.VmBackupLocationAssignment(
+            "sql01",
+            {{ vmRef: "{SQL01}", backupLocationId: "{OFFSITE01}" }},
+            {{ parent: this }},
+        );
+    }}
+}}
+
+const dependsOn = [new Site()];
+const found = vmbackup.getBackupLocationsOutput({{ vmRef: "{SQL01}" }}, {{ dependsOn }});
+export const paths = found.backupLocations.apply((all) => all.map((each) => each.path));
+const one = vmbackup.VmBackupLocationAssignment.get("one", "{DC01}/{DISK_E}");
+export const vmName = one.vmName;
+const some = vmbackup.VmBackupLocationAssignmentSet.get("some", "{DC01}");
+export const labels = some.assignments.apply(Object.keys);
+"""
+WRONG = "const wrong: any = 1;\nvmbackup.getVirtualMachinesOutput({ configured: wrong });\n"
+
+
+def test_a_lookup_waits_for_what_it_depends_on_and_what_exists_is_read(
+    example: Stack, simulator: Simulator
+) -> None:
+    program = example.folder / "index.ts"
+    program.write_text(WAITS_AND_READS, "utf-8")
+    preview = example.pulumi("preview", "--diff")
+    assert re.search(r"paths +: \[unknown\]", preview)
+    assert re.search(r'vmName: "DC01"', preview)
+    example.up()
+    assert example.outputs() == {
+        "paths": [r"\\OFFSITE01\VMBackups"],
+        "vmName": "DC01",
+        "labels": ["DC01"],
+    }
+    program.write_text(WAITS_AND_READS + WRONG, "utf-8")
+    preview = example.pulumi("preview", fails=True)
+    assert "configured of getVirtualMachines is 1" in preview
+    assert "node_modules" not in preview
+    example.destroy()
+    assert simulator.inventory.assignments == Inventory.sample().assignments
+
+
 def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: Stack) -> None:
     index = (example.folder / "index.ts").read_text("utf-8")
     (block,) = re.findall(r"^```typescript\n(.+?)^```$", README, re.M | re.S)
@@ -161,6 +209,7 @@ def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: 
         "index.ts": index,
         "readme.ts": imports + index.replace("file01", "other") + block,
         "with_a_provider.ts": WITH_A_PROVIDER,
+        "waits_and_reads.ts": WAITS_AND_READS,
         "misspelt.ts": replaced(index, "vmRef: exch01.ref", "vmref: exch01.ref"),
     }
     for name, text in programs.items():

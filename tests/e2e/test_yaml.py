@@ -12,7 +12,7 @@ import pytest
 from e2e.stack import MakeStack, Stack, assigned, pairs
 from environment import ROOT
 from pulumi_cli import YAML_HOST_VERSION
-from sample import EXCH01, FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
+from sample import DC01, DISK_E, EXCH01, FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
 
 from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
@@ -108,3 +108,52 @@ def test_the_plugin_may_be_named_by_its_folder(example: Stack, tmp_path: Path) -
         program.write(block.replace(folder, os.path.relpath(elsewhere, example.folder)))
     assert "+ 3 to create" in example.pulumi("preview")
     assert f"from $PATH at {plugin}" not in example.output
+
+
+WAITS_AND_READS = rf"""name: backup
+runtime: yaml
+variables:
+  ofSql01:
+    fn::invoke:
+      function: vmbackup:getBackupLocations
+      arguments:
+        vmRef: ${{sql01.vmRef}}
+resources:
+  sql01:
+    type: vmbackup:VmBackupLocationAssignment
+    properties:
+      vmRef: {SQL01}
+      backupLocationId: {OFFSITE01}
+  one:
+    type: vmbackup:VmBackupLocationAssignment
+    get:
+      id: {DC01}/{DISK_E}
+  some:
+    type: vmbackup:VmBackupLocationAssignmentSet
+    get:
+      id: {DC01}
+outputs:
+  found: ${{ofSql01.backupLocations}}
+  vmName: ${{one.vmName}}
+  ref: ${{some.assignments.DC01.vmRef}}
+"""
+
+
+def test_a_lookup_waits_for_what_it_depends_on_and_what_exists_is_read(
+    stack: Stack, simulator: Simulator
+) -> None:
+    (stack.folder / "__main__.py").unlink()
+    program = stack.folder / "Pulumi.yaml"
+    program.write_text(WAITS_AND_READS, "utf-8")
+    stack.up()
+    offsite = {"id": OFFSITE01, "path": r"\\OFFSITE01\VMBackups", "kind": "offsite"}
+    assert stack.outputs() == {"found": [offsite], "vmName": "DC01", "ref": DC01}
+    lookup = "  wrong:\n    fn::invoke:\n      function: vmbackup:getVirtualMachines\n"
+    for wrong, shown in (("1", "1"), ('"true"', "'true'"), ("[true]", "[true]")):
+        arguments = f"      arguments:\n        configured: {wrong}\n"
+        text = WAITS_AND_READS.replace("resources:\n", f"{lookup}{arguments}resources:\n", 1)
+        program.write_text(f"{text}  wrong: ${{wrong.virtualMachines}}\n", "utf-8")
+        preview = stack.pulumi("preview", fails=True)
+        assert f"configured of getVirtualMachines is {shown}: give a boolean." in preview
+    stack.destroy()
+    assert simulator.inventory.assignments == Inventory.sample().assignments

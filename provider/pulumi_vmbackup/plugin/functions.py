@@ -48,8 +48,10 @@ def call(name: str, arguments: Mapping[str, Any], catalog: Catalog) -> Propertie
         if key not in known:
             raise ArgumentError(f"{name} has no argument {key!r}: use {did_you_mean(key, known)}.")
         if not isinstance(value, known[key][1]):
+            is_whole = isinstance(value, float) and value.is_integer()
             raise ArgumentError(
-                f"{key} of {name} is {shown(value)}: give a {_TYPES[known[key][1]]}."
+                f"{key} of {name} is {shown(int(value) if is_whole else value)}: give a "
+                f"{_TYPES[known[key][1]]}."
             )
         given[known[key][0]] = value
     answers: dict[str, Callable[[], Properties]] = {

@@ -57,8 +57,9 @@ from .wording import worded
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-# As many calls as Pulumi may make at a time; those beyond vmbackup:parallelRequests wait.
-_THREADS = 64
+# More than the calls that Pulumi may make at a time (--parallel): if all threads wait, Cancel waits
+# too. A thread is started when it is needed. Calls beyond vmbackup:parallelRequests wait.
+_THREADS = 1000
 # How often the plugin checks whether its engine was killed.
 _POLL_SECONDS = 2.0
 _END_SECONDS = 4.5
