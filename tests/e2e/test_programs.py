@@ -254,7 +254,7 @@ def test_what_exists_is_read_with_the_plugin(stack: Stack, simulator: Simulator)
             None,
         ],
     }
-    stack.program(READS.replace(DISK_E, NAS01))
+    stack.program(READS.replace(DISK_E, NAS01) + "# which does not exist\n")
     output = stack.pulumi("preview", fails=True)
     assert f"resource '{DC01}/{NAS01}' does not exist" in output
     stack.destroy()
