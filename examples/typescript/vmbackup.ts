@@ -92,12 +92,15 @@ export interface VmBackupLocations {
     vmRef: string;
     /** The BackupLocationIds, each by a label that people read, such as the location's path. */
     backupLocationIds: Record<string, string>;
+    /** The name of the VM's host; used in warnings only. */
+    host?: string;
 }
 
 /** The same in a program, where the ids may be outputs. */
 export interface VmBackupLocationsArgs {
     vmRef: pulumi.Input<string>;
     backupLocationIds: pulumi.Input<Record<string, pulumi.Input<string>>>;
+    host?: pulumi.Input<string>;
 }
 
 export interface VmBackupLocationAssignmentSetArgs {
