@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -60,6 +59,7 @@ behaviors = st.builds(
     Behavior,
     second_post=st.sampled_from(["accept", "refuse"]),
     unassigned_delete=st.sampled_from(["refuse", "accept"]),
+    second_session=st.just("accept"),
 )
 faults = st.builds(
     RememberingFault,
@@ -95,20 +95,13 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.foreign = {Pair(DC01, DISK_E)}
         self.missing: set[Pair] = set()
-        # Half of the servers allow one session, which that of a killed run keeps for a while.
-        one_session = threads == "1"
-        self.simulator = WatchedSimulator(
-            assigned=self.foreign,
-            behavior=replace(behavior, second_session="refuse" if one_session else "accept"),
-            session_seconds=0.6 if one_session else 300,
-        )
+        self.simulator = WatchedSimulator(assigned=self.foreign, behavior=behavior)
         base_url = self.stack.enter_context(serve(self.simulator))
         self.config = {
             "baseUrl": base_url,
             "username": "Administrator",
             "password": PASSWORD,
             "timeoutSeconds": "10",
-            "sessionWaitSeconds": "2",
             "settleSeconds": "0",
         }
         self.threads = threads
