@@ -17,6 +17,8 @@ from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
 from reliability.sweep import (
     ALSO_LOST,
+    CHANGES,
+    DEAD_TOKENS,
     LOST,
     ODD_SERVERS,
     ONE_SESSION,
@@ -28,7 +30,7 @@ from reliability.sweep import (
     settings_for,
     told,
 )
-from reliability.watched import SEVERAL_SESSIONS, WatchedSimulator
+from reliability.watched import SEVERAL_SESSIONS, Change, Turn, WatchedSimulator
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -180,6 +182,10 @@ class LifeStack(Stack):
             for each in self.engine.state
         )
 
+    def held(self) -> set[Pair]:
+        """The pairs that the state holds."""
+        return {pair for each in self.engine.state for pair in each.pairs}
+
 
 @contextmanager
 def make_stack(behavior: Behavior = SEVERAL_SESSIONS, /, **settings: str) -> Iterator[LifeStack]:
@@ -220,6 +226,28 @@ def test_one_lost_answer_is_survived_by_singles_and_sets_also_on(
     with make_stack(replace(behavior, lag_seconds=behavior.lag_seconds / 2)) as stack:
         for case in stack.cases():
             stack.survive(case, failure)
+
+
+@pytest.mark.parametrize("behavior", DEAD_TOKENS, ids=lambda each: each.invalid_token)
+def test_the_end_of_a_session_is_survived_by_singles_and_sets_whatever_its_token_is_answered(
+    behavior: Behavior,
+) -> None:
+    with make_stack(behavior) as stack:
+        for case in stack.cases():
+            stack.survive(case, SESSION_OVER)
+
+
+@pytest.mark.parametrize(("change", "behavior"), CHANGES)
+def test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost(
+    change: Change, behavior: Behavior
+) -> None:
+    errors = (VmBackupError, PartlyDoneError)
+    with make_stack(behavior) as stack:
+        failed = [
+            stack.survive_a_change(case, Turn(change, case.exchange), errors)
+            for case in stack.cases()
+        ]
+    assert any(failed) == (change != "a host is off")
 
 
 @pytest.mark.parametrize("failure", LOST, ids=str)
