@@ -56,14 +56,18 @@ class Turn:
         skip: before how many exchanges of the run it is not so yet.
         there: what the other site holds.
         hits: how many exchanges were begun since it is so.
+        first_call: how many calls the simulator had answered before.
     """
 
     change: Change
     skip: int = 0
     there: WatchedInventory = field(init=False, repr=False)
     hits: int = field(default=0, init=False)
+    first_call: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        if self.change == "the password is another one":
+            self.skip = 0  # it matters to logins alone
         self.there = WatchedInventory(another_site())
 
     def __str__(self) -> str:
@@ -106,6 +110,12 @@ class WatchedSimulator(Simulator):
         self.inventory.assignments = dict.fromkeys(assigned)
         time.sleep(self.behavior.lag_seconds)
 
+    def asks_another_site(self, turn: Turn) -> bool:
+        """Whether that was asked about a pair, so that the run has to fail."""
+        calls = self.calls[turn.first_call :] if turn.hits else []
+        is_elsewhere = turn.change == "another site answers"
+        return is_elsewhere and any("/vms/backuplocations/" in call.path for call in calls)
+
     @contextmanager
     def turning(self, turn: Turn) -> Iterator[None]:
         """Let it be another server within this block, from one of its exchanges on."""
@@ -135,6 +145,7 @@ class WatchedSimulator(Simulator):
             turn.hits += 1
             if turn.hits > 1:
                 return
+            turn.first_call = len(self.calls)
             if turn.change == "another site answers":
                 self.inventory, self.sessions = turn.there, {}
             elif turn.change == "no VM is listed":
