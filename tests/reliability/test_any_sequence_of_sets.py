@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import ClassVar
 
@@ -26,8 +26,15 @@ from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
 from reliability.sequences import run_sequences
 from reliability.sweep import assert_are_sentences
-from reliability.test_any_sequence import RememberingFault, kills, pairs
-from reliability.watched import WatchedSimulator
+from reliability.test_any_sequence import (
+    FAULT_KINDS,
+    RememberingFault,
+    choices,
+    kills,
+    pairs,
+    turns,
+)
+from reliability.watched import HOST_VMS, Turn, WatchedSimulator
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -59,18 +66,22 @@ behaviors = st.builds(
     Behavior,
     second_post=st.sampled_from(["accept", "refuse"]),
     unassigned_delete=st.sampled_from(["refuse", "accept"]),
-    second_session=st.just("accept"),
+    unknown_vm=st.sampled_from(choices["unknown_vm"]),
+    second_session=st.sampled_from(choices["second_session"]),
+    invalid_token=st.sampled_from(choices["invalid_token"]),
+    wrong_password=st.sampled_from(choices["wrong_password"]),
+    spelling=st.sampled_from(choices["spelling"]),
 )
 faults = st.builds(
     RememberingFault,
-    kind=st.sampled_from(["reset", "cut short", "html", "error", "session over"]),
+    kind=st.sampled_from(FAULT_KINDS),
     call=st.sampled_from(["", "POST /vms", "POST /vms", "GET", "DELETE", "POST /sessions"]),
     skip=st.integers(0, 2),
     times=st.sampled_from([1, 1, 2, 4, None]),
     acted=st.booleans(),
 )
-mishaps = st.one_of(st.none(), faults, kills)
-Mishap = RememberingFault | Kill | None
+mishaps = st.one_of(st.none(), faults, kills, turns)
+Mishap = RememberingFault | Kill | Turn | None
 
 
 def _exclusive_vms(program: Program) -> set[str]:
@@ -95,13 +106,18 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.foreign = {Pair(DC01, DISK_E)}
         self.missing: set[Pair] = set()
-        self.simulator = WatchedSimulator(assigned=self.foreign, behavior=behavior)
+        self.simulator = WatchedSimulator(
+            assigned=self.foreign,
+            behavior=behavior,
+            session_seconds=0.4 if behavior.second_session == "refuse" else 300,
+        )
         base_url = self.stack.enter_context(serve(self.simulator))
         self.config = {
             "baseUrl": base_url,
             "username": "Administrator",
             "password": PASSWORD,
             "timeoutSeconds": "10",
+            "sessionWaitSeconds": "1",
             "settleSeconds": "0",
         }
         self.threads = threads
@@ -138,7 +154,7 @@ class AnySequenceOfSets(RuleBasedStateMachine):
     def _up(self, refresh: bool, mishap: Mishap) -> None:
         declared = declared_pairs(self.program)
         exclusive = _exclusive_vms(self.program)
-        moved = declared - self._kept()
+        moved, held_before = declared - self._kept(), self._held()
         strangers = {pair for pair in self.foreign if pair.vm_ref in exclusive} - declared
         ended_well = self._run(
             lambda: self.engine.up(self.program, refresh=refresh),
@@ -149,9 +165,12 @@ class AnySequenceOfSets(RuleBasedStateMachine):
             may_miss=moved,
         )
         if ended_well:
-            held = {each.urn: each.pairs for each in self.engine.state}
+            # A set keeps the VMs that are no longer in it while the host is off that lists them.
+            is_off = isinstance(mishap, Turn) and mishap.hits and mishap.change == "a host is off"
+            kept = {pair for pair in held_before if is_off and pair.vm_ref in HOST_VMS}
+            held = {each.urn: each.pairs - kept for each in self.engine.state}
             assert held == {
-                urn(*each): declared_pairs(dict([each])) for each in self.program.items()
+                urn(*each): declared_pairs(dict([each])) - kept for each in self.program.items()
             }
             assert len(self.engine.state) == len(self.program)
             if refresh:
@@ -200,6 +219,8 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         self.counts["runs"] += 1
         simulator, engine = self.simulator, self.engine
         kill = mishap if isinstance(mishap, Kill) else None
+        turn = mishap if isinstance(mishap, Turn) else None
+        logins_before = len(simulator.logins)
         if isinstance(mishap, RememberingFault):
             self.faults.append(mishap)
             simulator.faults.append(mishap)
@@ -211,7 +232,11 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         failure: Exception | None = None
         is_killed = False
         try:
-            with kill.armed() if kill else nullcontext():
+            with ExitStack() as stack:
+                if kill:
+                    stack.enter_context(kill.armed())
+                if turn:
+                    stack.enter_context(simulator.turning(turn))
                 command()
         except (VmBackupError, PartlyDoneError) as error:
             failure = error
@@ -221,7 +246,7 @@ class AnySequenceOfSets(RuleBasedStateMachine):
             is_killed = True
             self.counts["kills"] += 1
         met = [
-            call
+            (fault, call)
             for fault, before in zip(self.faults, met_before, strict=True)
             for call in fault.met[before:]
         ]
@@ -247,9 +272,19 @@ class AnySequenceOfSets(RuleBasedStateMachine):
             assert foreign <= self.foreign | added
         self.missing, self.foreign = set(missing), set(foreign)
 
-        lost = [call for call in met if call.startswith("POST /sessions/")]
-        assert len(set(simulator.sessions) - sessions_before) <= is_killed + len(lost)
-        if failure and len(met) < 2:
+        lost = [call for _, call in met if call.startswith("POST /sessions/")]
+        is_left = bool(turn and turn.hits and turn.change == "another site answers")
+        assert len(set(simulator.sessions) - sessions_before) <= is_killed + len(lost) + is_left
+        is_due = len(met) > 1 or any(fault.kind == "refused" for fault, _ in met)
+        if turn and turn.hits:
+            self.counts[str(turn)] += 1
+            is_due |= turn.change != "a host is off"
+            assert len(turn.there.history) == 1  # the other site is as it was
+            assert failure or not simulator.asks_another_site(turn)
+            if turn.change == "the password is another one" and not met:
+                assert failure
+                assert len(simulator.logins) == logins_before + 1
+        if failure and not is_due:
             raise failure
         return not (failure or is_killed)
 
