@@ -39,6 +39,7 @@ from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
 from pulumi_vmbackup.plugin.handler import PartlyDoneError
+from pulumi_vmbackup.plugin.schema import ASSIGNMENT_SET
 from pulumi_vmbackup.simulator import Behavior, serve
 
 SEQUENCES = int(os.environ.get("SEQUENCES", "40"))
@@ -87,6 +88,10 @@ Mishap = RememberingFault | Kill | Turn | None
 def _exclusive_vms(program: Program) -> set[str]:
     sets = [each for each in program.values() if isinstance(each, Set) and each.exclusive]
     return {ref for each in sets for ref in each.vm_refs}
+
+
+def _vm_refs(declared: Pair | Set) -> frozenset[str]:
+    return declared.vm_refs if isinstance(declared, Set) else frozenset([declared.vm_ref])
 
 
 class AnySequenceOfSets(RuleBasedStateMachine):
@@ -155,13 +160,14 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         declared = declared_pairs(self.program)
         exclusive = _exclusive_vms(self.program)
         moved, held_before = declared - self._kept(), self._held()
+        unlisted = self._unlisted(mishap)
         strangers = {pair for pair in self.foreign if pair.vm_ref in exclusive} - declared
         ended_well = self._run(
             lambda: self.engine.up(self.program, refresh=refresh),
             mishap,
             may_add=declared,
             may_remove=self._held() | strangers,
-            keeps=self._kept(),
+            keeps=self._kept() | unlisted,
             may_miss=moved,
         )
         if ended_well:
@@ -180,6 +186,23 @@ class AnySequenceOfSets(RuleBasedStateMachine):
     def _held(self) -> set[Pair]:
         return {pair for each in self.engine.state for pair in each.pairs}
 
+    def _unlisted(self, mishap: Mishap) -> set[Pair]:
+        """What its set alone holds, of VMs that left the set, and that the server does not list."""
+        if not isinstance(mishap, Turn) or mishap.change != "a host is off" or mishap.skip:
+            return set()
+        refs = {urn(*each): _vm_refs(each[1]) for each in self.program.items()}
+        sets = [
+            each for each in self.engine.state if each.urn in refs and not each.pending_deletion
+        ]
+        return {
+            pair
+            for each in sets
+            for pair in each.pairs
+            if ASSIGNMENT_SET in each.urn
+            and pair.vm_ref in HOST_VMS - refs[each.urn] - _exclusive_vms(self.program)
+            and sum(pair in other.pairs for other in self.engine.state) == 1
+        }
+
     def _kept(self) -> set[Pair]:
         """What is declared by the resource that holds it, or is checked before that one lets go."""
         kept: set[Pair] = set()
@@ -190,6 +213,13 @@ class AnySequenceOfSets(RuleBasedStateMachine):
                 if each.urn == order[at] or each.urn in later or each.urn not in order:
                     kept |= each.pairs & declared_pairs({name: declared})
         return kept
+
+    @rule(command=st.sampled_from(["up", "refresh", "destroy"]), turn=turns)
+    def run_while_the_server_turns(self, command: str, turn: Turn) -> None:
+        if command == "up":
+            self._up(False, turn)
+        else:
+            getattr(self, command)(turn)
 
     @rule(mishap=mishaps)
     def refresh(self, mishap: Mishap) -> None:
