@@ -186,6 +186,29 @@ PROMISES: dict[str, list[Break]] = {
             "contract/test_plugin.py::test_the_same_pair_of_two_resources_names_both",
         ),
     ],
+    "A pair belongs to a server: the same ids on two servers are two assignments.": [
+        Break(
+            "what is declared on one server is not un-assigned on another",
+            "declared.py",
+            "found = (by_server.get(server) for server in (self._server, _UNKNOWN_SERVER))",
+            "found = by_server.values()",
+            "contract/test_servers.py test_declared.py",
+        ),
+        Break(
+            "the pair of two connections counts as declared twice",
+            "assignment.py",
+            "first = urns.setdefault((server, (vm_ref, backup_location_id)), urn)",
+            'first = urns.setdefault(("", (vm_ref, backup_location_id)), urn)',
+            "test_assignment.py",
+        ),
+        Break(
+            "a move to another server changes the state alone",
+            "assignment.py",
+            '            replaces.append("connection")',
+            "            pass",
+            "contract/test_servers.py test_assignment.py",
+        ),
+    ],
     # One lost call is survived
     "After a write whose answer is lost, a listing of the VM's locations decides.": [
         Break(
@@ -215,6 +238,15 @@ PROMISES: dict[str, list[Break]] = {
             "                except InvalidTokenError as error:\n                    over = error",
             "                except (InvalidTokenError, LostAnswerError) as error:\n"
             "                    over = error",
+            "test_client.py",
+        ),
+    ],
+    "Calls have the forms that public clients send.": [
+        Break(
+            "a VM's locations are asked for without flags",
+            "client.py",
+            '(_flags(kind) if kind else ("1", "1"))',
+            "(_flags(kind) if kind else ())",
             "test_client.py",
         ),
     ],
@@ -262,6 +294,43 @@ PROMISES: dict[str, list[Break]] = {
             "            self._session.forget(token)",
             "            self._session.forget(token)\n            raise",
             "test_client.py",
+        ),
+    ],
+    "A dead session is renewed whatever its answer looks like.": [
+        Break(
+            "an HTTP 401 or 403 is taken for another failure",
+            "client.py",
+            "if (may_end_session and error.status) or error.status in (401, 403):",
+            "if may_end_session and error.status:",
+            "test_session.py",
+        ),
+        Break(
+            "a read that is refused in unknown words is not tried in a new session",
+            "client.py",
+            "if not self._may_be_due_to_session(refusal):",
+            "if True:",
+            "test_session.py",
+        ),
+        Break(
+            "a read that is answered with a page is not tried in a new session",
+            "client.py",
+            "return get(may_end_session=failures == 1)",
+            "return get()",
+            "test_session.py",
+        ),
+        Break(
+            "a write that is refused in unknown words is not sent again",
+            "lifecycle.py",
+            "if failure.session != self._client.session:",
+            "if False:",
+            "test_session.py",
+        ),
+        Break(
+            "a tool that ends all sessions twice in a row fails a run",
+            "client.py",
+            "LONGEST_ROW_OF_SESSIONS = 6",
+            "LONGEST_ROW_OF_SESSIONS = 2",
+            "test_session.py",
         ),
     ],
     "What fails ends soon: in fewer than 20 calls, each given up after its time.": [
@@ -332,6 +401,109 @@ PROMISES: dict[str, list[Break]] = {
             "        except UnreachableError:\n            return []\n"
             "        except RefusedError:\n            # How",
             "contract/test_plugin.py::test_no_definite_answer_is_never_gone test_lifecycle.py",
+        ),
+    ],
+    "A VM counts as gone only on a server that knows it or the location.": [
+        Break(
+            "a refresh drops what a server does not know",
+            "lifecycle.py",
+            "if locations is None and expected:",
+            "if False:",
+            "reliability/test_sweep.py::"
+            "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+        Break(
+            "a refused DELETE counts as done on such a server",
+            "lifecycle.py",
+            "            if locations is None:\n"
+            "                self._refuse_wrong_server(*pair, failure=failure)\n",
+            "",
+            "reliability/test_sweep.py::"
+            "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+        Break(
+            "a server that knows neither the VM nor the location is the right one",
+            "lifecycle.py",
+            "if self._catalog.location_ids().isdisjoint(expected):",
+            "if False:",
+            "test_transport.py::test_no_object_shows_a_secret "
+            "reliability/test_sweep.py::test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+        Break(
+            "the list of VMs from before a tunnel led to another site decides",
+            "catalog.py",
+            'return self._lists.get("virtual machines", client, of_this_session=True)',
+            'return self._lists.get("virtual machines", client)',
+            "reliability/test_sweep.py::"
+            "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+    ],
+    "Nothing is not an answer: neither an empty list nor one without the VMs of a host.": [
+        Break(
+            "a server that lists no locations has none",
+            "catalog.py",
+            "    if not locations:\n        raise _nothing_listed",
+            "    if False:\n        raise _nothing_listed",
+            "command/test_command.py",
+        ),
+        Break(
+            "a snapshot of a server that lists no locations is written",
+            "command/snapshot.py",
+            "    refuse_no_locations(inventory.backup_locations)\n",
+            "",
+            "command/test_command.py",
+        ),
+        Break(
+            "a set un-assigns the VMs of a host that is off",
+            "plugin/set_handler.py",
+            "and pair[0] not in kept and pair[0] not in unlisted",
+            "and pair[0] not in kept",
+            "contract/test_removals.py",
+        ),
+        Break(
+            "a refresh of a set drops the VMs of a host that is off",
+            "plugin/set_handler.py",
+            "held.update(pairs_of(self._kept(gone)))",
+            "self._kept(gone)",
+            "contract/test_removals.py",
+        ),
+        Break(
+            "an argument of a wrong type finds nothing",
+            "catalog.py",
+            '_check_flag("configured", configured, "True, False or None")',
+            "pass",
+            "test_lookups.py",
+        ),
+    ],
+    "An update that would un-assign much at once is refused in the preview already.": [
+        Break(
+            "a set may lose all its pairs",
+            "plugin/set_handler.py",
+            "if len(removed) <= max(FEW_PAIRS, total / 2):",
+            "if True:",
+            "contract/test_removals.py",
+        ),
+        Break(
+            "a preview does not refuse it",
+            "plugin/set_handler.py",
+            "        self._refuse_mass_removal(urn, old, new, unlisted=unlisted)\n"
+            "        if unlisted:\n",
+            "        if unlisted:\n",
+            "contract/test_removals.py",
+        ),
+        Break(
+            "a process un-assigns any number of single resources",
+            "declared.py",
+            "if is_many and any(own.values()) and not settings.allow_mass_removal:",
+            "if False:",
+            "contract/test_removals.py",
+        ),
+        Break(
+            "a stack with many single resources cannot be destroyed",
+            "declared.py",
+            "if is_many and any(own.values()) and not",
+            "if is_many and not",
+            "contract/test_removals.py",
         ),
     ],
     "A VM that is gone from VM Backup takes its assignments with it.": [
@@ -492,6 +664,13 @@ PROMISES: dict[str, list[Break]] = {
             "is_wanted = True",
             "test_session.py",
         ),
+        Break(
+            "a session that was given up because reads are refused stays open",
+            "session.py",
+            "            token = self._token or self._doubtful_token\n            self._token",
+            "            token = self._token\n            self._token",
+            "test_session.py",
+        ),
     ],
     "Sessions of other tools are never ended, and a given one is neither started nor ended.": [
         Break(
@@ -533,13 +712,34 @@ PROMISES: dict[str, list[Break]] = {
             "test_client.py",
         ),
     ],
-    "A refused password is not sent again.": [
+    "A refused password is sent once by a process.": [
         Break(
             "each call sends it again",
             "session.py",
             "if login.failure:",
             "if False:",
             "test_client.py",
+        ),
+        Break(
+            "each client of the process sends it",
+            "session.py",
+            "login = _login(settings)",
+            "login = _Login()",
+            "test_logins.py",
+        ),
+        Break(
+            "a refusal by the HTTP status is not taken for one",
+            "session.py",
+            "return failure.status in (401, 403)",
+            "return False",
+            "test_logins.py",
+        ),
+        Break(
+            "a refusal in unknown words is sent for ever",
+            "session.py",
+            "if login.unexplained > len(UNEXPLAINED_LOGIN_PAUSES):",
+            "if False:",
+            "test_logins.py",
         ),
         Break(
             "a set goes on after it",
@@ -620,6 +820,20 @@ PROMISES: dict[str, list[Break]] = {
             "pass",
             "contract/test_plugin_set.py::"
             "test_a_cancelled_set_stops_and_its_state_is_what_the_server_holds",
+        ),
+        Break(
+            "single resources go on after Ctrl-C",
+            "plugin/context.py",
+            "        if connected:\n            connected.stop()",
+            "        if False:\n            connected.stop()",
+            "contract/test_interrupt.py",
+        ),
+        Break(
+            "what begins after Ctrl-C is sent",
+            "plugin/context.py",
+            "                if self.is_cancelled.is_set():\n",
+            "                if False:\n",
+            "contract/test_interrupt.py",
         ),
     ],
     # One primary location, replacements, updates
@@ -804,6 +1018,13 @@ PROMISES: dict[str, list[Break]] = {
             "on_one_line(redact(word))",
             "redact(on_one_line(word))",
             "test_client.py::test_a_password_with_two_spaces_is_hidden",
+        ),
+        Break(
+            "a password of one letter hides that letter in every message",
+            "transport.py",
+            "_SHORTEST_UNMISTAKABLE = 4",
+            "_SHORTEST_UNMISTAKABLE = 0",
+            "test_transport.py",
         ),
         Break(
             "an error of the connection has the address with the token in its traceback",
@@ -1034,6 +1255,13 @@ PROMISES: dict[str, list[Break]] = {
             "if False:",
             "test_assignment.py",
         ),
+        Break(
+            "the plugin's classes take what was looked up on another server",
+            "plugin/resources.py",
+            "refuse_other_server(key, each, settings, remedy)",
+            "pass",
+            "plugin/test_resources.py",
+        ),
     ],
     # Snapshots, states and words
     "A snapshot is written whole or not at all, and read by previews alone.": [
@@ -1089,6 +1317,13 @@ PROMISES: dict[str, list[Break]] = {
             'return "-".join(found.group(1, 3, 4, 5, 6))',
             "return str(value)",
             "test_models.py test_assignment.py",
+        ),
+        Break(
+            "the names of another id stay",
+            "assignment.py",
+            "                inputs.pop(name, None)\n",
+            "                pass\n",
+            "test_assignment.py",
         ),
     ],
     "An error keeps its class and advice, and says in the reader's words what to do.": [
