@@ -651,7 +651,7 @@ def test_one_pair_on_two_servers_is_two_assignments_but_not_by_two_names_of_one_
     connections = {"same": {"baseUrl": a.replace("localhost", "127.0.0.1")}, "b": {"baseUrl": b}}
     set_config(baseUrl=a, connections=json.dumps(connections))
     run_program(lambda: program("b"))
-    with pytest.raises(ArgumentError, match="::None and .*::same both assign"):
+    with pytest.raises(ArgumentError, match=r"::None and .*::same both assign"):
         run_program(lambda: program("same"))
 
 

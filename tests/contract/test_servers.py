@@ -11,7 +11,7 @@ from contract.host import Host
 from contract.plugin import ASSIGNMENT, SET, Plugin, a_set, entry, pairs, urn
 from sample import NAS01, OFFSITE01, PASSWORD, SQL01
 
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Simulator, serve
 
 StartPlugin = Callable[..., Plugin]
 PAIR = f"{SQL01}/{NAS01}"
@@ -103,6 +103,25 @@ def test_a_move_to_another_server_assigns_there_and_unassigns_here(
     dynamic.create(**AT_B)
     dynamic.delete(PAIR, **outputs)
     assert locations(simulator, site_b) == [[], [NAS01]]
+
+
+def test_a_move_between_two_addresses_of_one_server_leaves_the_pair_assigned(
+    dynamic: Host, simulator: Simulator, base_url: str
+) -> None:
+    simulator.behavior = Behavior(second_session="accept")
+    with serve(simulator) as another_url:  # as over another tunnel
+        login = {"username": "Administrator", "password": PASSWORD, "settleSeconds": "0"}
+        connections = {"moved": {"baseUrl": another_url, **login}}
+        dynamic.configure(baseUrl=base_url, **login, connections=json.dumps(connections))
+        moved = {**AT_A, "connection": "moved"}
+        _, outputs = dynamic.create(**AT_A)
+        dynamic.check(**moved)
+        assert list(dynamic.diff(outputs, moved).replaces) == ["connection"]
+        dynamic.create(**moved)
+        dynamic.delete(PAIR, **outputs)
+        assert [call.method for call in simulator.calls].count("DELETE") == 1
+        assert locations(simulator) == [[NAS01]]
+        dynamic.stop()
 
 
 def test_another_name_of_the_same_server_is_an_update_that_sends_nothing_and_shares_the_session(
