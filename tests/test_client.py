@@ -43,7 +43,7 @@ from pulumi_vmbackup.client import Client, pauses
 from pulumi_vmbackup.errors import Hint
 from pulumi_vmbackup.models import VirtualMachine
 from pulumi_vmbackup.program import worded
-from pulumi_vmbackup.settings import Settings
+from pulumi_vmbackup.settings import Settings, read_settings
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
 BASE = "http://localhost:36013/api/rest"
@@ -510,6 +510,26 @@ def test_missing_credentials_are_named_before_anything_is_sent(
     assert not api.calls
 
 
+@pytest.mark.parametrize(
+    ("username", "sent"),
+    [
+        (r"CONTOSO\svc", {"Username": "svc", "Domain": "CONTOSO"}),
+        ("svc@contoso.com", {"Username": "svc", "Domain": "contoso.com"}),
+        (r".\svc", {"Username": "svc", "Domain": ""}),
+    ],
+)
+def test_a_domain_in_the_user_name_is_sent_as_the_domain(
+    username: str, sent: dict[str, str], api: responses.RequestsMock
+) -> None:
+    config: dict[str, object] = {"baseUrl": BASE, "username": username, "password": PASSWORD}
+    login = matchers.json_params_matcher(sent, strict_match=False)
+    api.post(f"{BASE}/sessions/start", json={**OK, "Data": TOKEN}, match=[login])
+    api.post(PAIR_URL, json=OK)
+    ends_session(api)
+    with Client(read_settings(config.get, {})) as client:
+        client.assign(SQL01, NAS01)
+
+
 def test_a_refused_login_names_the_account_and_is_not_sent_again(
     api: responses.RequestsMock, logging_in: Client
 ) -> None:
@@ -633,7 +653,7 @@ import time
 import traceback
 
 from pulumi_vmbackup import client, session
-from pulumi_vmbackup.settings import Settings
+from pulumi_vmbackup.settings import Settings, read_settings
 
 session.IDLE_SECONDS = 0.05
 client.Client(Settings(**json.loads(sys.argv[1]))).virtual_machines()

@@ -287,6 +287,7 @@ SERVER_B = "http://localhost:46013/api/rest"
         ("default_site_b", True),
         ("default_1_2_3_b", True),
         ("default_0_1_0", True),
+        ("site::default", False),
     ],
 )
 def test_a_provider_of_the_program_has_its_own_inputs_whatever_its_name(
@@ -460,12 +461,12 @@ def of_project(project: str, name: str) -> str:
     return f"urn:pulumi:test::{project}::pulumi:providers:vmbackup::{name}"
 
 
-OWN_KEYS = {"offsitePath": "x", "list": '[1,{"a":null}]', "vms": "{}", "name": "a"}
+OWN_KEYS = {"offsitePath": "x", "list": '[1,{"a":null}]', "vms": "{}", "name": "a", "empty": ""}
 
 
 def test_a_project_called_vmbackup_may_have_keys_of_its_own(start_plugin: StartPlugin) -> None:
     news = {"username": "a", **OWN_KEYS}
-    plugin = start_plugin(PULUMI_CONFIG=json.dumps(news))
+    plugin = start_plugin(PULUMI_CONFIG=json.dumps({**news, "version": "of the project"}))
     for name in ("default", "default_0_1_0"):
         assert plugin.check_config(news, of_project("vmbackup", name)) == (news, {})
         others = plugin.check_config(news, of_project("backup", name))[1]

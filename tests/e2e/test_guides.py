@@ -345,6 +345,7 @@ def test_taking_over(make_stack: MakeStack, simulator: Simulator) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are not killed like this there")
 def test_reliability(stack: Stack, simulator: Simulator) -> None:
+    simulator.session_seconds = 5  # so long the session of the killed run keeps the next one out
     stack.program(assigning("SQL01"))
     hangs = Fault("stall", "POST /vms/backuplocations")
     simulator.faults.append(hangs)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from e2e.stack import ENCRYPTED, MakeStack, Stack, pairs
-from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
+from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Behavior, Simulator, serve
 
@@ -137,6 +137,24 @@ pulumi.export("paths", paths)
     assert not simulator.sessions
 
 
+@pytest.mark.parametrize("lookup", ["get_backup_locations", "get_backup_locations_output"])
+def test_a_lookup_that_fails_is_a_sentence_and_leaves_no_session_open(
+    lookup: str, stack: Stack, simulator: Simulator
+) -> None:
+    stack.program(
+        f"""
+from pulumi_vmbackup import {lookup}, get_virtual_machine
+
+get_virtual_machine(name="SQL01")
+{lookup}(vm_ref="{NOWHERE}")
+"""
+    )
+    output = stack.up(fails=True)
+    assert f"error: Could not list the backup locations of VM {NOWHERE}: " in output
+    assert "Traceback" not in output
+    assert not simulator.sessions
+
+
 # Names in the state
 
 
@@ -254,7 +272,7 @@ def test_what_exists_is_read_with_the_plugin(stack: Stack, simulator: Simulator)
             None,
         ],
     }
-    stack.program(READS.replace(DISK_E, NAS01))
+    stack.program(READS.replace(DISK_E, NAS01) + "# which does not exist\n")
     output = stack.pulumi("preview", fails=True)
     assert f"resource '{DC01}/{NAS01}' does not exist" in output
     stack.destroy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pulumi_vmbackup.simulator import Simulator, serve
 
 PROGRAM = """\
 import json
+import os
 import pathlib
 
 import pulumi
@@ -98,6 +100,17 @@ def test_a_provider_whose_name_looks_like_the_default_ones_leads_to_its_own_serv
     configured.destroy()
     assert not assigned(other)
     assert not simulator.calls
+
+
+def test_a_provider_that_was_like_the_configuration_keeps_its_server(
+    configured: Stack, simulator: Simulator, base_url: str, other_url: str
+) -> None:
+    want(configured, "default", default=at(base_url))
+    configured.up()
+    configured.config({"vmbackup:baseUrl": other_url})
+    configured.up("--expect-no-changes")
+    configured.destroy()
+    assert not assigned(simulator)
 
 
 def test_the_default_provider_follows_the_configuration(
@@ -243,8 +256,8 @@ def test_a_release_candidate_works_too(
     metadata = tmp_path / "version" / f"pulumi_vmbackup-{version}.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text(f"Metadata-Version: 2.1\nName: pulumi-vmbackup\nVersion: {version}\n")
-    path = [str(metadata.parents[1]), *stack.environment.get("PYTHONPATH", "").split(":")]
-    stack.environment["PYTHONPATH"] = ":".join(filter(None, path))
+    path = [str(metadata.parents[1]), stack.environment.get("PYTHONPATH", "")]
+    stack.environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     want(stack, None, unused={"base_url": base_url})
     stack.up()
     assert assigned(simulator) == BOTH
@@ -294,7 +307,7 @@ def without_the_plugin(stack: Stack, tmp_path: Path) -> None:
     """Let PATH hold the CLI and its language hosts, and not the plugin."""
     folder = tmp_path / "cli"
     folder.mkdir()
-    for path in map(Path, stack.environment["PATH"].split(":")):
+    for path in map(Path, stack.environment["PATH"].split(os.pathsep)):
         for file in path.glob("pulumi*") if path.is_dir() else ():
             if "vmbackup" not in file.name and not (folder / file.name).exists():
                 (folder / file.name).symlink_to(file)

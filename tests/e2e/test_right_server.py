@@ -7,6 +7,7 @@ import shutil
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from e2e.stack import Stack
@@ -48,7 +49,7 @@ def another_site() -> Inventory:
 
 @pytest.mark.parametrize("unknown_vm", ["refuse", "empty"])
 def test_a_tunnel_to_another_site_empties_no_state_and_ends_no_destroy_well(
-    unknown_vm: str, stack: Stack, simulator: Simulator
+    unknown_vm: Any, stack: Stack, simulator: Simulator
 ) -> None:
     simulator.behavior = replace(simulator.behavior, unknown_vm=unknown_vm)
     stack.program(PROGRAM)

@@ -59,7 +59,7 @@ behaviors = st.builds(
     Behavior,
     second_post=st.sampled_from(["accept", "refuse"]),
     unassigned_delete=st.sampled_from(["refuse", "accept"]),
-    second_session=st.sampled_from(["accept", "refuse"]),
+    second_session=st.just("accept"),
 )
 faults = st.builds(
     RememberingFault,
@@ -95,18 +95,13 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.foreign = {Pair(DC01, DISK_E)}
         self.missing: set[Pair] = set()
-        self.simulator = WatchedSimulator(
-            assigned=self.foreign,
-            behavior=behavior,
-            session_seconds=0.6 if behavior.second_session == "refuse" else 300,
-        )
+        self.simulator = WatchedSimulator(assigned=self.foreign, behavior=behavior)
         base_url = self.stack.enter_context(serve(self.simulator))
         self.config = {
             "baseUrl": base_url,
             "username": "Administrator",
             "password": PASSWORD,
             "timeoutSeconds": "10",
-            "sessionWaitSeconds": "2",
             "settleSeconds": "0",
         }
         self.threads = threads

@@ -391,17 +391,19 @@ def _is_the_configuration(inputs: Properties) -> bool:
 
     True as well if that is not known: a plugin that a person started is not told.
     """
-    given = {key: value for key, value in inputs.items() if key not in _OF_PULUMI}
     configuration = _configuration()
     if configuration is None:
         return True
-    return given.keys() == configuration.keys() and all(
-        _text(value) == _text(configuration[key]) for key, value in given.items()
+    given, configured = (
+        {key: text for key, text in _texts(each).items() if key not in _OF_PULUMI}
+        for each in (inputs, configuration)
     )
+    return given == configured
 
 
 def _name(urn: str) -> str:
-    return urn.rpartition("::")[2]
+    """The name of a resource; it may hold colons."""
+    return urn.split("::", 3)[-1]
 
 
 def _texts(inputs: Properties) -> dict[str, str]:
