@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from contract.host import Host
-from contract.plugin import ASSIGNMENT, SET, Plugin, a_set, entry, pairs, urn
+from contract.plugin import ASSIGNMENT, SET, Engine, Plugin, a_set, entry, pairs, urn
 from sample import NAS01, OFFSITE01, PASSWORD, SQL01
 
 from pulumi_vmbackup.simulator import Behavior, Simulator, serve
@@ -189,6 +189,34 @@ def test_a_move_between_providers_unassigns_where_it_was(
     at_b.create(SET_URN, THE_SET)
     at_a.delete(SET_URN, "it", state)
     assert locations(simulator, site_b) == [[], [NAS01]]
+
+
+@pytest.mark.parametrize("type_", [ASSIGNMENT, SET], ids=["single", "set"])
+def test_a_warning_says_what_to_do_if_two_addresses_lead_to_one_server(
+    type_: str,
+    at_a: Plugin,
+    at_b: Plugin,
+    start_plugin: StartPlugin,
+    pulumi_engine: Engine,
+    base_url: str,
+    url_b: str,
+) -> None:
+    inputs = INPUTS if type_ == ASSIGNMENT else THE_SET
+    _, state = at_a.create(urn(type_), inputs)
+    at_b.check(urn(type_), inputs)
+    other = start_plugin(VMBACKUP_BASE_URL=base_url)
+    other.configure({})
+    other.check(urn(type_), inputs)
+    at_a.delete(urn(type_), PAIR, state)
+    assert pulumi_engine.warnings == []  # the program declares it here, too
+    other.end()
+    at_a.delete(urn(type_), PAIR, state)
+    server = url_b.removeprefix("http://").partition("/")[0].replace("127.0.0.1", "localhost")
+    assert pulumi_engine.warnings == [
+        f"1 of the pairs that were un-assigned are in the program for {server} too. If that is "
+        "another address of the same server, they are un-assigned there as well: wait 0 s "
+        "(settleSeconds), run `pulumi refresh`, and then `pulumi up`."
+    ]
 
 
 # Both

@@ -324,7 +324,7 @@ class SetHandler(Handler):
                 text = f"{count:,} of {of:,} {verb}"
                 self._context.engine.show_status(urn, text, is_last=count == of)
 
-        return ensure_all(
+        outcome = ensure_all(
             self._context.lifecycle,
             pairs,
             assigned=assigned,
@@ -333,6 +333,9 @@ class SetHandler(Handler):
             progress=show,
             is_cancelled=self._context.is_cancelled.is_set,
         )
+        if not assigned and outcome.done:
+            self._warn_of_other_servers(outcome.done)
+        return outcome
 
     def _listings(self, vms: Vms) -> dict[str, list[BackupLocation] | None]:
         lifecycle = self._context.lifecycle
