@@ -8,22 +8,30 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import trustme
+from certificates import (
+    IS_AUTHORITY,
+    IS_NONE,
+    NOW,
+    PRIVATE_CA,
+    Made,
+    for_hosts,
+    made,
+    recording,
+    serving,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     load_pem_private_key,
     pkcs7,
     pkcs12,
@@ -202,71 +210,6 @@ def test_a_damaged_certificate_in_the_store_of_windows_is_no_traceback(
 # The exact certificate in the file
 
 
-NOW = datetime.now(timezone.utc)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A certificate with its key, as servers make them for themselves."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.PEM)
-
-    @property
-    def der(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.DER)
-
-    def write_server(self, folder: Path) -> Path:
-        file = folder / f"{self.certificate.serial_number}.pem"
-        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        file.write_bytes(self.pem + key)
-        return file
-
-
-def made(
-    computer: str = "VMBACKUP01",
-    *,
-    key: ec.EllipticCurvePrivateKey | None = None,
-    issuer: Made | None = None,
-    extensions: tuple[x509.ExtensionType, ...] = (),
-    days: tuple[int, int] = (-1, 365),
-) -> Made:
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    attributes = [x509.NameAttribute(x509.NameOID.COMMON_NAME, computer)] if computer else []
-    name = x509.Name(attributes)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer.certificate.subject if issuer else name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW + timedelta(days[0]))
-        .not_valid_after(NOW + timedelta(days[1]))
-    )
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=False)
-    return Made(builder.sign(issuer.key if issuer else key, SHA256()), key)
-
-
-def for_hosts(*hosts: str) -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
-
-
-IS_AUTHORITY = x509.BasicConstraints(ca=True, path_length=None)
-IS_NONE = x509.BasicConstraints(ca=False, path_length=None)
-PRIVATE_CA = made("Contoso CA", extensions=(IS_AUTHORITY,))
-
-
-@contextmanager
-def serving(certificate: Made, folder: Path) -> Iterator[str]:
-    with serve(Simulator(password=PASSWORD), certificate=certificate.write_server(folder)) as url:
-        yield url.replace("127.0.0.1", "localhost")
-
-
 def count_vms(url: str, file: Path) -> int:
     with Client(settings(url, file)) as client:
         return len(client.virtual_machines())
@@ -379,6 +322,51 @@ def test_the_names_of_a_certificate_that_an_authority_in_the_file_issued_are_com
     )
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_without_a_file_the_systems_trust_and_the_names_count(
+    host: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_bytes(PRIVATE_CA.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))  # what OpenSSL takes for the system's
+    certificate = made(issuer=PRIVATE_CA, extensions=(for_hosts("localhost"),))
+    with serving(certificate, tmp_path) as url:
+        given = replace(settings(url, file), ca_file=None, base_url=url.replace("localhost", host))
+        with Client(given) as client:
+            if host == "localhost":
+                assert client.virtual_machines()
+                return
+            with pytest.raises(UnreachableError, match=r"is for localhost, not for 127\.0\.0\.1"):
+                client.log_in()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "shown"),
+    [
+        (made("VM\nBACKUP\x1b[31m", issuer=PRIVATE_CA), "VM BACKUP [31m"),
+        (
+            made(issuer=PRIVATE_CA, extensions=(for_hosts(*(f"vm{n}" for n in range(9))),)),
+            "vm0, vm1, vm2, vm3, vm4, 4 more",
+        ),
+    ],
+    ids=["control characters", "many names"],
+)
+def test_the_names_of_a_certificate_are_shown_on_one_short_line(
+    certificate: Made, shown: str, file: Path, tmp_path: Path
+) -> None:
+    file.write_bytes(PRIVATE_CA.pem)
+    with serving(certificate, tmp_path) as url:
+        error = failure(url, file)
+    assert str(error) == f"The certificate of {url} is for {shown}, not for localhost."
+
+
+def test_a_file_that_is_gone_meanwhile_is_no_traceback(file: Path, tmp_path: Path) -> None:
+    file.write_bytes(made().pem)
+    with serving(made(), tmp_path) as url, Client(settings(url, file)) as client:
+        file.unlink()
+        with pytest.raises(UnreachableError, match="is not accepted"):
+            client.log_in()
+
+
 def test_a_common_name_counts_where_there_is_no_other_name_as_before(
     file: Path, tmp_path: Path
 ) -> None:
@@ -401,52 +389,11 @@ def test_the_exact_certificate_is_trusted_only_while_it_is_valid(
         f"The certificate of {url} is valid from {start} to {end}, and the clock of this machine "
         f"says {datetime.now(timezone.utc):%Y-%m-%d }"
     )
-    assert "correct the clock, or renew the certificate on the server." in str(error)
-
-
-class Recorder:
-    """A TLS server that never answers, and what it got after each handshake.
-
-    Attributes:
-        received: what came over TLS, or over plain TCP, by connection.
-    """
-
-    def __init__(self, certificate: Path) -> None:
-        self.received: list[bytes] = []
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._record)
-        self._thread.start()
-
-    def close(self) -> None:
-        with suppress(OSError):  # Linux ends the wait for a connection by this, Windows by close
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _record(self) -> None:
-        with suppress(OSError):
-            while True:
-                with self._listener.accept()[0] as plain:
-                    plain.settimeout(10)
-                    got = b""
-                    with suppress(OSError):
-                        if plain.recv(1, socket.MSG_PEEK) != b"\x16":  # not a handshake
-                            got = plain.recv(65536)
-                        with self._context.wrap_socket(plain, server_side=True) as connected:
-                            got += connected.recv(65536)
-                    self.received.append(got)
-
-
-@contextmanager
-def recording(certificate: Made, folder: Path) -> Iterator[Recorder]:
-    recorder = Recorder(certificate.write_server(folder))
-    try:
-        yield recorder
-    finally:
-        recorder.close()
+    then = " Then save the new one with `vmbackup doctor --save-certificate FILE`."
+    assert str(error).endswith(
+        "correct the clock, or renew the certificate on the server."
+        + (then if in_file == "itself" else "")
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ from pulumi_vmbackup.client import Client, pauses
 from pulumi_vmbackup.errors import Hint
 from pulumi_vmbackup.models import VirtualMachine
 from pulumi_vmbackup.program import worded
-from pulumi_vmbackup.settings import Settings
+from pulumi_vmbackup.settings import Settings, read_settings
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
 BASE = "http://localhost:36013/api/rest"
@@ -510,6 +510,26 @@ def test_missing_credentials_are_named_before_anything_is_sent(
     assert not api.calls
 
 
+@pytest.mark.parametrize(
+    ("username", "sent"),
+    [
+        (r"CONTOSO\svc", {"Username": "svc", "Domain": "CONTOSO"}),
+        ("svc@contoso.com", {"Username": "svc", "Domain": "contoso.com"}),
+        (r".\svc", {"Username": "svc", "Domain": ""}),
+    ],
+)
+def test_a_domain_in_the_user_name_is_sent_as_the_domain(
+    username: str, sent: dict[str, str], api: responses.RequestsMock
+) -> None:
+    config: dict[str, object] = {"baseUrl": BASE, "username": username, "password": PASSWORD}
+    login = matchers.json_params_matcher(sent, strict_match=False)
+    api.post(f"{BASE}/sessions/start", json={**OK, "Data": TOKEN}, match=[login])
+    api.post(PAIR_URL, json=OK)
+    ends_session(api)
+    with Client(read_settings(config.get, {})) as client:
+        client.assign(SQL01, NAS01)
+
+
 def test_a_refused_login_names_the_account_and_is_not_sent_again(
     api: responses.RequestsMock, logging_in: Client
 ) -> None:
@@ -633,7 +653,7 @@ import time
 import traceback
 
 from pulumi_vmbackup import client, session
-from pulumi_vmbackup.settings import Settings
+from pulumi_vmbackup.settings import Settings, read_settings
 
 session.IDLE_SECONDS = 0.05
 client.Client(Settings(**json.loads(sys.argv[1]))).virtual_machines()
@@ -795,12 +815,27 @@ def failure_at(base_url: str, **settings: Any) -> VmBackupError:
     return error
 
 
-def test_a_stopped_server_is_unreachable_and_its_service_is_named() -> None:
+@pytest.mark.parametrize(
+    ("version", "service"),
+    [
+        ("8", '"Altaro VM Backup API Service" (it is off by default)'),
+        ("9.0", '"Hornetsecurity VM Backup API Service" (it is off by default)'),
+        (
+            "9.1",
+            "of VM Backup (before V9.1, the API is a service of its own, which is off by default)",
+        ),
+    ],
+)
+def test_a_stopped_server_is_unreachable_and_the_service_of_its_version_is_named(
+    version: str, service: str
+) -> None:
     base_url = f"http://127.0.0.1:{free_port()}/api/rest"
-    error = failure_at(base_url)
+    error = failure_at(base_url, api_version=version)
     assert isinstance(error, UnreachableError)
-    assert str(error).startswith(f"No VM Backup API answers at {base_url}: start the Windows")
-    assert '"VM Backup API Service" there (before V9.1 it is off by default)' in str(error)
+    start = f"start the Windows service{'s' if version == '9.1' else ''} {service}. The API answers"
+    assert str(error).startswith(
+        f"No VM Backup API answers at {base_url}: on the VM Backup machine, {start}"
+    )
 
 
 def test_a_host_name_that_nobody_knows_is_said_to_be_one() -> None:
@@ -931,9 +966,9 @@ def test_a_private_certificate_is_not_trusted_without_its_ca_file(
     assert isinstance(error, UnreachableError)
     assert "is not accepted (unable to get local issuer certificate)" in str(error)
     assert (
-        "For a private or self-signed certificate, set VMBACKUP_CA_FILE or run `pulumi config set "
-        "vmbackup:caFile`, to its PEM file." in worded(error)
-    )
+        "To trust this certificate only, set VMBACKUP_CA_FILE or run `pulumi config set "
+        "vmbackup:caFile`, to the file that `vmbackup doctor --save-certificate FILE` writes."
+    ) in worded(error)
     assert not simulator.calls
 
 
@@ -948,7 +983,7 @@ def test_a_certificate_of_another_name_is_not_trusted(
     )
     with serve(simulator, certificate=certificate) as base_url:
         error = failure_at(base_url, ca_file=str(ca_file))
-    assert "IP address mismatch" in str(error)
+    assert "is for vmb01.contoso.com, not for 127.0.0.1." in str(error)
     assert not simulator.calls
 
 

@@ -266,7 +266,7 @@ def test_a_server_that_cannot_be_reached_is_asked_three_times_and_nothing_is_loo
     api: responses.RequestsMock, lifecycle: AssignmentLifecycle
 ) -> None:
     api.post(PAIR_URL, body=requests.ConnectTimeout())
-    with pytest.raises(UnreachableError, match='"VM Backup API Service"'):
+    with pytest.raises(UnreachableError, match="start the Windows services of VM B"):
         lifecycle.assign(PAIR)
     assert methods(api) == "POST POST POST"
 
@@ -623,12 +623,13 @@ def test_a_refusal_at_once_is_not_waited_for(api: responses.RequestsMock) -> Non
 # Where nobody knows what the real server answers
 
 
-CHOICES: Any = behavior_choices().values()
+ODD_CALLS = ("second_post", "unassigned_delete", "unknown_vm", "second_primary", "second_session")
+CHOICES: Any = [behavior_choices()[each] for each in ODD_CALLS]
 BEHAVIORS = [Behavior(*chosen) for chosen in product(*CHOICES)]
 
 
 @pytest.mark.parametrize(
-    "behavior", BEHAVIORS, ids=lambda behavior: "-".join(map(str, astuple(behavior)))
+    "behavior", BEHAVIORS, ids=lambda behavior: "-".join(astuple(behavior)[: len(ODD_CALLS)])
 )
 def test_the_outcome_is_the_same_however_odd_calls_are_answered(
     behavior: Behavior, simulator: Simulator, client: Client

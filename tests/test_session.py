@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from contract.plugin import many_vms, pairs
-from sample import NAS01, OFFSITE01, SQL01
+from lifecycles import make_lifecycle
+from sample import DC01, NAS01, NOWHERE, OFFSITE01, SQL01
 
-from pulumi_vmbackup import session
+from pulumi_vmbackup import RefusedError, session
+from pulumi_vmbackup.bulk import ensure_all
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.errors import StoppedError, VmBackupError
 from pulumi_vmbackup.settings import Settings
-from pulumi_vmbackup.simulator import Fault, Simulator
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 
 def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[VmBackupError]]:
@@ -186,3 +189,115 @@ def test_events_of_the_console_that_end_the_process_end_the_session(
         assert not session._at_console_event(CONSOLE_EVENTS[event])
     # Python handles Ctrl-C, and a service goes on when somebody logs off.
     assert bool(simulator.sessions) is (event in ("Ctrl-C", "logoff"))
+
+
+# Sessions that are over
+
+
+DEATHS = get_args(get_type_hints(Behavior)["invalid_token"])
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_session_that_dies_is_renewed_once_whatever_its_answer_looks_like(
+    death: Any, simulator: Simulator, client: Client
+) -> None:
+    simulator.behavior = Behavior(invalid_token=death, second_post="refuse")
+    refs = many_vms(simulator, 20)
+    simulator.faults.append(Fault("session over", "POST /vms", skip=5))
+    lifecycle = make_lifecycle(client, settle_seconds=0)
+    for ref in refs:
+        lifecycle.ensure(ref, NAS01, assigned=True)
+    assert all(simulator.inventory.locations_of(ref) == [NAS01] for ref in refs)
+    assert len(simulator.tokens) == 2
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_threads_that_lose_their_session_share_the_new_one(
+    death: Any, simulator: Simulator, client: Client
+) -> None:
+    simulator.behavior = Behavior(invalid_token=death)
+    simulator.answer_seconds = 0.01
+    refs = many_vms(simulator, 40)
+    lifecycle = make_lifecycle(client, settle_seconds=0)
+    simulator.faults.append(Fault("session over", "POST /vms", skip=9))
+    simulator.faults.append(Fault("session over", "POST /vms", skip=25))
+    outcome = ensure_all(lifecycle, [(ref, NAS01) for ref in refs], assigned=True, threads=8)
+    assert not outcome.failures
+    assert all(simulator.inventory.locations_of(ref) == [NAS01] for ref in refs)
+    assert len(simulator.tokens) <= 4
+
+
+@pytest.mark.parametrize("death", DEATHS)
+@pytest.mark.parametrize("call", ["vms/list", "vms/backuplocations", "backuplocations"])
+def test_a_read_in_a_dead_session_is_tried_once_more_in_a_new_one(
+    call: str, death: Any, simulator: Simulator, client: Client
+) -> None:
+    simulator.behavior = Behavior(invalid_token=death)
+    simulator.faults.append(Fault("session over", f"GET /{call}/"))
+    reads: dict[str, Callable[[], Sequence[object]]] = {
+        "vms/list": client.virtual_machines,
+        "vms/backuplocations": lambda: client.vm_backup_locations(DC01),
+        "backuplocations": lambda: client.backup_locations("offsite"),
+    }
+    client.log_in()
+    assert reads[call]()
+    assert len(simulator.tokens) == 2
+
+
+def test_a_genuine_refusal_costs_one_more_read_in_a_process_and_no_session(
+    simulator: Simulator, client: Client
+) -> None:
+    for _ in range(3):
+        with pytest.raises(RefusedError, match="not found"):
+            client.vm_backup_locations(NOWHERE)
+    assert len(simulator.tokens) == 1
+    assert [call.method for call in simulator.calls] == ["POST", "GET", "GET", "GET", "GET"]
+
+
+def test_a_tool_that_ends_all_sessions_again_and_again_fails_no_run(
+    simulator: Simulator, client: Client
+) -> None:
+    refs = many_vms(simulator, 60)
+    # Two in a row, so that some calls meet it that are sent again.
+    simulator.faults += [
+        Fault("session over", "POST /vms", skip=skip, times=2) for skip in range(0, 60, 10)
+    ]
+    lifecycle = make_lifecycle(client, settle_seconds=0)
+    outcome = ensure_all(lifecycle, [(ref, NAS01) for ref in refs], assigned=True, threads=4)
+    assert not outcome.failures
+    assert len(outcome.done) == 60
+    assert len(simulator.tokens) > 6
+
+
+def test_a_listing_that_was_in_flight_during_a_write_is_not_kept(
+    simulator: Simulator, client: Client
+) -> None:
+    lifecycle = make_lifecycle(client, settle_seconds=0)
+    old_listing = Fault("hold", "GET /vms/backuplocations")
+    simulator.faults.append(old_listing)
+    thread, errors = in_thread(lambda: lifecycle.locations_of(SQL01))
+    wait_until(lambda: old_listing.hits)
+    lifecycle.ensure(SQL01, NAS01, assigned=True)
+    simulator.faults.clear()
+    thread.join()
+    assert not errors
+    assert [each.id for each in lifecycle.locations_of(SQL01) or ()] == [NAS01]
+
+
+def test_a_stopped_client_begins_nothing_and_wakes_up_what_waits(
+    simulator: Simulator, settings: Settings
+) -> None:
+    refs = many_vms(simulator, 200)
+    simulator.answer_seconds = 0.3
+    with Client(settings) as client:
+        threads = [in_thread(lambda ref=ref: client.assign(ref, NAS01)) for ref in refs]  # type: ignore[misc]
+        wait_until(lambda: len(pairs(simulator, "POST")) >= 4)
+        client.stop()
+        sent = len(pairs(simulator, "POST"))
+        stopped_at = time.monotonic()
+        for thread, _ in threads:
+            thread.join(60)
+        assert time.monotonic() - stopped_at < 30  # no thread waits for its turn
+    assert len(pairs(simulator, "POST")) <= sent + 4
+    assert sum(bool(errors) for _, errors in threads) >= 200 - sent - 4
+    assert not simulator.sessions

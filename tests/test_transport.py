@@ -7,7 +7,7 @@ import pytest
 from lifecycles import make_lifecycle
 from sample import NOWHERE, PASSWORD, SQL01
 
-from pulumi_vmbackup import RefusedError
+from pulumi_vmbackup import WrongServerError
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.models import Assignment
 from pulumi_vmbackup.settings import Settings
@@ -53,7 +53,7 @@ def test_no_object_shows_a_secret(simulator: Simulator, settings: Settings, clie
     lifecycle = make_lifecycle(client, settle_seconds=0)
     for each in (settings, client, lifecycle, simulator, simulator.calls):
         assert not [secret for secret in (PASSWORD, *simulator.tokens) if secret in repr(each)]
-    with pytest.raises(RefusedError) as raised:
+    with pytest.raises(WrongServerError) as raised:
         lifecycle.assign(Assignment(NOWHERE, NOWHERE))
     whole = "".join(traceback.format_exception(raised.type, raised.value, raised.tb, chain=True))
     assert not [secret for secret in (PASSWORD, *simulator.tokens) if secret in whole]

@@ -39,7 +39,8 @@ export interface ProviderArgs {
 
 /**
  * The way to one VM Backup server, for programs that have several. What is left out is taken from
- * the stack's configuration, then from the environment.
+ * the stack's configuration, then from the environment. But a provider of another server than theirs
+ * takes nothing from there that belongs to a server, such as the password.
  */
 export class Provider extends pulumi.ProviderResource {
     constructor(name: string, args: ProviderArgs = {}, opts?: pulumi.ResourceOptions) {
@@ -91,12 +92,15 @@ export interface VmBackupLocations {
     vmRef: string;
     /** The BackupLocationIds, each by a label that people read, such as the location's path. */
     backupLocationIds: Record<string, string>;
+    /** The name of the VM's host; used in warnings only. */
+    host?: string;
 }
 
 /** The same in a program, where the ids may be outputs. */
 export interface VmBackupLocationsArgs {
     vmRef: pulumi.Input<string>;
     backupLocationIds: pulumi.Input<Record<string, pulumi.Input<string>>>;
+    host?: pulumi.Input<string>;
 }
 
 export interface VmBackupLocationAssignmentSetArgs {

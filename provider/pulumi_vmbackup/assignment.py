@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import threading
@@ -46,7 +47,9 @@ from .program import (
     worded,
 )
 from .settings import Settings, read_settings
-from .states import HOW_TO_CORRECT, kind_of, pair_of_id, text_of, time_of
+from .states import HOW_TO_CORRECT, kind_of, pair_of_id, text_of, time_of, vm_is_gone
+
+_log = logging.getLogger(__name__)
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
@@ -351,6 +354,8 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         lifecycle = process.lifecycle(self._settings_of_state(connection))
         found = lifecycle.find(known, age_seconds=age_seconds(assigned_at))
         if found is None:
+            if lifecycle.locations_of(known.vm_ref) is None:
+                _log.warning("%s", vm_is_gone(known))
             return dynamic.ReadResult("", {})
         inputs = {key: getattr(found, key) for key in ID_HINTS}
         if connection:

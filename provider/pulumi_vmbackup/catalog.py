@@ -262,7 +262,7 @@ class Catalog:
             if not found:
                 raise ArgumentError(_no_vm(what, name, wanted_ref, vms))
             # A VM that replicates is listed once per host; only one of them is configured (seen).
-            assignable_vms = [vm for vm in found if vm.is_assignable]
+            assignable_vms = list({vm.ref: vm for vm in found if vm.is_assignable}.values())
             if len(assignable_vms) > 1:
                 each = " and ".join(f"on host {vm.host} (ref {vm.ref})" for vm in assignable_vms)
                 raise ArgumentError(
@@ -488,7 +488,8 @@ def gather(client: Client, progress: Callable[[int, int], None] | None = None) -
 
     answers = map_in_parallel(
         ask,
-        [vm for vm in vms if vm.is_assignable],
+        # By ref: a VM that is moving may be listed on both hosts (unknown).
+        {vm.ref: vm for vm in vms if vm.is_assignable}.values(),
         threads=client.parallel_requests,
         progress=progress,
         finish_seconds=_SECONDS_TO_FINISH_CALLS,

@@ -91,8 +91,8 @@ class Client:
         return self._settings.parallel_requests
 
     @property
-    def sessions_started(self) -> int:
-        """How many sessions this client has started so far."""
+    def session(self) -> int:
+        """The number of the present session, or else of the last one, from 1; 0 before."""
         return self._session.number
 
     def pause(self, seconds: float) -> None:
@@ -103,9 +103,13 @@ class Client:
         """
         self._transport.pause(seconds)
 
-    def end_session(self) -> None:
-        """End the session now if no call is under way; the next call starts another one."""
-        self._session.end_if_idle()
+    def end_session(self) -> bool:
+        """End the session now if no call is under way; the next call starts another one.
+
+        Returns:
+            Whether no session of this client is open now.
+        """
+        return self._session.end_if_idle()
 
     def stop(self) -> None:
         """Begin no other call, and wake up those that wait. The session is ended as usual."""
@@ -181,11 +185,11 @@ class Client:
             except NoAnswerError as error:
                 failure: VmBackupError = error
             except RefusedError as refusal:
+                failure = refusal
                 if not refusal.is_server_error:
                     if not self._may_be_due_to_session(refusal):
                         raise
-                    return get()
-                failure = refusal
+                    continue  # a new session, and no time, is what it needs
             if pause is not None:
                 self.pause(pause)
         raise failure
@@ -199,8 +203,11 @@ class Client:
         if self._settings.session_token or words in self._genuine_refusals:
             return False
         try:
-            self._call("GET", "backuplocations", _flags("primary"), may_end_session=True)
+            if refusal.session == self.session:
+                self._call("GET", "backuplocations", _flags("primary"), may_end_session=True)
         except (RefusedError, NoAnswerError):
+            return True
+        if refusal.session != self.session:  # another thread has started one meanwhile
             return True
         self._genuine_refusals.add(words)
         return False
@@ -224,13 +231,15 @@ class Client:
             may_end_session: whether to give up the session if the call is refused in any form.
         """
         for _ in range(LONGEST_ROW_OF_SESSIONS):
-            with self._session.token() as token:
+            with self._session.token() as (token, number):
                 try:
                     path = "/".join((resource, token, *segments))
                     return self._transport.exchange(method, path, is_slow=is_slow)
                 except InvalidTokenError as error:
                     over = error
                 except (RefusedError, LostAnswerError) as error:
+                    if isinstance(error, RefusedError):
+                        error.session = number
                     # An answer of any kind may be due to the session; a lost one is not.
                     if (may_end_session and error.status) or error.status in (401, 403):
                         self._session.forget(token, may_live=True)

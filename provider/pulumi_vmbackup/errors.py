@@ -152,6 +152,7 @@ class RefusedError(VmBackupError):
     Attributes:
         is_busy: whether something else holds the API.
         status: the HTTP status.
+        session: which session of the client it was refused in, from 1; 0 if in none of its own.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class RefusedError(VmBackupError):
         super().__init__(message, *advice)
         self.is_busy = is_busy
         self.status = status
+        self.session = 0
 
     @property
     def is_server_error(self) -> bool:

@@ -129,17 +129,13 @@ def read_snapshot(path: Path) -> Snapshot:
 
 
 def is_snapshot(path: Path) -> bool:
-    """Whether a file is a snapshot, perhaps a damaged one or one of another version.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Whether a file is a snapshot, perhaps a damaged one or one of another version."""
     try:
         text = text_of(path.read_bytes())
         if _BEGINNING.match(text):
             return True
         content = json.loads(text)  # with its keys in another order
-    except (ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("format") == _FORMAT
 

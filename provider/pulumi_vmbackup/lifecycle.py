@@ -320,7 +320,6 @@ class AssignmentLifecycle:
         retry_pauses = pauses()
         while True:
             failure: VmBackupError
-            session = self._client.sessions_started
             try:
                 return write(*pair)
             except UnreachableError as error:
@@ -330,7 +329,7 @@ class AssignmentLifecycle:
                 if assigned and removed_at is None and pair in self._declared.unassigned():
                     # By another process of the run, maybe just now.
                     proof.present_from = time.monotonic() + self._settle_seconds
-                if self._is_done(failure, pair, assigned, proof, session):
+                if self._is_done(failure, pair, assigned, proof):
                     return None
                 proof.write_may_arrive_late(assigned=assigned, settle_seconds=self._settle_seconds)
             pause = next(retry_pauses, None)
@@ -353,7 +352,6 @@ class AssignmentLifecycle:
         pair: Pair,
         assigned: bool,
         proof: _Proof,
-        session: int,
     ) -> bool:
         """Whether a failed write took effect anyway; raises a refusal that is proven.
 
@@ -362,8 +360,6 @@ class AssignmentLifecycle:
             pair: the pair.
             assigned: whether it was to be assigned.
             proof: the times from which a listing is proof.
-            session: the number of the session of the write. If the listing needs another one, the
-                write may have been refused because its session was over.
         """
         vm_ref, backup_location_id = pair
         poll_seconds = LISTING_POLL_SECONDS
@@ -380,9 +376,10 @@ class AssignmentLifecycle:
                 self._refuse_wrong_server(*pair, failure=failure)
             if is_proof and is_listed is assigned:
                 return True
-            is_refused = isinstance(failure, RefusedError) and not failure.is_server_error
-            if not is_refused or self._client.sessions_started != session:
+            if isinstance(failure, LostAnswerError) or failure.is_server_error:
                 return False
+            if failure.session != self._client.session:
+                return False  # it may have been refused because its session was over
             if is_proof:
                 raise self._refused(failure, locations, pair) if assigned else failure
             wait_seconds = proof.seconds_until(is_listed=is_listed)

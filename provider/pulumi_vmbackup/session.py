@@ -96,17 +96,17 @@ class Session:
         self.number = 0  # of the present session, from 1; each start counts
 
     @contextmanager
-    def token(self) -> Iterator[str]:
-        """The session's token for one call; starts the session if there is none.
+    def token(self) -> Iterator[tuple[str, int]]:
+        """The session's token and number for one call; starts the session if there is none.
 
         Raises:
             SettingsError: there are no credentials.
             LoginError, BusyError, RefusedError, UnreachableError: no session could be started.
             StoppedError: the session is closed.
         """
-        token = self._begin_call()
+        token, number = self._begin_call()
         try:
-            yield token
+            yield token, number
         finally:
             with self._condition:
                 self._calls_under_way -= 1
@@ -145,15 +145,18 @@ class Session:
             self._is_stopped = True
             self._condition.notify_all()
 
-    def end_if_idle(self) -> None:
-        """End the session now if no call is under way; the next call starts another one."""
+    def end_if_idle(self) -> bool:
+        """End the session now if no call is under way; whether none is open afterwards.
+
+        The next call starts another one.
+        """
         with self._condition:
             token = self._token
             if token is None or self._calls_under_way or self._is_changing or self._is_closed:
-                return
+                return token is None and not self._is_changing
             self._token, self._is_changing = None, True
         with self._change():
-            self._end(token)
+            return self._end(token)
 
     def close(self) -> None:
         """End the session, if any, and close the connections; nothing is sent afterwards."""
@@ -172,7 +175,7 @@ class Session:
             if token:
                 self._end(token)
 
-    def _begin_call(self) -> str:
+    def _begin_call(self) -> tuple[str, int]:
         asked_at = time.monotonic()
         with self._condition:
             while True:
@@ -181,7 +184,7 @@ class Session:
                 token = self._settings.session_token or self._token
                 if token:
                     self._calls_under_way += 1
-                    return token
+                    return token, self.number
                 # Threads that waited for this attempt share its failure.
                 if self._failure and self._failed_at > asked_at:
                     raise copy.copy(self._failure)
@@ -206,7 +209,7 @@ class Session:
                     not_at_process_end(self.close)
                 self._condition.notify_all()
 
-    def _start(self) -> str:
+    def _start(self) -> tuple[str, int]:
         """Start the session, for this thread and those that wait for it."""
         with self._change():
             doubtful, self._doubtful_token = self._doubtful_token, None
@@ -231,13 +234,13 @@ class Session:
                 is_wanted = not self._is_closed
                 if is_wanted:
                     self._token = token
-                    self.number += 1
+                    self.number = number = self.number + 1
                     self._calls_under_way += 1
             if not is_wanted:
                 self._end(token)
                 raise _closed()
         threading.Thread(target=self._end_when_idle, args=(token,), daemon=True).start()
-        return token
+        return token, number
 
     def _started_when_free(self) -> str:
         settings = self._settings

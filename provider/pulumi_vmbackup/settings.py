@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -36,13 +36,14 @@ from .models import normalize_guid
 class _Version(NamedTuple):
     base_url: str
     server_port: int
+    service: str | None  # the API's own Windows service
 
 
-# Base URLs: documented. Server ports: seen in public clients.
+# Base URLs: documented. Server ports and services: seen in public clients.
 VERSIONS = {
-    "8": _Version("http://localhost:35113/api", 35107),
-    "9.0": _Version("http://localhost:36015/api", 36014),
-    "9.1": _Version("http://localhost:36013/api/rest", 36014),
+    "8": _Version("http://localhost:35113/api", 35107, "Altaro VM Backup API Service"),
+    "9.0": _Version("http://localhost:36015/api", 36014, "Hornetsecurity VM Backup API Service"),
+    "9.1": _Version("http://localhost:36013/api/rest", 36014, None),
 }
 NEWEST_VERSION = "9.1"
 
@@ -382,6 +383,22 @@ class Settings:
         return quote(f"{host}:{port}{behind}", safe="/:")
 
     @property
+    def service(self) -> str:
+        """The Windows services that the API needs, as a part of a sentence."""
+        name = VERSIONS[self.api_version].service
+        return f'the Windows service "{name}"' if name else "the Windows services of VM Backup"
+
+    @property
+    def to_start_service(self) -> str:
+        """What to do on the VM Backup machine if nothing listens there, as a part of a sentence."""
+        if VERSIONS[self.api_version].service:
+            return f"start {self.service} (it is off by default)"
+        return (
+            f"start {self.service} (before V9.1, the API is a service of its own, which is off by "
+            "default)"
+        )
+
+    @property
     def has_credentials(self) -> bool:
         """Whether there is a session token, or a user name and a password."""
         return not self.missing_credentials
@@ -535,6 +552,7 @@ def read_settings(
     connection: str | None = None,
     options: Mapping[str, str] | None = None,
     describe_option: Callable[[str], str] = repr,
+    without: Collection[str] = (),
 ) -> Settings:
     """Read and check all settings of a connection.
 
@@ -546,13 +564,15 @@ def read_settings(
         options: values that win over both, by the keys of the settings, such as the options of the
             ``vmbackup`` command.
         describe_option: how an error names the option of a key.
+        without: the keys of settings that are not wanted; they are neither read nor checked.
 
     Raises:
         SettingsError: a value is unusable, or there is no such connection. Missing credentials are
             no error here: a preview needs none.
     """
     find = _finder(get_config, environment, connection, options, describe_option)
-    return _settings(find, SETTINGS.values(), connection=connection)
+    rows = [setting for key, setting in SETTINGS.items() if key not in without]
+    return _settings(find, rows, connection=connection)
 
 
 def read_provider_settings(

@@ -9,13 +9,20 @@ from datetime import datetime
 
 from .errors import ArgumentError
 from .lifecycle import now
-from .models import KINDS, Kind, Pair, normalize_guid, shown
+from .models import KINDS, Assignment, Kind, Pair, normalize_guid, shown
 
 HOW_TO_CORRECT = (
     "Nothing was changed on the server. Correct the state with `pulumi state edit`. Or remove the "
     "resource from the state with `pulumi state delete`, which un-assigns nothing, and run `pulumi "
     "up` to adopt what is assigned."
 )
+
+
+def vm_is_gone(known: Assignment) -> str:
+    """The warning about an assignment of a VM that VM Backup no longer manages."""
+    vm = f"{known.vm_name} ({known.vm_ref})" if known.vm_name else known.vm_ref
+    location = known.location_path or known.backup_location_id
+    return f"VM Backup no longer manages {vm}: the state drops its assignment to {location}."
 
 
 def pair_of_id(id_: str) -> Pair:

@@ -23,8 +23,8 @@ from .certificates import PinningContext, trusting
 from .errors import SettingsError, UnreachableError
 from .settings import Settings
 
-# How long to wait for a port that may be closed, or for a TLS handshake.
-LONGEST_PROBE_SECONDS = 5.0
+# How long an error waits for the certificate that it shows.
+_LONGEST_SECONDS = 5.0
 SAVE_COMMAND = "`vmbackup doctor --save-certificate FILE`"
 # Numbers of OpenSSL (X509_V_...), which the ssl module does not name.
 _WRONG_NAME = (62, 64)
@@ -32,6 +32,8 @@ _WRONG_TIME = (9, 10)
 _NO_CHECK_TIME = 0x200000
 # Of a file with more certificates, no fingerprint is shown.
 _MOST_FINGERPRINTS = 3
+_MOST_NAMES = 5
+_LONGEST_NAME = 253
 
 
 # What is trusted
@@ -150,7 +152,9 @@ class Certificate:
     @property
     def names_shown(self) -> str:
         """Its names as a part of a sentence."""
-        return ", ".join(self.names) or "no host"
+        more = len(self.names) - _MOST_NAMES
+        shown = [*self.names[:_MOST_NAMES], *([f"{more} more"] if more > 0 else [])]
+        return ", ".join(shown) or "no host"
 
 
 def fingerprint(der: bytes) -> str:
@@ -158,43 +162,52 @@ def fingerprint(der: bytes) -> str:
     return hashlib.sha256(der).digest().hex(":").upper()
 
 
-def presented(settings: Settings) -> Certificate:
+def presented(settings: Settings, timeout: float) -> Certificate:
     """The certificate that the server presents. Nothing but TLS handshakes is sent.
+
+    Args:
+        settings: how to reach the server.
+        timeout: how many seconds to wait for the connection, and for each part of the handshake.
 
     Raises:
         ssl.SSLCertVerificationError: TLS cannot use it, even if it is trusted.
         OSError: no certificate came.
     """
-    der = presented_der(settings)
+    der = presented_der(settings, timeout)
     # The ssl module reads a certificate only if it is trusted.
     context = PinningContext.of([der])
     context.verify_flags |= _NO_CHECK_TIME
-    with connect(urlsplit(settings.base_url), context, patience(settings)) as connected:
+    with connect(urlsplit(settings.base_url), context, timeout) as connected:
         found: Any = connected.getpeercert()
-    subject = [item for part in found["subject"] for item in part]
+    subject = [(key, _printable(text)) for part in found["subject"] for key, text in part]
     return Certificate(
         der=der,
         subject=", ".join(
             f"{'CN' if key == 'commonName' else key}={text}" for key, text in subject
         ),
-        names=tuple(str(name) for _, name in found.get("subjectAltName", ()))
+        names=tuple(_printable(str(name)) for _, name in found.get("subjectAltName", ()))
         or tuple(text for key, text in subject if key == "commonName"),
         valid_from=_time(found["notBefore"]),
         valid_until=_time(found["notAfter"]),
     )
 
 
-def presented_der(settings: Settings) -> bytes:
+def presented_der(settings: Settings, timeout: float) -> bytes:
     """The same certificate as DER only, whatever it is.
 
     Raises:
         OSError: no certificate came.
     """
+    with connect(urlsplit(settings.base_url), untrusting(), timeout) as connected:
+        return connected.getpeercert(binary_form=True) or b""
+
+
+def untrusting() -> ssl.SSLContext:
+    """The TLS context for a look at a server: it takes any certificate, so nothing may be sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with connect(urlsplit(settings.base_url), context, patience(settings)) as connected:
-        return connected.getpeercert(binary_form=True) or b""
+    return context
 
 
 def connect(url: SplitResult, context: ssl.SSLContext, timeout: float) -> ssl.SSLSocket:
@@ -217,9 +230,8 @@ def port_of(url: SplitResult) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
-def patience(settings: Settings) -> float:
-    """How many seconds to wait for a port that may be closed, or for a TLS handshake."""
-    return min(settings.timeout_seconds, LONGEST_PROBE_SECONDS)
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:_LONGEST_NAME]
 
 
 def _time(text: str) -> datetime:
@@ -240,9 +252,12 @@ def refusal(settings: Settings, error: ssl.SSLCertVerificationError) -> Unreacha
     """
     base_url = settings.base_url
     certificate = der = None
-    with suppress(OSError):  # as behind a proxy
-        der = presented_der(settings)
-        certificate = presented(settings)
+    pinned: frozenset[bytes] = frozenset()
+    patience = min(settings.timeout_seconds, _LONGEST_SECONDS)
+    with suppress(OSError, ValueError):  # as behind a proxy
+        pinned = trusting(settings.ca_file).pinned if settings.ca_file else pinned
+        der = presented_der(settings, patience)
+        certificate = presented(settings, patience)
     to_save = settings.to_set(
         "caFile", f"the file that {SAVE_COMMAND} writes", purpose="To trust this certificate only"
     )
@@ -254,12 +269,12 @@ def refusal(settings: Settings, error: ssl.SSLCertVerificationError) -> Unreacha
         )
     if error.verify_code in _WRONG_TIME:
         if certificate and not certificate.is_valid_now:
-            return UnreachableError(wrong_time(settings, certificate))
+            then = f" Then save the new one with {SAVE_COMMAND}." if der in pinned else ""
+            return UnreachableError(wrong_time(settings, certificate) + then)
         return UnreachableError(
             f"A certificate in the chain of {base_url} is not valid now ({error.verify_message}): "
             "renew it on the server."
         )
-    pinned = trusting(settings.ca_file).pinned if settings.ca_file else frozenset()
     if pinned and der and der not in pinned:
         return UnreachableError(
             f"{base_url} presents another certificate ({_short(der)}) than "
@@ -267,19 +282,19 @@ def refusal(settings: Settings, error: ssl.SSLCertVerificationError) -> Unreacha
             "server. Compare its fingerprint on the server, and save the new certificate with "
             f"{SAVE_COMMAND}."
         )
-    begins = f" Its fingerprint is {_short(der)}." if der else ""
+    begins = f" Its SHA-256 fingerprint begins with {fingerprint(der)[:23]}." if der else ""
     return UnreachableError(
         f"The certificate of {base_url} is not accepted ({error.verify_message}).{begins}", to_save
     )
 
 
 def wrong_time(settings: Settings, certificate: Certificate) -> str:
-    """What to do about a certificate that is not valid now, as sentences."""
+    """What is wrong with a certificate that is not valid now, as a sentence."""
     now = datetime.now(timezone.utc)
     return (
         f"The certificate of {settings.base_url} is valid {certificate.validity}, and the clock of "
         f"this machine says {_shown(now)}: correct the clock, or renew the certificate on the "
-        f"server. Then save the new one with {SAVE_COMMAND}."
+        "server."
     )
 
 

@@ -245,7 +245,7 @@ class Transport:
             return LostAnswerError(f"No VM Backup API is at {base_url} (HTTP 404).", where)
         return LostAnswerError(
             f"{base_url} gave an answer that is not the VM Backup API's (HTTP {status}, "
-            f'{len(content)} bytes). If it happened once, check the "VM Backup API Service".',
+            f"{len(content)} bytes). If it happened once, check {settings.service}.",
             where,
         )
 
@@ -272,20 +272,20 @@ class Transport:
             )
         if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
             return UnreachableError(
-                f'No VM Backup API answers at {base_url}: start the Windows service "VM Backup API '
-                'Service" there (before V9.1 it is off by default). The API answers on the VM '
-                "Backup machine only, so from another machine it needs a tunnel.",
+                f"No VM Backup API answers at {base_url}: on the VM Backup machine, "
+                f"{settings.to_start_service}. The API answers on that machine only, so from "
+                "another machine it needs a tunnel.",
                 settings.to_check("apiVersion", "baseUrl"),
             )
         if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
             return LostAnswerError(
-                f"{base_url} did not answer within {timeout:g} seconds: check the "
-                '"VM Backup API Service".',
+                f"{base_url} did not answer within {timeout:g} seconds: restart {settings.service} "
+                "if this goes on.",
                 settings.to_set("timeoutSeconds", purpose="To wait longer"),
             )
         return LostAnswerError(
-            f'The connection to {base_url} broke before the answer was complete: check the "VM '
-            'Backup API Service", and whether the address should begin with https://.'
+            f"The connection to {base_url} broke before the answer was complete: check "
+            f"{settings.service}, and whether the address should begin with https://."
         )
 
 

@@ -230,6 +230,20 @@ def test_a_vm_without_a_ref_is_in_no_assignments_and_in_no_export(run: Run, serv
     assert asked == set(ASSIGNED)
 
 
+def test_a_vm_that_is_listed_on_two_hosts_is_asked_for_and_shown_once(
+    run: Run, server: Server
+) -> None:
+    twice = [{**VMS[0], "HostName": host} for host in ("HV-01", "HV-02")]
+    server.answers["/vms/list/TOKEN"] = success(VirtualMachines=twice)
+    assert len(json.loads(run("assignments", "--json").stdout)) == 1
+    assert len([path for path in server.paths if path.startswith("/vms/backuplocations")]) == 1
+    shown = run("assignments")
+    assert len(shown.stdout.splitlines()) == 2
+    assert "1 of 1 configured VM;" in shown.stderr
+    snapshot = json.loads(run("snapshot", "--output", "-").stdout)
+    assert (len(snapshot["virtual_machines"]), len(snapshot["assignments"])) == (2, 1)
+
+
 def test_a_snapshot_holds_the_ids_in_one_spelling_and_no_ref_of_zeros(
     run: Run, tmp_path: Path
 ) -> None:

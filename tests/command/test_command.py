@@ -142,9 +142,9 @@ def test_vms_as_json_hold_every_field_and_times_as_iso_text(run: Run) -> None:
         "last_backup_transfer_size_uncompressed": 3200000000,
         "last_offsite_copy_time": None,
         "last_offsite_copy_result": None,
-        "last_offsite_copy_duration": None,
-        "last_offsite_copy_transfer_size_compressed": None,
-        "last_offsite_copy_transfer_size_uncompressed": None,
+        "last_offsite_copy_duration": 0,
+        "last_offsite_copy_transfer_size_compressed": 0,
+        "last_offsite_copy_transfer_size_uncompressed": 0,
     }
 
 

@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -13,16 +14,17 @@ from pathlib import Path
 import pytest
 import trustme
 from click.testing import CliRunner
-from sample import PASSWORD
+from sample import DC01, PASSWORD
 from simulator.caller import Caller
 
 from pulumi_vmbackup.command.group import vmbackup
 from pulumi_vmbackup.settings import VERSIONS
-from pulumi_vmbackup.simulator import Behavior, Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator, serve
 
 log = logging.getLogger(__name__)
 
 STEPS = ["settings", "name", "port", "protocol", "Host header", "API", "login", "listing"]
+STEPS += ["assignments", "logout"]
 TLS_STEPS = [*STEPS[:4], "certificate", *STEPS[4:]]
 
 
@@ -134,6 +136,8 @@ def test_each_step_is_shown_up_to_the_listing(
         "login        VM Backup at LOCALHOST:36014 accepts the account",
         "listing      8 virtual machines, 7 of them configured, 2 primary and 2 offsite backup "
         "locations",
+        "assignments  DC01 is assigned to 1 backup location",
+        "logout       the session is ended",
     ]
     assert (len(simulator.tokens), len(simulator.sessions)) == (1, 0)
 
@@ -188,7 +192,7 @@ def test_a_wrong_password_is_in_the_servers_words(
 ) -> None:
     monkeypatch.setenv("VMBACKUP_PASSWORD", "wrong-one")
     good, failed = doctor()
-    assert good == STEPS[:-2]
+    assert good == STEPS[:6]
     assert failed == (
         "login VM Backup refuses the account | VM Backup refused the login of Administrator to "
         'LOCALHOST:36014: the server says "LoginFailed / The user name or password is incorrect". '
@@ -204,7 +208,7 @@ def test_missing_credentials_are_found_after_the_way_to_the_server(
 ) -> None:
     monkeypatch.delenv("VMBACKUP_PASSWORD")
     good, failed = doctor()
-    assert good == STEPS[:-2]
+    assert good == STEPS[:6]
     assert failed.startswith(
         "login there are no credentials | No password for VM Backup is known. Set VMBACKUP_PASSWORD"
     )
@@ -218,12 +222,13 @@ def test_a_connected_management_console_is_not_waited_for(
         console.log_in()
         good, failed = doctor()
         assert list(simulator.sessions) == [console.token]
-    assert good == STEPS[:-2]
+    assert good == STEPS[:6]
     assert failed.startswith(
-        'login VM Backup accepts no session now: the server says "SessionRefused / Another session '
-        'is open / AnotherConsoleIsRegistered". | A VM Backup Management Console is connected'
-        " to this server: close it"
+        "login VM Backup accepts no session now | VM Backup accepted no session within 0 seconds: "
+        'the server says "SessionRefused / Another session is open / AnotherConsoleIsRegistered". '
+        "Something else holds the API: a VM Backup Management Console"
     )
+    assert failed.endswith("Close the Console or stop the other client.")
     assert [call.path for call in simulator.calls].count("/api/rest/sessions/start") == 2
 
 
@@ -236,11 +241,77 @@ def test_a_login_without_a_listing_is_no_success(doctor: Doctor) -> None:
     simulator = UnlistedSimulator(password=PASSWORD)
     with serve(simulator) as base_url:
         good, failed = doctor("--base-url", base_url)
-    assert good == STEPS[:-1]
+    assert good == STEPS[:7]
     assert failed == (
         "listing no listing came back | The server's answer has no list of VirtualMachines."
     )
     assert not simulator.sessions
+
+
+@pytest.mark.parametrize(
+    ("call", "step", "seen"),
+    [
+        ("GET /vms/list", "listing", "no listing came back"),
+        ("GET /backuplocations/[token]/1/0", "listing", "no listing came back"),
+        ("GET /backuplocations/[token]/0/1", "listing", "no listing came back"),
+        (
+            "GET /vms/backuplocations",
+            "assignments",
+            "the backup locations of DC01 did not come back",
+        ),
+    ],
+)
+def test_each_read_that_runs_depend_on_is_tried(
+    call: str, step: str, seen: str, doctor: Doctor, simulator: Simulator
+) -> None:
+    simulator.faults = [Fault("html", call, times=None)]
+    good, failed = doctor()
+    assert good == STEPS[: STEPS.index(step)]
+    assert failed.startswith(f"{step} {seen} | http://127.0.0.1:")
+    assert " gave an answer that is not the VM Backup API's (HTTP " in failed
+    assert not simulator.sessions
+
+
+def test_the_locations_of_a_vm_are_asked_for_in_the_form_that_is_known(
+    doctor: Doctor, simulator: Simulator
+) -> None:
+    doctor()
+    assert f"/api/rest/vms/backuplocations/[token]/{DC01}/1/1" in [
+        call.path for call in simulator.calls
+    ]
+    assert {call.method for call in simulator.calls if "vms" in call.path} == {"GET"}
+
+
+def test_a_server_without_virtual_machines_is_no_success(
+    doctor: Doctor, simulator: Simulator
+) -> None:
+    simulator.inventory.virtual_machines.clear()
+    good, failed = doctor()
+    assert good == STEPS[:7]
+    assert failed.startswith(
+        "listing the server lists no virtual machine | A server that was restarted, or whose hosts "
+        "are off, lists none for a while: wait"
+    )
+    assert not simulator.sessions
+
+
+def test_a_server_without_configured_virtual_machines_is_named(
+    doctor: Doctor, simulator: Simulator
+) -> None:
+    for vm in simulator.inventory.virtual_machines.values():
+        vm["Configured"] = False
+    assert doctor() == (STEPS, "")
+    assert "listing      8 virtual machines, 0 of them configured" in doctor.output
+    assert "assignments  not tried: no virtual machine is configured in VM Backup" in doctor.output
+    assert not [call for call in simulator.calls if "/vms/backuplocations/" in call.path]
+
+
+def test_a_session_that_cannot_be_ended_is_no_success(doctor: Doctor, simulator: Simulator) -> None:
+    simulator.faults = [Fault("error", "POST /sessions/end", times=None, acted=False)]
+    good, failed = doctor()
+    assert good == STEPS[:-1]
+    assert failed.startswith("logout the session cannot be ended | Until it ends by itself after ")
+    assert len(simulator.sessions) == 1
 
 
 # Name and port
@@ -270,10 +341,22 @@ def test_a_stopped_service(doctor: Doctor, closed_port: Callable[[], int]) -> No
     good, failed = doctor("--base-url", f"http://127.0.0.1:{port}/api/rest")
     assert good == STEPS[:2]
     assert failed.startswith(
-        f"port port {port} of 127.0.0.1 refuses connections: nothing listens there | Start the "
-        'Windows service "VM Backup API Service" on the VM Backup machine: before V9.1 it is off '
-        "by default."
+        f"port port {port} of 127.0.0.1 refuses connections: nothing listens there | On the VM "
+        "Backup machine, start the Windows services of VM Backup (before V9.1, the API is a "
+        "service of its own, which is off by default). If VM Backup runs on another machine, open"
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "service"),
+    [("8", "Altaro VM Backup API Service"), ("9.0", "Hornetsecurity VM Backup API Service")],
+)
+def test_the_stopped_service_has_the_name_that_it_has_in_this_version(
+    version: str, service: str, doctor: Doctor, closed_port: Callable[[], int]
+) -> None:
+    url = f"http://127.0.0.1:{closed_port()}/api"
+    _, failed = doctor("--base-url", url, "--api-version", version)
+    assert f'start the Windows service "{service}" (it is off by default). If VM' in failed
 
 
 def test_a_stopped_service_and_an_api_of_another_version_at_its_documented_address(
@@ -326,25 +409,121 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         thread.join()
 
 
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port whose listener closes each connection without a word."""
+def saying(words: bytes) -> Callable[[socket.socket], None]:
+    """A server that says this to each client at once, and closes the connection."""
 
-    def hang_up(server: socket.socket) -> None:
+    def answer(server: socket.socket) -> None:
         with suppress(OSError):
             while True:
-                server.accept()[0].close()
+                with server.accept()[0] as connected, suppress(OSError):
+                    connected.sendall(words)
+                    connected.shutdown(socket.SHUT_WR)
+                    connected.recv(65536)
 
-    with listening(hang_up) as port:
-        yield port
+    return answer
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_port_of_something_else(doctor: Doctor, scheme: str, silent_port: int) -> None:
-    good, failed = doctor("--base-url", f"{scheme}://127.0.0.1:{silent_port}/api/rest")
+def test_a_port_of_something_else(doctor: Doctor, scheme: str) -> None:
+    with listening(saying(b"SSH-2.0-OpenSSH_for_Windows_9.5\r\n")) as port:
+        good, failed = doctor("--base-url", f"{scheme}://127.0.0.1:{port}/api/rest")
+    assert good == STEPS[:3]
+    assert failed == (
+        f"protocol port {port} speaks neither http nor https: it says "
+        '"SSH-2.0-OpenSSH_for_Windows_9.5" | Something else listens there: correct the port in '
+        "--base-url."
+    )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_port_that_closes_each_connection_may_be_a_tunnel(doctor: Doctor, scheme: str) -> None:
+    with listening(saying(b"")) as port:
+        good, failed = doctor("--base-url", f"{scheme}://127.0.0.1:{port}/api/rest")
     assert good == STEPS[:3]
     assert failed.startswith(
-        f"protocol port {silent_port} speaks neither http nor https | Something else listens there"
+        f"protocol port {port} closes each connection without an answer | A tunnel does so if "
+        "nothing listens at its other end: on the VM Backup machine, start the Windows services"
+    )
+    assert failed.endswith(
+        f"If something else listens at port {port}, correct the port in --base-url."
+    )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("does", ["accept", "wait"])
+def test_a_server_that_hangs_is_not_taken_for_something_else(
+    doctor: Doctor, scheme: str, does: str
+) -> None:
+    connections: list[socket.socket] = []
+
+    def hang(server: socket.socket) -> None:
+        with suppress(OSError):
+            while does == "accept":
+                connections.append(server.accept()[0])
+
+    options = ["--timeout-seconds", "0.2", "--api-version", "9.0"]
+    with listening(hang) as port:
+        good, failed = doctor("--base-url", f"{scheme}://127.0.0.1:{port}/api", *options)
+    for each in connections:
+        each.close()
+    assert good == STEPS[:3]
+    assert failed == (
+        f"protocol port {port} accepts connections and does not answer within 0.2 seconds | The "
+        'server hangs: restart the Windows service "Hornetsecurity VM Backup API Service" on the '
+        "VM Backup machine. If that does not help, restart the machine."
+    )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_slow_server_is_waited_for(
+    doctor: Doctor,
+    scheme: str,
+    simulator: Simulator,
+    base_url: str,
+    https_url: str,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.command.probe.LONGEST_PROBE_SECONDS", 0.1)
+    simulator.answer_seconds = 0.25
+    url = base_url if scheme == "http" else https_url
+    options = ["--base-url", url, "--ca-file", path_of(authority, tmp_path)]
+    assert doctor(*options) == (STEPS if scheme == "http" else TLS_STEPS, "")
+
+
+def test_a_server_whose_tls_is_slow_is_waited_for(
+    doctor: Doctor, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.command.probe.LONGEST_PROBE_SECONDS", 0.1)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def answer(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                with server.accept()[0] as connected, suppress(OSError):
+                    time.sleep(0.25)
+                    with context.wrap_socket(connected, server_side=True) as secured:
+                        secured.recv(65536)
+
+    with listening(answer) as port:
+        url = f"https://127.0.0.1:{port}/api/rest"
+        good, failed = doctor("--base-url", url, "--ca-file", path_of(authority, tmp_path))
+    assert good == TLS_STEPS[:5]
+    assert failed.startswith(f"API no answer came | The connection to {url} broke before")
+
+
+def test_a_server_that_hangs_after_the_handshake(
+    doctor: Doctor, simulator: Simulator, https_url: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    simulator.answer_seconds = 0.5
+    options = ["--ca-file", path_of(authority, tmp_path), "--timeout-seconds", "0.2"]
+    good, failed = doctor("--base-url", https_url, *options)
+    assert good == TLS_STEPS[:5]
+    assert failed.startswith(
+        f"API no answer came | {https_url} did not answer within 0.2 seconds: restart the Windows "
+        "services of VM Backup if this goes on."
     )
 
 
@@ -379,9 +558,11 @@ def test_an_untrusted_certificate(doctor: Doctor, https_url: str, simulator: Sim
     assert good == STEPS[:4]
     assert failed.startswith("certificate the certificate of port ")
     assert " is not accepted: unable to get local issuer certificate | " in failed
-    assert 'export the certificate in certlm.msc as "Base-64 encoded X.509 (.CER)", and ' in failed
-    assert "and give --ca-file or set VMBACKUP_CA_FILE to that file." in failed
-    assert "Its SHA-256 fingerprint is " in failed
+    assert " Its SHA-256 fingerprint begins with " in failed
+    assert failed.endswith(
+        "To trust this certificate only, give --ca-file or set VMBACKUP_CA_FILE, to the file that "
+        "`vmbackup doctor --save-certificate FILE` writes."
+    )
     assert not simulator.calls
 
 
@@ -391,7 +572,10 @@ def test_a_certificate_that_the_ca_file_does_not_hold(
     ca_file = path_of(trustme.CA(), tmp_path)
     good, failed = doctor("--base-url", https_url, "--ca-file", ca_file)
     assert good == STEPS[:4]
-    assert f"| {ca_file} does not hold it or its issuer: on the VM Backup machine" in failed
+    assert f"| {https_url} presents another certificate (SHA-256 " in failed
+    assert f"...) than the one in {ca_file} (SHA-256 " in failed
+    assert "...): either it was renewed, or this is another server. Compare its " in failed
+    assert failed.endswith("with `vmbackup doctor --save-certificate FILE`.")
 
 
 def test_a_certificate_for_another_name(
@@ -404,7 +588,9 @@ def test_a_certificate_for_another_name(
     with serve(simulator, certificate=certificate) as url:
         good, failed = doctor("--base-url", url, "--ca-file", path_of(authority, tmp_path))
     assert good == STEPS[:4]
-    assert "| It is for vmb01.contoso.example: use a name that the certificate holds" in failed
+    assert (
+        f"| The certificate of {url} is for vmb01.contoso.example, not for 127.0.0.1. To trust this"
+    ) in failed
 
 
 # Host header and API

@@ -27,6 +27,7 @@ from pulumi.runtime.proto import (
     engine_pb2,
     engine_pb2_grpc,
     errors_pb2,  # noqa: F401  # registers its messages
+    plugin_pb2,
     provider_pb2,
     provider_pb2_grpc,
     status_pb2,
@@ -166,10 +167,13 @@ class Plugin:
         request = provider_pb2.ConfigureRequest(urn=urn, args=struct(settings), acceptSecrets=True)
         return self.stub.Configure(request)
 
-    def diff_config(self, olds: Properties, news: Properties) -> Any:
+    def diff_config(self, olds: Properties, news: Properties, urn: str = PROVIDER_URN) -> Any:
         return self.stub.DiffConfig(
-            provider_pb2.DiffRequest(urn=PROVIDER_URN, olds=struct(olds), news=struct(news))
+            provider_pb2.DiffRequest(urn=urn, olds=struct(olds), news=struct(news))
         )
+
+    def attach(self, address: str) -> None:
+        self.stub.Attach(plugin_pb2.PluginAttach(address=address))
 
     def check(self, urn: str, news: Properties) -> tuple[Properties, dict[str, str]]:
         """The checked inputs, and the failures' reasons by property."""

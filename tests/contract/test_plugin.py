@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
@@ -52,6 +52,7 @@ from sample import (
 from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.plugin.schema import semantic_version
+from pulumi_vmbackup.settings import environment_variable
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 StartPlugin = Callable[..., Plugin]
@@ -273,6 +274,312 @@ def test_a_setting_is_the_first_of_inputs_configuration_and_environment(
     plugin = start_plugin(**environment)
     plugin.configure({**given, "password": inputs}, of)
     assert plugin.create(URN, PAIR)[0] == ID
+
+
+SERVER_B = "http://localhost:46013/api/rest"
+
+
+@pytest.mark.parametrize(
+    ("name", "has_configuration"),
+    [
+        ("default", True),
+        ("default", False),
+        ("default_site_b", True),
+        ("default_1_2_3_b", True),
+        ("default_0_1_0", True),
+        ("site::default", False),
+    ],
+)
+def test_a_provider_of_the_program_has_its_own_inputs_whatever_its_name(
+    name: str, has_configuration: bool, login: dict[str, object], start_plugin: StartPlugin
+) -> None:
+    configuration = {"baseUrl": SERVER_B, "username": "a", "password": "of A"}
+    plugin = start_plugin(
+        PULUMI_CONFIG=stack_configuration(configuration if has_configuration else {})
+    )
+    of = urn("pulumi:providers:vmbackup", name)
+    checked, failures = plugin.check_config({**login, "version": "0.1.0"}, of)
+    assert failures == {}
+    plugin.configure(checked, of)
+    assert plugin.create(URN, PAIR)[0] == ID
+    # `refresh` and `destroy` come without CheckConfig, and with what the state holds.
+    another = start_plugin(PULUMI_CONFIG=stack_configuration(configuration))
+    another.configure(checked, of)
+    assert another.read(URN, ID)[0] == ID
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("default", {}),
+        ("default_0_2_0_rc_1", {"version": "0.2.0-rc.1"}),
+        ("default_0_1_0_x", {"version": "0.1.0", "pluginDownloadURL": "https://contoso.com"}),
+    ],
+)
+def test_the_default_provider_is_known_by_its_inputs_and_follows_the_configuration(
+    name: str, more: dict[str, str], login: dict[str, object], start_plugin: StartPlugin
+) -> None:
+    of = urn("pulumi:providers:vmbackup", name)
+    was = {**login, "baseUrl": SERVER_B}
+    plugin = start_plugin(PULUMI_CONFIG=stack_configuration(was))
+    news = {key: str(value) for key, value in was.items()} | more
+    checked, failures = plugin.check_config(news, of)
+    assert failures == {}
+    assert checked.keys() == news.keys()
+    plugin = start_plugin(PULUMI_CONFIG=stack_configuration(login))
+    plugin.configure(checked, of)
+    assert plugin.create(URN, PAIR)[0] == ID
+
+
+def test_what_tells_a_provider_from_the_default_one_is_no_difference(
+    one_for_all: Plugin, start_plugin: StartPlugin
+) -> None:
+    of = urn("pulumi:providers:vmbackup", "default")
+    given = {"baseUrl": SERVER_B}
+    plugin = start_plugin(PULUMI_CONFIG="{}")
+    checked, _ = plugin.check_config(given, of)
+    assert checked != given
+    assert plugin.check_config(checked, of) == (checked, {})
+    for olds, news in ((given, checked), (checked, given), (checked, checked)):
+        diff = one_for_all.diff_config(olds, news, of)
+        assert (diff.changes, list(diff.diffs)) == (diff.DIFF_NONE, [])
+
+
+# Another server than that of the unnamed settings gets nothing of it.
+
+
+@pytest.mark.parametrize("where", ["configuration", "environment"])
+@pytest.mark.parametrize(
+    ("secrets", "given", "missing"),
+    [
+        ({"username": "Administrator", "password": PASSWORD}, {}, ["username", "password"]),
+        ({"username": "a", "password": PASSWORD}, {"username": "Administrator"}, ["password"]),
+        ({"username": "Administrator"}, {"password": PASSWORD}, ["username"]),
+        ({"sessionToken": TOKEN}, {"username": "Administrator"}, ["password"]),
+        ({"sessionToken": TOKEN}, {}, ["username", "password"]),
+    ],
+    ids=["account", "password", "username", "token with a user name", "token"],
+)
+def test_a_provider_of_another_server_needs_credentials_of_its_own(
+    where: str,
+    secrets: dict[str, str],
+    given: dict[str, str],
+    missing: list[str],
+    base_url: str,
+    simulator: Simulator,
+    start_plugin: StartPlugin,
+) -> None:
+    unnamed = {"baseUrl": SERVER_B, **secrets}
+    environment = (
+        {"PULUMI_CONFIG": stack_configuration(unnamed)}
+        if where == "configuration"
+        else {environment_variable(key): value for key, value in unnamed.items()}
+    )
+    plugin = start_plugin(**environment)
+    plugin.configure({"baseUrl": base_url, **given})
+    failed = failure_of(lambda: plugin.create(URN, PAIR))
+    also = ", and no password" if len(missing) == 2 else ""
+    advice = " ".join(f"Give the provider 'site-b' its {key}." for key in missing)
+    at = f"at provider 'site-b' ({base_url})"
+    assert failed.says.endswith(f": No {missing[0]} for VM Backup {at} is known{also}. {advice}")
+    assert not simulator.calls
+
+
+def test_a_refused_login_of_a_provider_names_its_inputs(
+    login: dict[str, object], start_plugin: StartPlugin
+) -> None:
+    plugin = start_plugin(PULUMI_CONFIG=stack_configuration({"baseUrl": SERVER_B}))
+    plugin.configure({**login, "username": r"CONTOSO\svc"})
+    failed = failure_of(lambda: plugin.create(URN, PAIR))
+    assert r"refused the login of CONTOSO\svc to LOCALHOST:36014" in failed.says
+    assert failed.says.endswith(
+        "Check username, password, domain, serverAddress and serverPort of the provider 'site-b'."
+    )
+
+
+def test_an_account_of_a_provider_wins_over_a_token_of_the_configuration(
+    simulator: Simulator, login: dict[str, object], start_plugin: StartPlugin
+) -> None:
+    configuration = {"baseUrl": login["baseUrl"], "sessionToken": TOKEN}
+    plugin = start_plugin(PULUMI_CONFIG=stack_configuration(configuration))
+    plugin.configure(login)
+    assert plugin.create(URN, PAIR)[0] == ID
+    assert len(simulator.tokens) == 1
+
+
+# A resource that moves to another provider
+
+
+AT_A, AT_B = {"baseUrl": "http://localhost:36013/api/rest"}, {"baseUrl": SERVER_B}
+
+
+@pytest.mark.parametrize(
+    ("olds", "news", "is_replaced"),
+    [
+        (AT_A, AT_B, True),
+        (AT_A, {"serverAddress": "VMB02"}, True),
+        ({}, AT_B, True),
+        (AT_B, {}, True),
+        (AT_A, {}, False),
+        (AT_B, {**AT_B, "username": "b", "timeoutSeconds": 3}, False),
+        (AT_A, {"baseUrl": "http://127.0.0.1:36013/api"}, False),
+        (AT_A, {"baseUrl": UNKNOWN}, False),
+    ],
+)
+def test_a_resource_is_replaced_if_its_new_provider_leads_to_another_server(
+    olds: dict[str, object], news: dict[str, object], is_replaced: bool, unconfigured: Plugin
+) -> None:
+    before = unconfigured.diff_config(olds, news)
+    assert (
+        list(before.replaces) == []
+    )  # an address that changes in place is that of the same server
+    unconfigured.configure(news)
+    after = unconfigured.diff_config(olds, news)
+    assert bool(after.replaces) is is_replaced
+    assert (list(after.diffs), after.changes) == (list(before.diffs), before.changes)
+
+
+def test_a_resource_may_move_to_the_default_provider_and_between_its_versions(
+    start_plugin: StartPlugin,
+) -> None:
+    plugin = start_plugin(PULUMI_CONFIG=stack_configuration(AT_A))
+    plugin.configure({**AT_A, "version": "0.1.0"}, DEFAULT_PROVIDER_URN)
+    for olds, is_replaced in (
+        ({**AT_A, "version": "0.1.0"}, False),
+        ({**AT_B, "version": "0.1.0"}, True),  # of a provider of the program
+        ({**AT_B, "version": "0.0.9"}, False),  # the default one: it has another address since
+    ):
+        news = {**AT_A, "version": "0.1.0"}
+        diff = plugin.diff_config(olds, news, DEFAULT_PROVIDER_URN)
+        assert bool(diff.replaces) is is_replaced, olds
+
+
+# A project called vmbackup
+
+
+def of_project(project: str, name: str) -> str:
+    return f"urn:pulumi:test::{project}::pulumi:providers:vmbackup::{name}"
+
+
+OWN_KEYS = {"offsitePath": "x", "list": '[1,{"a":null}]', "vms": "{}", "name": "a", "empty": ""}
+
+
+def test_a_project_called_vmbackup_may_have_keys_of_its_own(start_plugin: StartPlugin) -> None:
+    news = {"username": "a", **OWN_KEYS}
+    plugin = start_plugin(PULUMI_CONFIG=json.dumps({**news, "version": "of the project"}))
+    for name in ("default", "default_0_1_0"):
+        assert plugin.check_config(news, of_project("vmbackup", name)) == (news, {})
+        others = plugin.check_config(news, of_project("backup", name))[1]
+        assert others.keys() == OWN_KEYS.keys()
+    for name in ("site-b", "default"):
+        explicit = {**news, "username": "b"}
+        others = plugin.check_config(explicit, of_project("vmbackup", name))[1]
+        assert others.keys() == OWN_KEYS.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("usrname", "username"),
+        ("userName", "username"),
+        ("passwrd", "password"),
+        ("baseurl", "baseUrl"),
+        ("base_url", "baseUrl"),
+        ("inventryFile", "inventoryFile"),
+    ],
+)
+def test_a_misspelt_setting_is_still_pointed_out_there(
+    key: str, meant: str, start_plugin: StartPlugin
+) -> None:
+    news = {key: "x", "offsitePath": "x"}
+    plugin = start_plugin(PULUMI_CONFIG=json.dumps(news))
+    failures = plugin.check_config(news, of_project("vmbackup", "default_0_1_0"))[1]
+    assert failures.keys() == {key}
+    assert failures[key].startswith(f"{key!r} is not a setting of vmbackup: use '{meant}'")
+
+
+# Started by hand, and attached by Pulumi
+
+
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Plugin]:
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    plugin = Plugin()
+    yield plugin
+    plugin.end()
+
+
+def test_one_that_is_attached_works_for_that_engine(
+    by_hand: Plugin, login: dict[str, object], pulumi_engine: Engine, engine_address: str
+) -> None:
+    by_hand.attach(engine_address)
+    by_hand.configure(login, DEFAULT_PROVIDER_URN)
+    exclusive = {"assignments": {"DC01": entry(DC01)}, "exclusive": True}
+    by_hand.create(urn(f"{ASSIGNMENT}Set"), exclusive, preview=True)
+    assert len(pulumi_engine.warnings) == 1
+
+
+def test_each_attach_begins_a_run_for_which_nothing_is_declared_yet(
+    by_hand: Plugin, login: dict[str, object], simulator: Simulator, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        with Engine().serve() as address:
+            by_hand.attach(address)
+            by_hand.configure(login)
+            by_hand.check(URN, PAIR)
+            by_hand.attach(address)  # for another provider of the same run
+            assert "remove one of them" in by_hand.check(urn(ASSIGNMENT, "b"), PAIR)[1][""]
+            by_hand.create(URN, PAIR)
+            by_hand.cancel()
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
+    with Engine().serve() as address:
+        by_hand.attach(address)
+        by_hand.configure(login)
+        by_hand.delete(URN, ID, PAIR)
+    assert not simulator.inventory.locations_of(SQL01)
+    by_hand.end()
+    assert by_hand.process.returncode == 0
+    assert not simulator.sessions
+    assert list((tmp_path / "home" / "vmbackup").iterdir()) == []
+
+
+def test_it_outlives_an_engine_and_forgets_what_that_declared(
+    by_hand: Plugin, login: dict[str, object], simulator: Simulator, tmp_path: Path
+) -> None:
+    with Engine().serve() as address:
+        by_hand.attach(address)
+        by_hand.configure(login)
+        by_hand.check(URN, PAIR)
+        by_hand.create(URN, PAIR)
+    wait_until(lambda: not by_hand.check(urn(ASSIGNMENT, "b"), PAIR)[1])
+    assert list((tmp_path / "home" / "vmbackup").iterdir()) == []
+    assert not simulator.sessions
+    failed = failure_of(lambda: by_hand.create(URN, PAIR))
+    assert failed.says.endswith("The provider has not been configured.")
+    assert by_hand.process.poll() is None
+
+
+def test_it_serves_one_provider_at_a_time(by_hand: Plugin, login: dict[str, object]) -> None:
+    with Engine().serve() as address:
+        by_hand.attach(address)
+        by_hand.configure(login, DEFAULT_PROVIDER_URN)
+        by_hand.configure(login, DEFAULT_PROVIDER_URN)
+        by_hand.attach(address)
+        failed = failure_of(lambda: by_hand.configure(login, PROVIDER_URN))
+    assert failed.says == (
+        "A plugin that was started by hand serves one provider, and the program has "
+        "'default_0_1_0' and 'site-b': run it without PULUMI_DEBUG_PROVIDERS, or remove one of the "
+        "providers."
+    )
+
+
+def test_it_says_that_it_takes_no_handshake(by_hand: Plugin) -> None:
+    failed = failure_of(lambda: by_hand.stub.Handshake(provider_pb2.ProviderHandshakeRequest()))
+    assert failed.code == grpc.StatusCode.UNIMPLEMENTED
+    assert by_hand.end() == ""
+
+
+# The settings of a run
 
 
 def test_it_says_that_it_previews_and_uses_the_settings_that_it_was_given_last(

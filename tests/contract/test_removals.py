@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from contract.host import Host
 from contract.plugin import (
     ASSIGNMENT,
     SET,
@@ -21,7 +23,7 @@ from contract.plugin import (
     pairs,
     urn,
 )
-from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, SQL01, SQL02
+from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Simulator
 
@@ -170,6 +172,17 @@ def test_many_single_resources_may_be_replaced_or_destroyed(
 # VMs that the server does not list
 
 
+@pytest.fixture
+def dynamic(
+    engine_address: str, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Host]:
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    host = Host(engine_address)
+    host.configure(baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="0")
+    yield host
+    host.stop()
+
+
 def on_host(host: str, vm: Properties) -> Properties:
     return {**vm, "host": host}
 
@@ -208,6 +221,7 @@ def test_a_vm_that_is_no_longer_in_the_set_and_not_listed_is_kept_with_a_warning
     _, state = plugin.create(URN, BOTH)
     assert without_time(state) == BOTH
     off = switch_off(simulator, "HV-02")
+    plugin.end()
     plugin = start_plugin()
     plugin.configure(login)
     planned = plugin.update(URN, state, WITHOUT_SQL02, preview=True)
@@ -219,6 +233,7 @@ def test_a_vm_that_is_no_longer_in_the_set_and_not_listed_is_kept_with_a_warning
     # It goes once it is listed again.
     simulator.inventory.virtual_machines.update(off)
     assert plugin.diff(URN, kept, WITHOUT_SQL02).paths == {'assignments["SQL02"]': "delete"}
+    plugin.end()
     plugin = start_plugin()
     plugin.configure(login)
     assert without_time(plugin.update(URN, kept, WITHOUT_SQL02)) == WITHOUT_SQL02
@@ -262,6 +277,24 @@ def test_a_refresh_keeps_the_vms_of_a_host_that_may_be_off_and_drops_those_that_
         "VM Backup no longer manages DC01, FILE01 (on host HV-01): the state drops the "
         "assignments.",
     ]
+
+
+def test_a_refresh_of_single_resources_names_a_vm_that_is_gone(
+    simulator: Simulator,
+    plugin: Plugin,
+    dynamic: Host,
+    pulumi_engine: Engine,
+) -> None:
+    del simulator.inventory.virtual_machines[SQL02]
+    for ref in (SQL01, SQL02):  # of SQL01, only the assignment is gone
+        state = {"vmRef": ref, "backupLocationId": NAS01, "vmName": "A name"}
+        assert plugin.read(urn(ASSIGNMENT), f"{ref}/{NAS01}", state)[0] == ""
+        names = {"vm_name": "A name", "location_path": "the NAS"}
+        pair = {"vm_ref": ref, "backup_location_id": NAS01}
+        assert dynamic.read(f"{ref}/{NAS01}", **pair, **names).id == ""
+    says = "VM Backup no longer manages A name ({}): the state drops its assignment to {}."
+    assert pulumi_engine.warnings == [says.format(SQL02, NAS01)]
+    assert dynamic.stop().strip() == says.format(SQL02, "the NAS")
 
 
 def test_the_host_is_no_difference(unconfigured: Plugin) -> None:

@@ -28,6 +28,12 @@ WITH, WITHOUT = (
 
 
 @pytest.fixture
+def simulator() -> Simulator:
+    """A server that allows several sessions: on others, the calls of two processes do not meet."""
+    return Simulator(password=PASSWORD, behavior=Behavior(second_session="accept"))
+
+
+@pytest.fixture
 def dynamic(
     engine_address: str, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Host]:
@@ -185,7 +191,7 @@ def test_a_listing_that_lags_behind_the_delete_of_another_process_is_no_proof(
     dynamic.configure(
         baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="20"
     )
-    simulator.behavior = Behavior(lag_seconds=10)
+    simulator.behavior = Behavior(second_session="accept", lag_seconds=10)
     plugin.delete(SET_URN, "it", WITH)
     simulator.faults.append(Fault("reset", "POST /vms", acted=False))
     dynamic.create(**INPUTS)

@@ -85,8 +85,9 @@ def test_each_error_is_a_sentence_and_holds_up_nothing_else(
     ]
     stopped, unset, refused = could_not_assign(SQL01, NAS01)
     assert stopped.startswith(
-        f'No VM Backup API answers at {nobody}: start the Windows service "VM Backup '
-        'API Service" there (before V9.1 it is off by default). The API '
+        f"No VM Backup API answers at {nobody}: on the VM Backup machine, start the Windows "
+        "services of VM Backup (before V9.1, the API is a service of its own, which is off by "
+        "default). The API "
     )
     assert unset == (
         f"No username for VM Backup at connection 'unset' ({base_url}) is known, and no password. "

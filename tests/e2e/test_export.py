@@ -161,6 +161,30 @@ def test_odd_names_are_taken_over_without_a_change(stack: Stack, simulator: Simu
     assert len(stack.ids()) == 1 + len(ODD_VMS) + 1 + 3 * len(locations)
 
 
+def test_an_exported_program_goes_on_when_vms_of_one_name_move_to_other_hosts(
+    stack: Stack, simulator: Simulator
+) -> None:
+    add_vm(simulator, guid(1), "SQL01", host="HV-02")
+    add_vm(simulator, guid(2), "DC01", host="HV-02")  # a replica
+    vms = simulator.inventory.virtual_machines
+    vms[guid(2)] |= {"AltaroVirtualMachineRef": str(uuid.UUID(int=0)), "Configured": False}
+    simulator.inventory.assignments |= {(SQL01, NAS01): None, (guid(1), NAS01): None}
+    take_over(stack, simulator)
+    assert stack.ids().keys() == {"DC01-E-VMBackups", "SQL01-HV-01-NAS01", "SQL01-HV-02-NAS01"}
+    for vm in vms.values():
+        vm["HostName"] = {"HV-01": "HV-02", "HV-02": "HV-01"}[vm["HostName"]]
+    assert "unchanged" in stack.pulumi("preview", "--refresh", "--expect-no-changes")
+    # What a new export calls them is other names for the same pairs.
+    export(stack)
+    stack.up()
+    assert stack.ids()["SQL01-HV-02-NAS01"] == f"{SQL01}/{NAS01}"
+    assert set(simulator.inventory.assignments) == {
+        (DC01, DISK_E),
+        (SQL01, NAS01),
+        (guid(1), NAS01),
+    }
+
+
 def test_a_protected_import_is_unprotected_by_the_program(stack: Stack) -> None:
     export(stack)
     stack.pulumi(*IMPORT[:-1], "--file", "import.json")

@@ -8,7 +8,7 @@ import psutil
 from e2e.stack import Stack, assigned, kill, met, pairs, wait_until
 from sample import EXCH01, FILE01, NAS01, OFFSITE01, SQL01
 
-from pulumi_vmbackup.simulator import Fault, Simulator
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 Declared = dict[str, tuple[str, str]]
 
@@ -32,10 +32,16 @@ EXCHANGES = {
 BEFORE: Declared = {"a": A, "b": B}
 AFTER: Declared = {"a": (SQL01, OFFSITE01), "b": B}
 
+# The session of a killed run keeps the next one out for so long: on a real server, five minutes.
+SESSION_SECONDS = 5
+# A host that goes on has its session beside that of the next run.
+SEVERAL_SESSIONS = Behavior(second_session="accept")
+
 
 def test_after_a_kill_at_an_exchange_the_next_run_makes_everything_right(
     stack: Stack, simulator: Simulator, tmp_path: Path
 ) -> None:
+    simulator.session_seconds = SESSION_SECONDS
     stack.assignments(**BEFORE)
     stack.up()
     stack.keep(tmp_path / "before")
@@ -72,6 +78,7 @@ def test_after_a_kill_at_an_exchange_the_next_run_makes_everything_right(
 def test_after_a_kill_with_several_in_flight_pulumi_warns_and_needs_no_option(
     stack: Stack, simulator: Simulator
 ) -> None:
+    simulator.session_seconds = SESSION_SECONDS
     for method, declared in (("POST", {"a": A, "b": B, "c": C}), ("DELETE", {})):
         stack.assignments(**declared)
         in_flight = Fault("stall", f"{method} /vms/backuplocations", times=None)
@@ -94,6 +101,7 @@ def test_after_a_kill_with_several_in_flight_pulumi_warns_and_needs_no_option(
 def test_a_kill_of_the_cli_alone_leaves_a_host_that_ends_its_session_and_does_no_harm(
     stack: Stack, simulator: Simulator
 ) -> None:
+    simulator.behavior = SEVERAL_SESSIONS
     stack.assignments(a=A, b=B, c=C)
     in_flight = Fault("stall", "POST /vms/backuplocations", times=3)
     simulator.faults.append(in_flight)
@@ -118,6 +126,7 @@ def test_a_kill_of_the_cli_alone_leaves_a_host_that_ends_its_session_and_does_no
 def test_a_host_whose_cli_was_killed_does_not_unassign_what_is_declared_again(
     stack: Stack, simulator: Simulator
 ) -> None:
+    simulator.behavior = SEVERAL_SESSIONS
     stack.assignments(a=A)
     stack.up()
     stack.assignments()

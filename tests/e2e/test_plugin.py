@@ -333,6 +333,7 @@ def test_an_interrupted_set_leaves_the_state_that_the_server_has_and_no_session(
 def test_after_a_kill_in_the_middle_of_a_set_the_next_run_makes_everything_right(
     stack: Stack, simulator: Simulator
 ) -> None:
+    simulator.session_seconds = 5  # so long the session of the killed run keeps the next one out
     vms = list(simulator.inventory.virtual_machines)[:7]
     want(stack, sets={"all": {vm: [OFFSITE01, ROTATING] for vm in vms}})
     hangs = Fault("stall", "POST /vms", skip=5, times=None)

@@ -21,6 +21,8 @@ THREE = {"a": (SQL01, NAS01), "b": (FILE01, OFFSITE01), "c": (EXCH01, OFFSITE01)
 
 @pytest.fixture
 def session_of_somebody_else(simulator: Simulator, base_url: str) -> Iterator[str]:
+    """One that stays open during the run, which only a server with several sessions allows."""
+    simulator.behavior = Behavior(second_session="accept")
     login = {"ServerPort": "36014", "Username": "Administrator", "Password": PASSWORD}
     answer = requests.post(
         f"{base_url}/sessions/start", json=login, headers={"Host": "localhost"}, timeout=600

@@ -125,6 +125,8 @@ def test_single_resources(module: str, stack: Stack, simulator: GatheringSimulat
     stack.up()
     assert sent(simulator, at_a_time=4) == {**NAMES, ASSIGN: 12}
     declare(stack, PAIRS[1:2])  # the first resource stays as it is
+    # More than ten pairs go, and more than the program declares.
+    stack.environment["VMBACKUP_ALLOW_MASS_REMOVAL"] = "true"
     expect(simulator, at_a_time=4)
     stack.up()
     assert sent(simulator, at_a_time=4) == {UNASSIGN: 11}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import trustme
+from certificates import made
 from e2e.stack import Prepared, assigned
 from pulumi_cli import isolated_environment
 from sample import OFFSITE01, PASSWORD, SQL01
@@ -93,6 +92,7 @@ class Machine:
                 answer = PASSWORD
                 del self.environment["VMBACKUP_PASSWORD"]
         elif program == "vmbackup":
+            answer = "y\n" if "--save-certificate" in arguments else None
             program, arguments = sys.executable, ["-m", "pulumi_vmbackup.command", *arguments]
         else:
             program = sys.executable
@@ -123,15 +123,9 @@ class Machine:
 def machine(
     simulator: Simulator, base_url: str, prepared: Prepared, tmp_path: Path
 ) -> Iterator[Machine]:
-    authority = trustme.CA()
-    certificate = tmp_path / "certificate.pem"
-    issued = authority.issue_cert("localhost")
-    issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    with serve(simulator, certificate=certificate) as https_url:
+    with serve(simulator, certificate=made("VMBACKUP01").write_server(tmp_path)) as https_url:
         machine = Machine(tmp_path, prepared, https_url, base_url)
         (machine.folder / "passphrase.txt").write_text("in base 64\r\n")
-        der = ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
-        (machine.folder / "server.cer").write_bytes(der)  # as the guide saves it
         yield machine
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, ClassVar, NamedTuple
 
 from reliability.engine import Kill, Killed, NotSent, Pair
-from reliability.watched import Refusal, WatchedSimulator
+from reliability.watched import SEVERAL_SESSIONS, Refusal, WatchedSimulator
 from sample import PASSWORD
 
 from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Fault
@@ -59,14 +59,16 @@ PASSES = [*LOST, SESSION_OVER, Failure("refused for now", True), *NOT_DONE]
 MOST_CALLS_OF_A_FAILURE = 5
 MOST_LISTINGS = 8
 
-ONE_SESSION = Behavior(second_session="refuse")
+ONE_SESSION = Behavior()
 ODD_SERVERS = {
-    "a server that refuses what is done already": Behavior(second_post="refuse"),
-    "a server that lists nothing of unknown VMs": Behavior(
-        unassigned_delete="accept", unknown_vm="empty"
+    "a server that refuses what is done already": replace(SEVERAL_SESSIONS, second_post="refuse"),
+    "a server that lists nothing of unknown VMs": replace(
+        SEVERAL_SESSIONS, unassigned_delete="accept", unknown_vm="empty"
     ),
-    "a server that moves VMs": Behavior(second_primary="move", second_post="refuse"),
-    "a server whose listings lag": Behavior(lag_seconds=0.05),
+    "a server that moves VMs": replace(
+        SEVERAL_SESSIONS, second_primary="move", second_post="refuse"
+    ),
+    "a server whose listings lag": replace(SEVERAL_SESSIONS, lag_seconds=0.05),
     "a server that allows one session": ONE_SESSION,
 }
 
@@ -191,7 +193,7 @@ class Stack:
                     Case(run, before, previous, exchange, same_before, call, len(calls), outcome)
                 )
             previous = run, before
-        if simulator.behavior == Behavior():
+        if simulator.behavior == SEVERAL_SESSIONS:
             assert Counter(case.call for case in found) == self.expected
         return found
 

@@ -59,6 +59,7 @@ behaviors = st.builds(
     Behavior,
     second_post=st.sampled_from(["accept", "refuse"]),
     unassigned_delete=st.sampled_from(["refuse", "accept"]),
+    second_session=st.just("accept"),
 )
 faults = st.builds(
     RememberingFault,

@@ -28,7 +28,7 @@ from reliability.sweep import (
     settings_for,
     told,
 )
-from reliability.watched import WatchedSimulator
+from reliability.watched import SEVERAL_SESSIONS, WatchedSimulator
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -179,7 +179,7 @@ class LifeStack(Stack):
 
 
 @contextmanager
-def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator[LifeStack]:
+def make_stack(behavior: Behavior = SEVERAL_SESSIONS, /, **settings: str) -> Iterator[LifeStack]:
     simulator = WatchedSimulator(assigned={*FOREIGN, STANDING, STRANGER}, behavior=behavior)
     lags = simulator.behavior.lag_seconds
     with serve(simulator) as base_url:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import pytest
@@ -27,7 +27,7 @@ from reliability.sweep import (
     settings_for,
     told,
 )
-from reliability.watched import WatchedSimulator
+from reliability.watched import SEVERAL_SESSIONS, WatchedSimulator
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -113,7 +113,7 @@ class LifeStack(Stack):
 
 
 @contextmanager
-def make_stack(behavior: Behavior | None = None, /, **settings: str) -> Iterator[LifeStack]:
+def make_stack(behavior: Behavior = SEVERAL_SESSIONS, /, **settings: str) -> Iterator[LifeStack]:
     # How long a session that nobody ends keeps others out of a server that allows one.
     session_seconds = 0.6 if behavior == ONE_SESSION else 300
     simulator = WatchedSimulator(
@@ -192,7 +192,7 @@ SINGLE_UP = Run("up", lambda engine: engine.up(SINGLE), {}, SINGLE)
 
 @pytest.mark.parametrize(
     "behavior",
-    [Behavior(), Behavior(second_post="refuse", lag_seconds=0.02)],
+    [SEVERAL_SESSIONS, replace(SEVERAL_SESSIONS, second_post="refuse", lag_seconds=0.02)],
     ids=["", "refuses what is done already, listings lag"],
 )
 def test_a_create_gives_up_soon_whatever_lasts(
@@ -242,7 +242,7 @@ def test_a_create_gives_up_soon_when_nothing_is_answered(call: str) -> None:
 # A process that dies
 
 
-@pytest.mark.parametrize("behavior", [Behavior(), ONE_SESSION], ids=["", "one session"])
+@pytest.mark.parametrize("behavior", [SEVERAL_SESSIONS, ONE_SESSION], ids=["", "one session"])
 @pytest.mark.parametrize("acted", [True, False], ids=["acted", "not acted"])
 def test_after_a_kill_wherever_it_hits_the_next_run_goes_on(
     acted: bool, behavior: Behavior

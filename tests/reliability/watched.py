@@ -39,6 +39,10 @@ class WatchedInventory(Inventory):
             self.history.append(frozenset(Pair(*pair) for pair in value))
 
 
+SEVERAL_SESSIONS = Behavior(second_session="accept")
+"""A server on which no run waits for a session, so that its calls can be counted."""
+
+
 class WatchedSimulator(Simulator):
     """A simulator of the sample inventory, or one with other assignments."""
 
@@ -46,7 +50,7 @@ class WatchedSimulator(Simulator):
         self,
         *,
         assigned: Set[Pair],
-        behavior: Behavior | None = None,
+        behavior: Behavior = SEVERAL_SESSIONS,
         session_seconds: float = 300,
     ) -> None:
         sample = Inventory.sample()

@@ -10,12 +10,13 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 from sample import (
     DC01,
     DISK_E,
@@ -34,7 +35,8 @@ from sample import (
 from simulator.caller import LOGIN, Caller, wait_for
 
 from pulumi_vmbackup.models import normalize_guid
-from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Fault, Inventory, Simulator, serve
+from pulumi_vmbackup.simulator.api import Login
 
 SQL01_ON_ITS_HYPERVISOR = "2b1e1885-283b-43a6-ac2e-a417b99de255"
 CONFIGURED = ["DC01", "SQL01", "SQL02", "FILE01", "EXCH01", "WEB01", "WEB02"]
@@ -93,6 +95,23 @@ def test_a_session_is_started_with_the_account(simulator: Simulator, base_url: s
     assert simulator.tokens == list(simulator.sessions) == [token]
 
 
+def test_all_logins_are_recorded_without_the_password(simulator: Simulator, base_url: str) -> None:
+    simulator.faults.append(Fault("reset", "POST /sessions/start", skip=2, acted=False))
+    with Caller(base_url) as api:
+        for changed in ({"Username": "x", "Domain": "CONTOSO"}, {}, {}):
+            with suppress(requests.ConnectionError):
+                api.send("POST /sessions/start", {**LOGIN, **changed})
+        api.send("POST /sessions/start", [])
+    administrator = Login("Administrator", "")
+    assert simulator.logins == [
+        Login("x", "CONTOSO"),
+        administrator,
+        administrator,
+        Login(None, None),
+    ]
+    assert PASSWORD not in repr(simulator.logins)
+
+
 def test_each_token_is_another_and_begins_so_that_it_can_be_searched_for(
     simulator: Simulator, base_url: str
 ) -> None:
@@ -134,6 +153,15 @@ def test_sessions_end_without_a_token_ends_those_of_others_too(
             {"SessionToken": other.token},
         ]
         assert other.refusal("GET /vms/list/[token]") == "Invalid Token"
+    assert not simulator.sessions
+    assert api("POST /sessions/end")["ClosedSessions"] is None
+
+
+def test_sessions_end_without_a_token_tells_of_no_session_that_is_over(
+    simulator: Simulator, api: Caller
+) -> None:
+    simulator.session_seconds = -1
+    assert api("POST /sessions/end")["ClosedSessions"] is None
     assert not simulator.sessions
 
 
@@ -605,6 +633,89 @@ def test_a_second_session(choice: str, details: str | None) -> None:
         assert second["ErrorAdditionalDetails"] == details
         assert api("POST /sessions/end/[token]")["Success"]
         assert api("POST /sessions/start", LOGIN)["Success"]
+
+
+DEAD = {
+    "envelope": (200, "Invalid Token"),
+    "other words": (200, "Log in again to go on"),
+    "unauthorized": (401, ""),
+    "forbidden": (403, ""),
+    "page": (500, "<title>Server error</title>"),
+}
+
+
+@pytest.mark.parametrize("choice", DEAD)
+@pytest.mark.parametrize("call", CALLS_IN_A_SESSION)
+def test_the_token_of_a_session_that_is_over(choice: str, call: str) -> None:
+    simulator = behaving(invalid_token=choice)
+    status, text = DEAD[choice]
+    with session(simulator) as api:
+        before = dict(simulator.inventory.assignments)
+        simulator.sessions.clear()
+        answer = api.send(call)
+        assert answer.status_code == status
+        assert bool(answer.content) == bool(text)
+        assert text in answer.text
+        if status == 200:
+            assert answer.json()["Success"] is False
+            assert ("Invalid Token" in answer.text) is (choice == "envelope")
+        assert simulator.inventory.assignments == before
+        assert api.log_in()(call)["Success"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "status", "code"),
+    [
+        ("envelope", 200, "LoginFailed"),
+        ("unauthorized", 401, None),
+        ("server error", 500, "LoginFailed"),
+    ],
+)
+@pytest.mark.parametrize("wrong", [{"Password": "wrong"}, {"Username": "wrong"}])
+def test_a_wrong_user_name_or_password(
+    choice: str, status: int, code: str | None, wrong: dict[str, str]
+) -> None:
+    with serve(behaving(wrong_password=choice)) as base_url, Caller(base_url) as api:
+        answer = api.send("POST /sessions/start", {**LOGIN, **wrong})
+        assert answer.status_code == status
+        assert (answer.json()["ErrorCode"] if answer.content else None) == code
+        assert api("POST /sessions/start", {**LOGIN, "ServerPort": 1})["Success"] is False
+        assert api("POST /sessions/start", LOGIN)["Success"]
+
+
+def names(api: Caller, form: str = "") -> list[str]:
+    return [
+        vm["VirtualMachineName"] for vm in api(f"GET /vms/list/[token]{form}")["VirtualMachines"]
+    ]
+
+
+def assert_all_but_the_list_works(api: Caller) -> None:
+    for call in CALLS_IN_A_SESSION:
+        assert api(call)["Success"]
+
+
+def test_a_server_that_was_restarted_lists_no_vms_and_all_else_works() -> None:
+    simulator = behaving(vm_list="none")
+    with session(simulator) as api:
+        assert names(api) == names(api, "/0") == names(api, "/1") == []
+        assert_all_but_the_list_works(api)
+        simulator.behavior = Behavior()
+        assert names(api.log_in(), "/1") == CONFIGURED
+
+
+def test_the_vms_of_a_host_that_is_off_are_not_listed_and_all_else_works(
+    simulator: Simulator, api: Caller
+) -> None:
+    simulator.hosts_off = {"HV-01"}  # SQL01 is on it
+    assert names(api) == names(api, "/1") == ["SQL02", "FILE01", "WEB01", "WEB02"]
+    assert_all_but_the_list_works(api)
+    api.log_in()
+    simulator.hosts_off = {"HV-02", "HV-03"}
+    assert names(api) == ["DC01", "SQL01", "EXCH01", "TEST01"]
+    simulator.hosts_off |= {"HV-01"}
+    assert names(api) == []
+    simulator.hosts_off.clear()
+    assert names(api, "/1") == CONFIGURED
 
 
 def test_a_session_that_expired_does_not_stand_in_the_way_of_another() -> None:

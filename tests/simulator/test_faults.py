@@ -30,7 +30,7 @@ POST = f"POST {PAIR}"
 VERSION = "GET /protocol/version"
 REQUEST = b"GET /api/rest/protocol/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-KINDS = ["reset", "stall", "cut short", "html", "error", "session over"]
+KINDS = ["reset", "stall", "cut short", "html", "error", "session over", "busy", "refused"]
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +194,36 @@ def test_an_answer_that_is_cut_short_was_meant_to_be_whole(
     assert cut.raw.read(len(whole.content) // 2) == whole.content[: len(whole.content) // 2]
     with pytest.raises(urllib3.exceptions.ProtocolError, match="Incomplete"):
         cut.raw.read(1)
+
+
+@pytest.mark.parametrize("acted", [True, False])
+def test_a_session_is_refused_as_while_a_console_is_connected(
+    acted: bool, simulator: Simulator, api: Caller
+) -> None:
+    fault = Fault("busy", skip=1, times=2, acted=acted)
+    simulator.faults.append(fault)
+    sees = []
+    for _ in range(4):
+        api("POST /sessions/end")
+        assert api(VERSION)["Success"]  # other calls do not meet it
+        sees.append(api("POST /sessions/start", LOGIN)["ErrorAdditionalDetails"])
+    assert sees == [None, "AnotherConsoleIsRegistered", "AnotherConsoleIsRegistered", None]
+    assert (fault.hits, len(simulator.sessions), len(simulator.tokens)) == (2, 1, 3)
+
+
+@pytest.mark.parametrize("acted", [True, False])
+def test_a_call_is_refused_with_words_that_nobody_knows(
+    acted: bool, simulator: Simulator, api: Caller
+) -> None:
+    fault = Fault("refused", call="POST /vms", acted=acted)
+    simulator.faults.append(fault)
+    assert api("GET /vms/list/[token]")["Success"]
+    refused = api(POST)
+    assert (refused["Success"], refused["ErrorCode"]) == (False, "MaintenanceMode")
+    assert refused["ErrorMessage"]
+    assert simulator.inventory.locations_of(SQL01) == []
+    assert api(POST)["Success"]
+    assert fault.hits == 1
 
 
 # Which calls
@@ -392,7 +422,8 @@ def test_the_end_does_not_wait_for_calls_that_stall(
     [
         (
             {"kind": "resett"},
-            "kind is 'resett': use reset, stall, cut short, html, error, session over or hold.",
+            "kind is 'resett': use reset, stall, cut short, html, error, session over, busy, "
+            "refused or hold.",
         ),
         ({"kind": ["reset"]}, "kind is ['reset']: use "),
         ({"call": "PUT /vms"}, "call is 'PUT /vms': use GET, POST or DELETE"),

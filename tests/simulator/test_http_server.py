@@ -6,6 +6,7 @@ import gc
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -219,6 +220,22 @@ def test_plain_http_to_an_https_port_does_not_stop_the_server(
             requests.get(f"{base_url}/protocol/version", timeout=5)
         assert api("GET /protocol/version")["Success"]
     assert len(simulator.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "half a hello"]
+)
+def test_a_client_that_does_not_finish_its_handshake_delays_neither_others_nor_the_end(
+    sent: bytes, simulator: Simulator, pem: Path
+) -> None:
+    with ExitStack() as clients:
+        with serve(simulator, certificate=pem / "both.pem") as base_url:
+            silent = ("127.0.0.1", port_of(base_url))
+            clients.enter_context(socket.create_connection(silent, timeout=5)).sendall(sent)
+            began = time.monotonic()
+            with Caller(base_url, verify=str(pem / "ca.pem")) as api:
+                assert api("GET /protocol/version")["Success"]
+        assert time.monotonic() - began < 8  # cheroot waits for ten seconds
 
 
 @pytest.mark.parametrize(

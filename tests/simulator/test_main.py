@@ -121,7 +121,7 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
     _, _, described = re.sub(r"\s+", " ", done.stdout).partition(" options: ")
-    options = re.findall(r"(--[a-z-]+) (?:[A-Z]+|{\S+}) ((?:(?!--).)+)", described)
+    options = re.findall(r"(--[a-z-]+) (?:[A-Z]+|{[^}]+}) ((?:(?!--).)+)", described)
     defaults = {
         option: text.partition("(default: ")[2].partition(")")[0] for option, text in options
     }
@@ -141,12 +141,20 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
         "--unknown-vm": "refuse",
         "--second-primary": "allow",
         "--second-session": "refuse",
+        "--invalid-token": "envelope",
+        "--wrong-password": "envelope",
+        "--vm-list": "all",
+        "--spelling": "plain",
         "--lag-seconds": "0",
         "--answer-seconds": "0",
+        "--host-off": "",
         "--fault": "",
     }
     assert all(len(text) > 15 for _, text in options)
-    assert "First the kind: reset, stall, cut short, html, error, session over, hold." in described
+    assert (
+        "First the kind: reset, stall, cut short, html, error, session over, busy, refused, hold."
+        in described
+    )
 
 
 # A start, calls and an end
@@ -267,6 +275,19 @@ def test_odd_calls_are_answered_as_known_or_as_chosen() -> None:
         assert api("POST /sessions/start", LOGIN)["Success"]
         assert [api(call)["Success"] for call in calls] == [True, True, False, False, False]
         assert api.locations_of(SQL01) == [NAS01]
+
+
+def test_answers_of_other_servers_are_chosen() -> None:
+    with running("--invalid-token=other words", "--wrong-password=server error") as api:
+        assert api.refusal("GET /vms/list/[token]") == "Log in again to go on"
+        refused = api.send("POST /sessions/start", {**LOGIN, "Password": "wrong"})
+        assert (refused.status_code, refused.json()["ErrorCode"]) == (500, "LoginFailed")
+    with running("--spelling=other", "--host-off=HV-01", "--host-off", "HV-03") as api:
+        listed = api.log_in()("GET /vms/list/[token]")["VirtualMachines"]
+        assert {vm["HostName"] for vm in listed} == {"HV-02"}
+        assert all(vm["AltaroVirtualMachineRef"].startswith("{") for vm in listed)
+    with running("--vm-list=none") as api:
+        assert api.log_in()("GET /vms/list/[token]")["VirtualMachines"] == []
 
 
 def test_a_lagging_listing_and_slow_answers_are_chosen() -> None:
@@ -423,8 +444,8 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> No
         (
             ["--fault", "reset", "--fault", "resett POST"],
             "argument --fault: 'resett POST' is not a fault: use KIND [before] [times=N|all] "
-            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error, session over or "
-            "hold, and CALL is like DELETE or POST /vms/backuplocations",
+            "[skip=N] [CALL], where KIND is reset, stall, cut short, html, error, session over, "
+            "busy, refused or hold, and CALL is like DELETE or POST /vms/backuplocations",
         ),
         (["--tls-key", "key.pem"], "argument --tls-key: it needs --tls-certificate"),
     ],

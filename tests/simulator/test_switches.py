@@ -13,6 +13,7 @@ from sample import NAS01, PASSWORD, SQL01
 from simulator.caller import LOGIN, Caller, failure, wait_for
 
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator, serve
+from pulumi_vmbackup.simulator.behavior import behavior_choices
 
 VERSION = "GET /protocol/version"
 AS_STARTED: dict[str, Any] = {
@@ -22,10 +23,15 @@ AS_STARTED: dict[str, Any] = {
         "unknown_vm": "refuse",
         "second_primary": "allow",
         "second_session": "refuse",
+        "invalid_token": "envelope",
+        "wrong_password": "envelope",
+        "vm_list": "all",
+        "spelling": "plain",
         "lag_seconds": 0,
     },
     "faults": [],
     "console_connected": False,
+    "hosts_off": [],
     "answer_seconds": 0,
 }
 
@@ -50,6 +56,7 @@ def test_the_switches_are_told(simulator: Simulator, switches: Caller, api: Call
         Fault("stall", call="DELETE", acted=False),
     ]
     simulator.console_connected = True
+    simulator.hosts_off = {"HV-02", "HV-01"}
     simulator.answer_seconds = 0.01
     assert [api.send(VERSION).status_code for _ in range(3)] == [200, 500, 500]
     first = {"kind": "error", "call": "GET", "skip": 1, "times": None, "acted": True, "hits": 2}
@@ -58,6 +65,7 @@ def test_the_switches_are_told(simulator: Simulator, switches: Caller, api: Call
         "behavior": {**AS_STARTED["behavior"], "unknown_vm": "empty", "lag_seconds": 1.5},
         "faults": [first, second],
         "console_connected": True,
+        "hosts_off": ["HV-01", "HV-02"],
         "answer_seconds": 0.01,
     }
 
@@ -73,6 +81,9 @@ def test_the_switches_are_changed_one_by_one(
     switches("PATCH /simulator", {"console_connected": True, "answer_seconds": 0.01})
     assert api("POST /sessions/start", LOGIN)["Success"] is False
     assert simulator.answer_seconds == 0.01
+    switches("PATCH /simulator", {"hosts_off": ["HV-01"]})
+    assert simulator.hosts_off == {"HV-01"}
+    switches("PATCH /simulator", {"hosts_off": []})
     fault = {"kind": "html", "call": "GET", "skip": 1, "times": None, "acted": False}
     switches("PATCH /simulator", {"faults": [{"kind": "error"}, fault]})
     assert [asdict(each) for each in simulator.faults] == [
@@ -93,11 +104,10 @@ def test_the_switches_are_changed_one_by_one(
 def test_each_switch_of_behavior_and_of_a_fault_can_be_changed(
     simulator: Simulator, switches: Caller
 ) -> None:
-    other = {"accept": "refuse", "refuse": "accept", "allow": "move", 0: 1}
-    changed: dict[str, Any] = {
-        each.name: "empty" if each.name == "unknown_vm" else other[each.default]
-        for each in fields(Behavior)
-    }
+    changed: dict[str, Any] = {each: choices[-1] for each, choices in behavior_choices().items()}
+    changed |= {"second_session": "accept", "unassigned_delete": "accept", "lag_seconds": 1}
+    for each in fields(Behavior):
+        assert changed[each.name] != each.default
     switches("PATCH /simulator", {"behavior": changed})
     assert simulator.behavior == Behavior(**changed)
 
@@ -110,7 +120,8 @@ def test_each_switch_of_behavior_and_of_a_fault_can_be_changed(
         ("reset", "The body is not a JSON object."),
         (
             {"fault": []},
-            "The body has no 'fault': use behavior, faults, console_connected, answer_seconds.",
+            "The body has no 'fault': use behavior, faults, console_connected, hosts_off, "
+            "answer_seconds.",
         ),
         ({"calls": []}, "The body has no 'calls': use "),
         ({"\ud800": 1}, "The body has no '\\ud800': use "),
@@ -129,6 +140,9 @@ def test_each_switch_of_behavior_and_of_a_fault_can_be_changed(
         ({"faults": [{"kind": "reset", "times": 1.5}]}, "times is 1.5: use a whole number, or "),
         ({"console_connected": 1}, "console_connected is 1: use true or false."),
         ({"console_connected": None}, "console_connected is None: use true or false."),
+        ({"hosts_off": "HV-01"}, "hosts_off is not a list of names of hosts."),
+        ({"hosts_off": [1]}, "hosts_off is not a list of names of hosts."),
+        ({"hosts_off": None}, "hosts_off is not a list of names of hosts."),
         (
             {"answer_seconds": "1"},
             "answer_seconds is '1': use a number of seconds from 0",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
@@ -36,13 +36,17 @@ class Connection:
     name: str | None
     options: dict[str, str]
 
-    def read(self) -> tuple[Settings, dict[str, str]]:
-        """The settings, and where they come from; asks for the password on a terminal."""
+    def read(self, *, without: Collection[str] = ()) -> tuple[Settings, dict[str, str]]:
+        """The settings, and where they come from; asks for the password on a terminal.
+
+        Args:
+            without: the keys of settings that are not wanted; see read_settings().
+        """
         from ..transport import add_secret
 
         get_config = _no_config if self.stack is None else read_stack(self.stack)
         where = (get_config, os.environ, self.name, self.options, _describe_option)
-        settings, sources = read_settings(*where), setting_sources(*where)
+        settings, sources = read_settings(*where, without), setting_sources(*where)
         can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr)
         if settings.username and not settings.has_credentials and can_ask:
             password = click.prompt(f"Password of {settings.account}", hide_input=True, err=True)

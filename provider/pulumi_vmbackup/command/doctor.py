@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import ssl
-import time
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import click
 from rich.text import Text
 
-from ..catalog import Lists
 from ..client import Client, ProtocolAnswer
 from ..errors import BusyError, LoginError, NoAnswerError, SettingsError, VmBackupError
+from ..models import KINDS, VirtualMachine
 from ..settings import (
     NEWEST_VERSION,
     VERSIONS,
     Settings,
     is_loopback,
 )
-from ..tls import trust
+from ..tls import check_names, connect, fingerprint, port_of, refusal, trust
+from . import certificate
 from .connection import Connection, connecting
-from .output import print_output
-from .wording import how_to_set, name_of, one_line, worded
-
-# How long to wait for a port that may be closed, or for a TLS handshake.
-LONGEST_PROBE_SECONDS = 5.0
-# Error codes of OpenSSL (X509_V_ERR_*), which the ssl module does not name.
-_WRONG_NAME = (62, 64)
-_WRONG_TIME = (9, 10)
-
-Scheme = Literal["http", "https"]
+from .output import counted, print_output
+from .probe import Heard, accepts, listen, patience
+from .wording import name_of, one_line, where_to_set, worded
 
 
 @dataclass(frozen=True)
@@ -60,9 +52,21 @@ class Finding:
 
 
 @click.command("doctor", short_help="Check the connection to the server.")
+@click.option(
+    "--save-certificate",
+    metavar="FILE",
+    help="show the certificate that the server presents, and write it to this file after a yes, "
+    "for --ca-file; nothing else is done",
+)
 @connecting
-def doctor(connection: Connection) -> None:
-    """Check the connection to the server step by step, and say what is wrong and what to do."""
+def doctor(connection: Connection, save_certificate: str | None) -> None:
+    """Check the connection to the server step by step, and say what is wrong and what to do.
+
+    Nothing is changed on the server: assigning and un-assigning are not tried.
+    """
+    if save_certificate is not None:
+        certificate.save_certificate(connection, save_certificate)
+        return
     try:
         settings, sources = connection.read()
     except SettingsError as error:
@@ -122,12 +126,15 @@ def _way(settings: Settings, sources: Mapping[str, str]) -> Generator[Finding, N
 
 
 def _session(settings: Settings) -> Generator[Finding, None, None]:
-    """The steps with credentials: start a session, list, end the session."""
+    """The steps with credentials: start a session, each read that runs depend on, its end."""
     # One try shows whether something else holds the API.
     settings = replace(settings, session_wait_seconds=0)
     with Client(settings) as client:
         yield _log_in(client, settings)
-        yield _list(client)
+        vms: list[VirtualMachine] = []
+        yield _list(client, vms)
+        yield _list_of_one(client, vms)
+        yield _log_out(client, settings)
 
 
 # Settings
@@ -169,7 +176,7 @@ def _proxy(settings: Settings, url: SplitResult) -> str | None:
 
 def _resolve(settings: Settings, url: SplitResult) -> Finding:
     try:
-        found = socket.getaddrinfo(url.hostname, _port(url), type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(url.hostname, port_of(url), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         return Finding(
@@ -183,9 +190,9 @@ def _resolve(settings: Settings, url: SplitResult) -> Finding:
 
 
 def _connect(settings: Settings, sources: Mapping[str, str], url: SplitResult) -> Finding:
-    port = _port(url)
+    port = port_of(url)
     try:
-        with socket.create_connection((url.hostname or "", port), _patience(settings)) as connected:
+        with socket.create_connection((url.hostname or "", port), patience(settings)) as connected:
             address = connected.getpeername()[0]
         return Finding("port", f"port {port} of {address} accepts connections")
     except TimeoutError:
@@ -195,8 +202,7 @@ def _connect(settings: Settings, sources: Mapping[str, str], url: SplitResult) -
     except OSError as error:
         seen = f"port {port} of {url.hostname} cannot be reached ({error.strerror or error})"
     advice = _elsewhere(settings, sources) or (
-        'Start the Windows service "VM Backup API Service" on the VM Backup machine: before V9.1 '
-        "it is off by default. " + _other_machine(settings, url)
+        f"On the VM Backup machine, {settings.to_start_service}. {_other_machine(settings, url)}"
     )
     return Finding("port", seen, ok=False, advice=advice)
 
@@ -207,7 +213,7 @@ def _other_machine(settings: Settings, url: SplitResult) -> str:
     if settings.is_local:
         return (
             "If VM Backup runs on another machine, open a tunnel to it first, such as "
-            f"`ssh -L {_port(url)}:localhost:{port} ...` for V{settings.api_version}."
+            f"`ssh -L {port_of(url)}:localhost:{port} ...` for V{settings.api_version}."
         )
     return (
         "The API answers on the VM Backup machine itself only, so a port of another machine is "
@@ -218,19 +224,13 @@ def _other_machine(settings: Settings, url: SplitResult) -> str:
 
 
 def _speak(settings: Settings, sources: Mapping[str, str], url: SplitResult) -> Finding:
-    speaks = _scheme_of(settings, url)
-    port = _port(url)
+    heard = listen(settings, url)
+    speaks = heard.scheme
+    port = port_of(url)
     if speaks == url.scheme:
         return Finding("protocol", f"port {port} speaks {speaks}")
     if speaks is None:
-        return Finding(
-            "protocol",
-            f"port {port} speaks neither http nor https",
-            ok=False,
-            advice=f"Something else listens there: correct the port in "
-            f'{_name(settings, "baseUrl")}, or start the "VM Backup API Service" again if it '
-            "hangs.",
-        )
+        return _not_http(settings, heard, port)
     right_url = settings.base_url.replace(url.scheme, speaks, 1)
     seen = f"port {port} speaks {speaks}, not {url.scheme}"
     if speaks == "http" and not is_loopback(url.hostname):
@@ -243,48 +243,33 @@ def _speak(settings: Settings, sources: Mapping[str, str], url: SplitResult) -> 
     return Finding("protocol", seen, ok=False, advice=advice)
 
 
-def _scheme_of(settings: Settings, url: SplitResult) -> Scheme | None:
-    """The protocol of the port. The expected one goes first: servers log the other as an error."""
-    if url.scheme == "https":
-        if _speaks_tls(settings, url):
-            return "https"
-        return "http" if _http_status(settings, url) else None
-    status = _http_status(settings, url)
-    # An https port may answer 400 to plain http.
-    if status and status != 400:
-        return "http"
-    if _speaks_tls(settings, url):
-        return "https"
-    return "http" if status else None
-
-
-def _speaks_tls(settings: Settings, url: SplitResult) -> bool:
-    try:
-        return bool(_certificate(settings, url))
-    except ssl.SSLError as error:
-        # TLS too, but of another version, or the server wants a client certificate.
-        return any(word in (error.reason or "") for word in ("ALERT", "UNSUPPORTED_PROTOCOL"))
-    except OSError:
-        return False
-
-
-def _http_status(settings: Settings, url: SplitResult) -> int | None:
-    """The status of an answer to plain http; None if no answer or another protocol comes."""
-    host = settings.host_header or url.netloc
-    request = (
-        f"GET {url.path}/protocol/version HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+def _not_http(settings: Settings, heard: Heard, port: int) -> Finding:
+    if heard.is_silent:
+        return Finding(
+            "protocol",
+            f"port {port} accepts connections and does not answer within "
+            f"{settings.timeout_seconds:g} seconds",
+            ok=False,
+            advice=f"The server hangs: restart {settings.service} on the VM Backup machine. If "
+            "that does not help, restart the machine.",
+        )
+    correct = f"correct the port in {_name(settings, 'baseUrl')}"
+    if heard.said:
+        said = "".join(c if c.isprintable() else " " for c in heard.said.decode("latin-1"))
+        return Finding(
+            "protocol",
+            f'port {port} speaks neither http nor https: it says "{said.strip()}"',
+            ok=False,
+            advice=f"Something else listens there: {correct}.",
+        )
+    return Finding(
+        "protocol",
+        f"port {port} closes each connection without an answer",
+        ok=False,
+        advice="A tunnel does so if nothing listens at its other end: on the VM Backup machine, "
+        f"{settings.to_start_service}, and check the tunnel's port. If something else listens at "
+        f"port {port}, {correct}.",
     )
-    address = (url.hostname or "", _port(url))
-    answer = b""
-    with suppress(OSError), socket.create_connection(address, _patience(settings)) as connected:
-        connected.sendall(request.encode("ascii", "replace"))
-        give_up_at = time.monotonic() + _patience(settings)
-        while len(answer) < 12 and time.monotonic() < give_up_at:
-            if not (received := connected.recv(12)):
-                break
-            answer += received
-    is_http = answer.startswith(b"HTTP/") and answer[9:12].isdigit()
-    return int(answer[9:12]) if is_http else None
 
 
 # The certificate
@@ -292,90 +277,32 @@ def _http_status(settings: Settings, url: SplitResult) -> int | None:
 
 def _check_certificate(settings: Settings, url: SplitResult) -> Finding:
     context = trust(settings)
+    port = port_of(url)
     try:
-        _handshake(settings, url, context)
+        with connect(url, context, settings.timeout_seconds) as connected:
+            is_exactly_this = check_names(connected, context, url.hostname or "")
+            der = connected.getpeercert(binary_form=True) or b""
     except ssl.SSLCertVerificationError as error:
         return Finding(
             "certificate",
-            f"the certificate of port {_port(url)} is not accepted: {error.verify_message}",
+            f"the certificate of port {port} is not accepted: {error.verify_message}",
             ok=False,
-            advice=_certificate_advice(settings, url, error.verify_code),
+            advice=worded(refusal(settings, error)),
         )
     except OSError as error:
         return Finding(
             "certificate",
-            f"the TLS handshake with port {_port(url)} fails "
+            f"the TLS handshake with port {port} fails "
             f"({getattr(error, 'reason', None) or error.strerror or error})",
             ok=False,
             advice="The server's TLS is too old for this machine's OpenSSL, or it wants a client "
             "certificate: bring its TLS settings up to date.",
         )
-    trusted_by = settings.ca_file or "the system"
-    return Finding("certificate", f"it is for {url.hostname} and trusted by {trusted_by}")
-
-
-def _certificate_advice(settings: Settings, url: SplitResult, code: int) -> str:
-    if code in _WRONG_NAME:
-        names = _names_of_certificate(settings, url)
-        is_for = f"It is for {', '.join(names)}: use" if names else "Use"
-        return (
-            f"{is_for} a name that the certificate holds as the host of "
-            f"{_name(settings, 'baseUrl')}, or give the server a certificate for {url.hostname}."
-        )
-    if code in _WRONG_TIME:
-        return (
-            "Check the clock of this machine; if it is right, give the server a certificate that "
-            "is valid now."
-        )
-    fingerprint = ""
-    with suppress(OSError):
-        digest = hashlib.sha256(_certificate(settings, url)).hexdigest().upper()
-        fingerprint = f" Its SHA-256 fingerprint is {digest}."
-    held = (
-        f"{settings.ca_file} does not hold it or its issuer"
-        if settings.ca_file
-        else "This machine does not trust its issuer, as with any self-signed certificate"
-    )
-    return (
-        f'{held}: on the VM Backup machine, export the certificate in certlm.msc as "Base-64 '
-        f'encoded X.509 (.CER)", and {how_to_set(settings.to_set("caFile"))} to that file.'
-        f"{fingerprint}"
-    )
-
-
-def _names_of_certificate(settings: Settings, url: SplitResult) -> list[str]:
-    context = trust(settings)
-    context.check_hostname = False
-    try:
-        with _tls(settings, url, context) as connected:
-            found = connected.getpeercert() or {}
-    except OSError:
-        return []
-    return [str(each[1]) for each in found.get("subjectAltName", ())]
-
-
-def _certificate(settings: Settings, url: SplitResult) -> bytes:
-    """The server's certificate as DER, trusted or not; no HTTP request is sent."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with _tls(settings, url, context) as connected:
-        return connected.getpeercert(binary_form=True) or b"none"
-
-
-def _handshake(settings: Settings, url: SplitResult, context: ssl.SSLContext) -> None:
-    with _tls(settings, url, context):
-        pass
-
-
-def _tls(settings: Settings, url: SplitResult, context: ssl.SSLContext) -> ssl.SSLSocket:
-    host = url.hostname or ""
-    plain = socket.create_connection((host, _port(url)), _patience(settings))
-    try:
-        return context.wrap_socket(plain, server_hostname=host)
-    except BaseException:
-        plain.close()
-        raise
+    if is_exactly_this:
+        seen = f"it is the one in {settings.ca_file}, with the fingerprint {fingerprint(der)}"
+    else:
+        seen = f"it is for {url.hostname} and trusted by {settings.ca_file or 'the system'}"
+    return Finding("certificate", seen)
 
 
 # The API
@@ -387,7 +314,7 @@ def _check_host_header(
     sent = settings.host_header or url.netloc
     if not answer.refuses_host:
         return Finding("Host header", f'"{sent}" is accepted')
-    wanted = f"localhost:{_port(url)}"
+    wanted = f"localhost:{port_of(url)}"
     source = sources.get("hostHeader")
     if source and settings.is_local:
         remedy = f"remove {source}, or set it to {wanted}"
@@ -434,19 +361,17 @@ def _elsewhere(settings: Settings, sources: Mapping[str, str]) -> str:
     for path in dict.fromkeys(each.path for each in documented.values()):
         # Through a tunnel, a port may belong to any version.
         of_path = {key: each for key, each in documented.items() if each.path == path}
-        exact = tuple(key for key, each in of_path.items() if each.port == _port(url))
+        exact = tuple(key for key, each in of_path.items() if each.port == port_of(url))
         places.append(_Place(url._replace(path=path).geturl(), exact or tuple(of_path)))
     for version, each in documented.items():
         places.append(_Place(_at(url, each.port, each.path), (version,)))
-    ports = dict.fromkeys(_port(urlsplit(each.base_url)) for each in places)
+    ports = dict.fromkeys(port_of(urlsplit(each.base_url)) for each in places)
     # At once: Windows takes two seconds for each address that refuses.
     with ThreadPoolExecutor(len(ports)) as threads:
-        accepts = dict(
-            zip(ports, threads.map(partial(_accepts, settings, url), ports), strict=True)
-        )
+        is_open = dict(zip(ports, threads.map(partial(accepts, settings, url), ports), strict=True))
     tried = {settings.base_url}
     for place in places:
-        if place.base_url not in tried and accepts[_port(urlsplit(place.base_url))]:
+        if place.base_url not in tried and is_open[port_of(urlsplit(place.base_url))]:
             tried.add(place.base_url)
             found = _api_at(settings, place.base_url)
             if found:
@@ -454,22 +379,13 @@ def _elsewhere(settings: Settings, sources: Mapping[str, str]) -> str:
     return ""
 
 
-def _accepts(settings: Settings, url: SplitResult, port: int) -> bool:
-    """Whether a port of the machine accepts connections."""
-    try:
-        socket.create_connection((url.hostname or "", port), _patience(settings)).close()
-    except OSError:
-        return False
-    return True
-
-
 def _api_at(settings: Settings, base_url: str) -> str | None:
     """The base URL, with http or https, if a VM Backup API answers there."""
     url = urlsplit(base_url)
-    settings = replace(settings, timeout_seconds=_patience(settings))
+    settings = replace(settings, timeout_seconds=patience(settings))
     if settings.is_local:
-        settings = replace(settings, host_header=f"localhost:{_port(url)}")
-    scheme = _scheme_of(settings, url)
+        settings = replace(settings, host_header=f"localhost:{port_of(url)}")
+    scheme = listen(settings, url).scheme
     if scheme is None or (scheme == "http" and not settings.is_local):
         return None
     found = url._replace(scheme=scheme).geturl()
@@ -504,10 +420,9 @@ def _log_in(client: Client, settings: Settings) -> Finding:
     except BusyError as error:
         return Finding(
             "login",
-            f"VM Backup accepts no session now: {error.refusal}",
+            "VM Backup accepts no session now",
             ok=False,
-            advice="A VM Backup Management Console is connected to this server: close it, on every "
-            "machine, or wait for the other program that holds a session.",
+            advice=str(error),  # without the advice to wait: this is one try
         )
     except LoginError as error:
         return Finding("login", "VM Backup refuses the account", ok=False, advice=worded(error))
@@ -521,26 +436,68 @@ def _log_in(client: Client, settings: Settings) -> Finding:
     )
 
 
-def _list(client: Client) -> Finding:
+def _list(client: Client, vms: list[VirtualMachine]) -> Finding:
+    """Ask for the lists; adds the VMs to ``vms``."""
     try:
-        lists = Lists()
-        vms, primary, offsite = (
-            lists.get(name, client) for name in ("virtual machines", "primary", "offsite")
-        )
+        vms += client.virtual_machines()
+        primary, offsite = (client.backup_locations(kind) for kind in KINDS)
     except VmBackupError as error:
         return Finding("listing", "no listing came back", ok=False, advice=worded(error))
+    if not vms:
+        return Finding(
+            "listing",
+            "the server lists no virtual machine",
+            ok=False,
+            advice="A server that was restarted, or whose hosts are off, lists none for a while: "
+            "wait some minutes, and look at the hosts in the Management Console. If no host was "
+            "added to VM Backup yet, add one there.",
+        )
     configured = sum(vm.is_assignable for vm in vms)
     return Finding(
         "listing",
-        f"{len(vms)} virtual machines, {configured} of them configured, {len(primary)} primary and "
-        f"{len(offsite)} offsite backup locations",
+        f"{counted(len(vms), 'virtual machine')}, {configured} of them configured, {len(primary)} "
+        f"primary and {len(offsite)} offsite backup locations",
+    )
+
+
+def _list_of_one(client: Client, vms: list[VirtualMachine]) -> Finding:
+    """Ask for the locations of one VM, as each refresh does."""
+    vm = next((vm for vm in vms if vm.is_assignable), None)
+    if vm is None or vm.ref is None:
+        return Finding(
+            "assignments",
+            "not tried: no virtual machine is configured in VM Backup yet, so none can be assigned",
+        )
+    try:
+        locations = client.vm_backup_locations(vm.ref)
+    except VmBackupError as error:
+        return Finding(
+            "assignments",
+            f"the backup locations of {vm.name} did not come back",
+            ok=False,
+            advice=worded(error),
+        )
+    return Finding(
+        "assignments", f"{vm.name} is assigned to {counted(len(locations), 'backup location')}"
+    )
+
+
+def _log_out(client: Client, settings: Settings) -> Finding:
+    if settings.session_token:
+        return Finding("logout", "none: the session of the given token is left open")
+    if client.end_session():
+        return Finding("logout", "the session is ended")
+    return Finding(
+        "logout",
+        "the session cannot be ended",
+        ok=False,
+        advice="Until it ends by itself after five idle minutes, a server may refuse other logins. "
+        f"Try again; if this goes on, restart {settings.service} on the VM Backup machine.",
     )
 
 
 def _set(settings: Settings, sources: Mapping[str, str], key: str, value: str) -> str:
-    """How to set a setting so that it wins: where it is set now, if it is."""
-    where = f"set {sources[key]}" if key in sources else how_to_set(settings.to_set(key))
-    return f"{where} to {value}"
+    return where_to_set(settings.to_set(key, value), sources)
 
 
 def _name(settings: Settings, key: str) -> str:
@@ -550,11 +507,3 @@ def _name(settings: Settings, key: str) -> str:
 def _at(url: SplitResult, port: int | None, path: str) -> str:
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     return f"{url.scheme}://{host}:{port}{path}"
-
-
-def _port(url: SplitResult) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
-
-
-def _patience(settings: Settings) -> float:
-    return min(settings.timeout_seconds, LONGEST_PROBE_SECONDS)

@@ -91,7 +91,8 @@ def assignments(connection: Connection, as_json: bool) -> None:
     if any(each.kind is None for each in inventory.assignments):
         table.add_column("Primary or offsite", overflow="fold")
     without_offsite = without_any = 0
-    for vm in sorted((vm for vm in inventory.virtual_machines if vm.is_assignable), key=_vm_order):
+    by_ref = {vm.ref: vm for vm in inventory.virtual_machines if vm.is_assignable}
+    for vm in sorted(by_ref.values(), key=_vm_order):
         its = by_vm.get(vm.ref or "", [])
         primary, offsite, unknown = (_paths(its, kind) for kind in ("primary", "offsite", None))
         nowhere = not its

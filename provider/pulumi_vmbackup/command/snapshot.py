@@ -9,7 +9,6 @@ import click
 
 from ..catalog import refuse_no_locations
 from ..errors import ArgumentError, SettingsError
-from ..files import reason_of
 from ..inventory import Snapshot, is_snapshot, read_snapshot
 from .connection import Connection, connecting
 from .output import check_file, counted, echo_json, write_file
@@ -53,17 +52,11 @@ def snapshot(connection: Connection, output: str, overwrite: bool) -> None:
 
 def _replaced(file: Path, overwrite: bool) -> Snapshot | None:
     """The snapshot that a file holds; None if there is none, or if it cannot be read."""
-    try:
-        if not overwrite and file.exists() and file.stat().st_size and not is_snapshot(file):
-            raise ArgumentError(
-                f"{file} of --output exists already and is not a snapshot: give another name, or "
-                "--overwrite to replace it."
-            )
-    except OSError as error:
+    if not overwrite and file.exists() and file.stat().st_size and not is_snapshot(file):
         raise ArgumentError(
-            f"{file} of --output exists already and cannot be read ({reason_of(error, file)}): "
-            "give another name, or --overwrite to replace it."
-        ) from None
+            f"{file} of --output exists already and is not a snapshot: give another name, or "
+            "--overwrite to replace it."
+        )
     with suppress(SettingsError):
         return read_snapshot(file)
     return None

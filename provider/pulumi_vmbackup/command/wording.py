@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from ..errors import Advice, CheckSettings, Hint, SetSetting, VmBackupError
@@ -41,6 +43,17 @@ def how_to_set(advice: SetSetting) -> str:
     if _reads_stack():
         return f"{give}{to_configure(advice.key, advice.connection)}"
     return f"{give}set {environment_variable(advice.key, advice.connection)}"
+
+
+def where_to_set(advice: SetSetting, sources: Mapping[str, str]) -> str:
+    """How to set a setting so that it wins: where it is set now, if it is.
+
+    Args:
+        advice: the setting and its value.
+        sources: where settings come from, by key, as setting_sources() returns them.
+    """
+    source = sources.get(advice.key)
+    return f"{f'set {source}' if source else how_to_set(advice)} to {advice.value}"
 
 
 def name_of(key: str, connection: str | None) -> str:

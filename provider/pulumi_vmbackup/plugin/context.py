@@ -163,7 +163,7 @@ class Context:
         ]
 
     def end(self) -> None:
-        """End the session and forget everything. For tests, which are many processes in one."""
+        """End the session and forget everything, before another run in the same process."""
         with self._lock:
             connected, self._connected = self._connected, None
         self._declared.clear()

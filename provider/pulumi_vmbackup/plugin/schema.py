@@ -125,7 +125,9 @@ def schema() -> str:
             "config": {"variables": _settings()},
             "provider": {
                 "description": "The settings of one VM Backup server. A setting that is left out "
-                "comes from the stack configuration, else from the environment.",
+                "comes from the stack configuration, else from the environment. But a provider of "
+                "another server than theirs takes nothing from there that belongs to a server, "
+                "such as the password.",
                 "inputProperties": _settings(),
                 "properties": _settings(),
             },

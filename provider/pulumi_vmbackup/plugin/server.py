@@ -57,8 +57,9 @@ from .wording import worded
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-# As many calls as Pulumi may make at a time; those beyond vmbackup:parallelRequests wait.
-_THREADS = 64
+# More than the calls that Pulumi may make at a time (--parallel): if all threads wait, Cancel waits
+# too. A thread is started when it is needed. Calls beyond vmbackup:parallelRequests wait.
+_THREADS = 1000
 # How often the plugin checks whether its engine was killed.
 _POLL_SECONDS = 2.0
 _END_SECONDS = 4.5
@@ -390,17 +391,19 @@ def _is_the_configuration(inputs: Properties) -> bool:
 
     True as well if that is not known: a plugin that a person started is not told.
     """
-    given = {key: value for key, value in inputs.items() if key not in _OF_PULUMI}
     configuration = _configuration()
     if configuration is None:
         return True
-    return given.keys() == configuration.keys() and all(
-        _text(value) == _text(configuration[key]) for key, value in given.items()
+    given, configured = (
+        {key: text for key, text in _texts(each).items() if key not in _OF_PULUMI}
+        for each in (inputs, configuration)
     )
+    return given == configured
 
 
 def _name(urn: str) -> str:
-    return urn.rpartition("::")[2]
+    """The name of a resource; it may hold colons."""
+    return urn.split("::", 3)[-1]
 
 
 def _texts(inputs: Properties) -> dict[str, str]:

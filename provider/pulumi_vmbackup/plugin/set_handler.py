@@ -308,7 +308,8 @@ class SetHandler(Handler):
             # After a failed delete, Pulumi keeps the old state.
             problem += (
                 " The others are un-assigned, but the state does not show it. Run the same again. "
-                "To keep the set, run `pulumi refresh` and then `pulumi up`."
+                "To keep the set, run `pulumi refresh` and then `pulumi up`: without the refresh, "
+                "`pulumi up` sees no change."
             )
         if problem:
             raise VmBackupError(problem)

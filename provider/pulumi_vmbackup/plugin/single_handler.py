@@ -8,7 +8,7 @@ from ..errors import ArgumentError, explained
 from ..lifecycle import age_seconds, now
 from ..models import ID_HINTS, Assignment, Pair, normalize_guid
 from ..settings import camel_case
-from ..states import kind_of, pair_of_id, text_of, time_of
+from ..states import kind_of, pair_of_id, text_of, time_of, vm_is_gone
 from .handler import (
     Difference,
     Failure,
@@ -69,6 +69,8 @@ class SingleHandler(Handler):
         assigned_at = time_of(olds.get("assignedAt"))
         found = self._context.lifecycle.find(known, age_seconds=age_seconds(assigned_at))
         if found is None:
+            if olds and self._context.lifecycle.locations_of(vm_ref) is None:
+                self._context.engine.warn(vm_is_gone(known))
             return None
         inputs = {"vmRef": vm_ref, "backupLocationId": location_id}
         return Found(f"{vm_ref}/{location_id}", inputs, _outputs(found, assigned_at))

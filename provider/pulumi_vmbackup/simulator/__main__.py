@@ -21,12 +21,16 @@ from .faults import FAULT_KINDS, Fault
 from .http_server import serve
 
 _LOOPBACK = "127.0.0.1"
-_ODD_CALLS = {
-    "second_post": "a POST of a pair that is assigned already",
-    "unassigned_delete": "a DELETE of a pair that is not assigned",
-    "unknown_vm": "a GET of the locations of an unknown VM",
-    "second_primary": "a POST of a second primary location of a VM",
-    "second_session": "a second session while one is open",
+_ANSWERS = {
+    "second_post": "what to do with a POST of a pair that is assigned already",
+    "unassigned_delete": "what to do with a DELETE of a pair that is not assigned",
+    "unknown_vm": "what to do with a GET of the locations of an unknown VM",
+    "second_primary": "what to do with a POST of a second primary location of a VM",
+    "second_session": "what to do with a second session while one is open",
+    "invalid_token": "what to answer to the token of a session that is over",
+    "wrong_password": "what to answer to a wrong user name or password",
+    "vm_list": "which VMs vms/list lists",
+    "spelling": "how answers spell GUIDs, times, sizes and empty lists",
 }
 
 
@@ -44,13 +48,14 @@ def main() -> None:
             password=arguments.password,
             session_seconds=arguments.session_seconds,
             behavior=Behavior(
-                **{key: getattr(arguments, key) for key in _ODD_CALLS},
+                **{key: getattr(arguments, key) for key in _ANSWERS},
                 lag_seconds=arguments.lag_seconds,
             ),
             state_file=arguments.state,
         )
         simulator.faults = arguments.fault or []
         simulator.answer_seconds = arguments.answer_seconds
+        simulator.hosts_off = set(arguments.host_off or ())
         serve_at = partial(
             serve, simulator, certificate=arguments.tls_certificate, key=arguments.tls_key
         )
@@ -128,15 +133,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tls-key", type=Path, metavar="FILE", help="its key, if that is in another file"
     )
-    odd_calls = parser.add_argument_group(
-        "odd calls", "What to answer where the answer of the real API is unknown."
+    answers = parser.add_argument_group(
+        "answers", "What to answer where real servers differ, or where their answer is unknown."
     )
     for key, choices in behavior_choices().items():
-        odd_calls.add_argument(
+        answers.add_argument(
             f"--{key.replace('_', '-')}",
             choices=choices,
             default=getattr(Behavior(), key),
-            help=f"what to do with {_ODD_CALLS[key]}",
+            help=_ANSWERS[key],
         )
     trouble = parser.add_argument_group("trouble", "Delays and failures, for tests of a program.")
     trouble.add_argument(
@@ -152,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="how many seconds an answer takes",
+    )
+    trouble.add_argument(
+        "--host-off",
+        action="append",
+        metavar="NAME",
+        help="a host that is off, so that vms/list lacks its VMs. May be repeated",
     )
     trouble.add_argument(
         "--fault",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import re
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule, RuleFactory, Submount
 from werkzeug.wrappers import Request, Response
 
-from ..errors import ArgumentError
-from ..models import normalize_guid
 from .behavior import Behavior
 from .data import Inventory, InventoryError
 from .faults import CONNECTION, Fault
+from .spelling import GUID, plain_guid, respelled
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +30,9 @@ PORTS = {"8": 35113, "9.0": 36015, "9.1": 36013}
 SERVER_PORTS = {"8": "35107", "9.0": "36014", "9.1": "36014"}
 
 # All session tokens begin with this, so that a test can search for leaks.
-TOKEN_PREFIX = "5e551047"  # noqa: S105  # of a server that holds nothing
+# They hold no letter, so that the search finds them in any case.
+TOKEN_PREFIX = "53551047"  # noqa: S105  # of a server that holds nothing
 
-_GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _INVALID_HOST = (
     "<!DOCTYPE HTML><html><body><h2>Bad Request - Invalid Hostname</h2><hr>"
     "<p>HTTP Error 400. The request hostname is invalid.</p></body></html>"
@@ -56,9 +55,38 @@ class Call:
     status: int
 
 
+@dataclass(frozen=True)
+class Login:
+    """A call of ``sessions/start``, whatever was answered.
+
+    Attributes:
+        username, domain: those of its body; None where it has none.
+    """
+
+    username: object
+    domain: object
+
+
+class _OtherAnswerError(Exception):
+    """An answer without the API's envelope.
+
+    Args:
+        status: the HTTP status.
+        title: the title of an HTML page; an empty text for an empty body.
+    """
+
+    def __init__(self, status: int, title: str = "") -> None:
+        super().__init__(title)
+        body = _PAGE.format(title) if title else ""
+        self.response = Response(body, status, mimetype="text/html")
+
+
 class _RefusedCallError(Exception):
-    def __init__(self, code: str, message: str, details: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, details: str | None = None, *, status: int = 200
+    ) -> None:
         super().__init__(message)
+        self.status = status
         self.envelope = {
             "ErrorCode": code,
             "ErrorMessage": message,
@@ -79,15 +107,18 @@ class Simulator:
         state_file: the file for the inventory, written after each change; None for no file.
 
     Attributes:
-        behavior: the answers to odd calls. This and the next three may be changed at any time, also
+        behavior: the answers to odd calls. This and the next four may be changed at any time, also
             by ``PATCH /simulator`` while it is served.
         faults: the faults from now on; a call gets the first one that matches.
         console_connected: whether the Management Console is connected, so that no session starts.
+        hosts_off: the names of hosts that are off, so that ``vms/list`` lacks their VMs; all else
+            works.
         answer_seconds: how many seconds an answer takes; parallel calls wait in parallel.
         username, password: the account that can start a session from now on.
         session_seconds: how many seconds a session lives without a call, from now on.
         calls: all calls so far, oldest first.
-        tokens: all session tokens so far; they begin with TOKEN_PREFIX.
+        logins: all calls of ``sessions/start`` so far, refused ones too, oldest first.
+        tokens: all session tokens so far, in lower case; they begin with TOKEN_PREFIX.
         sessions: the open sessions: the time of last use, by token. Clear it to simulate a restart
             of the server.
         connections: how many TCP connections :func:`serve` has accepted.
@@ -108,12 +139,14 @@ class Simulator:
         self.behavior = behavior or Behavior()
         self.faults: list[Fault] = []
         self.console_connected = False
+        self.hosts_off: set[str] = set()
         self.answer_seconds = 0.0
         self.username = username
         self.password = password
         self.session_seconds = session_seconds
         self.base_path = BASE_PATHS[api_version]
         self.calls: list[Call] = []
+        self.logins: list[Login] = []
         self.tokens: list[str] = []
         self.sessions: dict[str, float] = {}
         self.connections = 0
@@ -163,7 +196,7 @@ class Simulator:
     ) -> Iterable[bytes]:
         request = Request(environ)
         request.get_data()  # only after that, a wait notices that the caller is gone
-        path = _GUID.sub("[guid]", request.path)
+        path = GUID.sub("[guid]", request.path)
         fault = None
         response = refused_host(request)
         if not response:
@@ -175,13 +208,17 @@ class Simulator:
             else:
                 path = request.path.replace(arguments.get("token", "\0"), "[token]")
                 if request.method == "POST" and answer == self._start_session:
-                    arguments["body"] = json_body(request)
+                    body = json_body(request)
+                    arguments["body"] = given = body if isinstance(body, dict) else {}
+                    self.logins.append(Login(given.get("Username"), given.get("Domain")))
                 fault = self._meet_fault(f"{request.method} {path.removeprefix(self.base_path)}")
                 if fault and fault.kind == "hold":
                     response = self._held(fault, environ, answer, arguments)
                     fault = None
                 else:
-                    if fault and not fault.acted and fault.kind != "session over":
+                    if fault and fault.kind in ("busy", "refused"):
+                        answer, arguments = partial(_refuse, fault), {}
+                    elif fault and not fault.acted and fault.kind != "session over":
                         answer, arguments = dict, {}
                     response = self._answer(answer, arguments)
         if self.answer_seconds:
@@ -228,54 +265,67 @@ class Simulator:
     def _answer(
         self, answer: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]
     ) -> Response:
-        envelope = {
+        envelope: dict[str, Any] = {
             "Success": True,
             "ErrorCode": None,
             "ErrorMessage": None,
             "ErrorAdditionalDetails": None,
         }
+        status = 200
         with self._lock:
             try:
-                payload = answer(**arguments)
+                envelope |= answer(**arguments)
             except _RefusedCallError as refusal:
-                payload = {"Success": False, **refusal.envelope}  # still HTTP 200 (seen)
-            return Response(json.dumps({**envelope, **payload}), mimetype="application/json")
+                envelope |= {"Success": False, **refusal.envelope}
+                status = refusal.status
+            except _OtherAnswerError as other:
+                return other.response
+            if self.behavior.spelling == "other":
+                envelope = respelled(envelope)
+            return Response(json.dumps(envelope), status, mimetype="application/json")
 
     # Sessions
 
-    def _start_session(self, body: object) -> Mapping[str, Any]:
-        given = body if isinstance(body, dict) else {}
-        if str(given.get("ServerPort")) != self._server_port:
+    def _start_session(self, body: Mapping[str, object]) -> Mapping[str, Any]:
+        if str(body.get("ServerPort")) != self._server_port:
             raise _RefusedCallError("ConnectionFailed", "Unable to connect to the VM Backup server")
-        if (given.get("Username"), given.get("Password")) != (self.username, self.password):
-            raise _RefusedCallError("LoginFailed", "The user name or password is incorrect")
+        if (body.get("Username"), body.get("Password")) != (self.username, self.password):
+            if self.behavior.wrong_password == "unauthorized":  # noqa: S105  # an answer
+                raise _OtherAnswerError(401)
+            raise _RefusedCallError(
+                "LoginFailed",
+                "The user name or password is incorrect",
+                status=500 if self.behavior.wrong_password == "server error" else 200,  # noqa: S105
+            )
         another = self.behavior.second_session == "refuse" and any(
             map(self._is_open, self.sessions)
         )
         if another or self.console_connected:
-            raise _RefusedCallError(
-                "SessionRefused", "Another session is open", "AnotherConsoleIsRegistered"
-            )
+            raise _busy()
         token = TOKEN_PREFIX + str(uuid.uuid4())[len(TOKEN_PREFIX) :]
         self.tokens.append(token)
         self.sessions[token] = time.monotonic()
         return {"Data": token}
 
     def _end_session(self, token: str) -> Mapping[str, Any]:
-        self._use_session(token)
-        del self.sessions[token]
-        return {"ClosedSessions": [{"SessionToken": token}]}
+        ended = self._use_session(token)
+        del self.sessions[ended]
+        return {"ClosedSessions": [{"SessionToken": ended}]}
 
     def _end_all_sessions(self) -> Mapping[str, Any]:
-        ended = list(self.sessions)
+        ended = list(filter(self._is_open, self.sessions))
         self.sessions.clear()
-        return {"ClosedSessions": [{"SessionToken": token} for token in ended]}
+        # With none open, it is null (seen).
+        return {"ClosedSessions": [{"SessionToken": token} for token in ended] or None}
 
-    def _use_session(self, token: str) -> None:
+    def _use_session(self, spelled: str) -> str:
+        """Let a session live on; returns its token as it is kept."""
+        token = plain_guid(spelled) or spelled
         if not self._is_open(token):
             self.sessions.pop(token, None)
-            raise _RefusedCallError("InvalidToken", "Invalid Token")
+            raise _over(self.behavior)
         self.sessions[token] = time.monotonic()
+        return token
 
     def _is_open(self, token: str) -> bool:
         used_at = self.sessions.get(token)
@@ -285,11 +335,13 @@ class Simulator:
 
     def _list_vms(self, token: str, configured: int = 0) -> Mapping[str, Any]:
         self._use_session(token)
+        listed = self.inventory.virtual_machines.values() if self.behavior.vm_list == "all" else ()
         return {
             "VirtualMachines": [
                 vm
-                for vm in self.inventory.virtual_machines.values()
+                for vm in listed
                 if vm.get("Configured") or not configured
+                if vm.get("HostName") not in self.hosts_off
             ]
         }
 
@@ -297,7 +349,7 @@ class Simulator:
         self._use_session(token)
         wanted = _guid(uuid)
         for vm in self.inventory.virtual_machines.values():
-            if str(vm.get("HypervisorVirtualMachineUuid")).lower() == wanted:
+            if plain_guid(str(vm.get("HypervisorVirtualMachineUuid"))) == wanted:
                 return {"VirtualMachineIdentificationDetails": _identification(vm)}
         raise _RefusedCallError("InvalidParameter", "The virtual machine was not found")
 
@@ -429,10 +481,34 @@ def json_body(request: Request) -> object:
 
 
 def _guid(value: str) -> str:
-    try:
-        return normalize_guid(value)
-    except ArgumentError:
-        raise _RefusedCallError("InvalidParameter", "The parameter is not a GUID") from None
+    guid = plain_guid(value)
+    if guid is None:
+        raise _RefusedCallError("InvalidParameter", "The parameter is not a GUID")
+    return guid
+
+
+def _busy() -> _RefusedCallError:
+    return _RefusedCallError(
+        "SessionRefused", "Another session is open", "AnotherConsoleIsRegistered"
+    )
+
+
+def _over(behavior: Behavior) -> Exception:
+    """The answer to the token of a session that is over."""
+    return {
+        "envelope": _RefusedCallError("InvalidToken", "Invalid Token"),
+        "other words": _RefusedCallError("SessionExpired", "Log in again to go on"),
+        "unauthorized": _OtherAnswerError(401),
+        "forbidden": _OtherAnswerError(403),
+        "page": _OtherAnswerError(500, "Server error"),
+    }[behavior.invalid_token]
+
+
+def _refuse(fault: Fault) -> Mapping[str, Any]:
+    """Refuse a call that meets a fault of the kind ``busy`` or ``refused``."""
+    if fault.kind == "busy":
+        raise _busy()
+    raise _RefusedCallError("MaintenanceMode", "The operation is not possible at the moment")
 
 
 def _identification(vm: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What the simulated server answers where the answer of the real one is unknown."""
+"""What the simulated server answers where real servers differ, or where their answer is unknown."""
 
 from __future__ import annotations
 
@@ -10,18 +10,40 @@ LONGEST_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Behavior:
-    """What the simulated server answers where the answer of the real one is unknown.
+    """What the simulated server answers where real servers differ, or where it is unknown.
+
+    Grades tell how sure an answer is: seen (public clients of the API read it) or unknown.
 
     Attributes:
-        second_post: whether a POST of a pair that is assigned already is accepted or refused.
-        unassigned_delete: whether a DELETE of a pair that is not assigned is accepted or refused.
-        unknown_vm: whether a GET of the locations of an unknown VM is refused or returns none.
+        second_post: whether a POST of a pair that is assigned already is accepted or refused
+            (unknown).
+        unassigned_delete: whether a DELETE of a pair that is not assigned is accepted or refused
+            (unknown).
+        unknown_vm: whether a GET of the locations of an unknown VM is refused or returns none
+            (unknown).
         second_primary: whether a second primary location of a VM is allowed, refused, or moves the
-            VM away from the first one.
+            VM away from the first one (unknown).
         second_session: whether a second session while one is open is refused as if a Management
             Console were connected (seen: V9.0 to 9.3), or accepted (seen: V7).
+        invalid_token: what a call with the token of a session that is over answers. That there are
+            other answers than the first is seen, which ones is unknown:
+
+            * ``"envelope"``: HTTP 200 and an envelope that says "Invalid Token" (seen).
+            * ``"other words"``: an envelope with another code and other words (unknown).
+            * ``"unauthorized"``, ``"forbidden"``: HTTP 401 or 403 with an empty body (unknown).
+            * ``"page"``: HTTP 500 with an HTML page (unknown).
+        wrong_password: what a login with a wrong user name or password answers:
+
+            * ``"envelope"``: HTTP 200 and an envelope that says so (seen).
+            * ``"unauthorized"``: HTTP 401 with an empty body (unknown).
+            * ``"server error"``: HTTP 500 and the same envelope (unknown).
+        vm_list: whether ``vms/list`` lists all VMs or none, as for a while after a restart (seen).
+        spelling: whether answers are spelled like the vendor's samples (seen), or as ``"other"``
+            (unknown): GUIDs in upper case, with braces or without dashes; session tokens in upper
+            case; times in ISO 8601, with the year 1 for "never"; sizes as text; null for an empty
+            list; fields in reverse order, and some that nobody knows.
         lag_seconds: how many seconds a list of a VM's locations lags behind a change; from 0 to
-            86400.
+            86400 (unknown: public scripts wait for some seconds before they check).
 
     Raises:
         ValueError: a value is not one of these.
@@ -32,6 +54,12 @@ class Behavior:
     unknown_vm: Literal["refuse", "empty"] = "refuse"
     second_primary: Literal["allow", "refuse", "move"] = "allow"
     second_session: Literal["accept", "refuse"] = "refuse"
+    invalid_token: Literal["envelope", "other words", "unauthorized", "forbidden", "page"] = (
+        "envelope"  # noqa: S105  # an answer
+    )
+    wrong_password: Literal["envelope", "unauthorized", "server error"] = "envelope"  # noqa: S105
+    vm_list: Literal["all", "none"] = "all"
+    spelling: Literal["plain", "other"] = "plain"
     lag_seconds: float = 0
 
     def __post_init__(self) -> None:

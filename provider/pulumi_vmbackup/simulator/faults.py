@@ -9,7 +9,11 @@ from typing import Literal, get_args
 # The key of the connection in the environment of a WSGI call.
 CONNECTION = "pulumi_vmbackup.connection"
 
-FaultKind = Literal["reset", "stall", "cut short", "html", "error", "session over", "hold"]
+SESSION_START = "POST /sessions/start"
+
+FaultKind = Literal[
+    "reset", "stall", "cut short", "html", "error", "session over", "busy", "refused", "hold"
+]
 
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 _CALL = r"(?:GET|POST|DELETE)(?: /\S*)?"
@@ -34,6 +38,10 @@ class Fault:
             * ``"error"``: the answer is HTTP 500, without the API's envelope.
             * ``"session over"``: the server forgets all sessions, as after a restart, and then
               answers.
+            * ``"busy"``: a session is refused, as while a Management Console is connected. Other
+              calls do not meet this fault.
+            * ``"refused"``: the API refuses the call with the code ``MaintenanceMode``, as it might
+              while the server is in maintenance. The server does not act.
             * ``"hold"``: the call waits until the fault is removed from ``Simulator.faults``, and
               is then answered as usual. So a test chooses the order of calls.
         call: the start of the calls that match, such as ``"POST /vms/backuplocations"`` or
@@ -42,7 +50,7 @@ class Fault:
         skip: how many matching calls succeed first.
         times: how many matching calls fail then; None for all.
         acted: whether the server does what the call asks for before it fails or waits; ignored by
-            ``"session over"``.
+            ``"session over"``, ``"busy"`` and ``"refused"``.
         hits: how many calls have failed so far, or have begun to wait.
 
     Raises:
@@ -99,7 +107,8 @@ class Fault:
 
     def meets(self, call: str) -> bool:
         """Whether this call fails; counts the matching calls."""
-        if not call.startswith(self.call):
+        is_about = call.startswith(self.call)
+        if not is_about or (self.kind == "busy" and not call.startswith(SESSION_START)):
             return False
         self._matched += 1
         behind = self._matched - self.skip

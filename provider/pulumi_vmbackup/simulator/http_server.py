@@ -8,6 +8,7 @@ import math
 import os
 import selectors
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cheroot.errors import FatalSSLAlert
 from cheroot.server import HTTPConnection
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Gateway_10, Server
@@ -62,6 +64,23 @@ class _QuietServer(Server):
         return socket_
 
 
+class _PatientTls(BuiltinSSLAdapter):
+    """Leaves the handshake to the thread of the connection.
+
+    cheroot accepts connections and makes their handshakes in one thread, so a client that connects
+    and sends nothing would delay the others, and the end of the server, for ten seconds.
+    """
+
+    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        try:
+            wrapped = self.context.wrap_socket(
+                sock, server_side=True, do_handshake_on_connect=False
+            )
+        except OSError as error:  # the client is gone
+            raise FatalSSLAlert(*error.args) from error
+        return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
+
+
 class _Gateway(Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # cheroot's stub says None
         return {**super().get_environ(), CONNECTION: self.req.conn}  # type: ignore[no-untyped-call]
@@ -71,6 +90,16 @@ class CallerConnection(HTTPConnection):
     """A caller's connection, which faults act on."""
 
     _is_reset = False
+
+    def communicate(self) -> Any:
+        """Answer the calls of the connection that have come."""
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.version() is None:
+            try:
+                self.socket.do_handshake()
+            except OSError as error:
+                log.debug("The TLS handshake of a client failed: %s", error)
+                return False
+        return super().communicate()  # type: ignore[no-untyped-call]
 
     def wait(self, seconds: float = math.inf, *, until: Callable[[], bool] = lambda: False) -> None:
         """Wait, but no longer than until the caller gives up or the server stops."""
@@ -141,7 +170,7 @@ def serve(
     server.expiration_interval = _POLL_SECONDS  # so that it stops quickly
     if certificate:
         try:
-            server.ssl_adapter = BuiltinSSLAdapter(str(certificate), str(key or certificate))
+            server.ssl_adapter = _PatientTls(str(certificate), str(key or certificate))
         except OSError as error:
             raise OSError(
                 f"The certificate {certificate} with the key {key or certificate} cannot be used: "

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/simulator"
 
-_SWITCHES = ("behavior", "faults", "console_connected", "answer_seconds")
+_SWITCHES = ("behavior", "faults", "console_connected", "hosts_off", "answer_seconds")
 _BEHAVIOR = [each.name for each in fields(Behavior)]
 _FAULT = [each.name for each in fields(Fault) if each.init]
 
@@ -28,9 +28,9 @@ class Switches:
     """A simulator with its switches; a WSGI application.
 
     ``GET /simulator`` returns them as JSON. ``PATCH /simulator`` changes the switches that its JSON
-    names: of ``behavior`` the named fields, of ``faults`` the whole list. If one value is wrong,
-    nothing changes. These calls are not calls of the API: they are not recorded, and no fault
-    applies to them.
+    names: of ``behavior`` the named fields, of ``faults`` and ``hosts_off`` the whole list. If one
+    value is wrong, nothing changes. These calls are not calls of the API: they are not recorded,
+    and no fault applies to them.
     """
 
     def __init__(self, simulator: Simulator) -> None:
@@ -68,6 +68,7 @@ class Switches:
                 for fault in simulator.faults
             ],
             "console_connected": simulator.console_connected,
+            "hosts_off": sorted(simulator.hosts_off),
             "answer_seconds": simulator.answer_seconds,
         }
 
@@ -83,6 +84,11 @@ class Switches:
             raise ValueError(
                 f"console_connected is {changed['console_connected']!r}: use true or false."
             )
+        if "hosts_off" in changed:
+            hosts = changed["hosts_off"]
+            if not isinstance(hosts, list) or not all(isinstance(each, str) for each in hosts):
+                raise ValueError("hosts_off is not a list of names of hosts.")
+            changed["hosts_off"] = set(hosts)
         if "answer_seconds" in changed:
             check_seconds("answer_seconds", changed["answer_seconds"])
         for name, value in changed.items():

@@ -1,0 +1,98 @@
+"""Ctrl-C, while many resources of the plugin are under way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from contract.plugin import ASSIGNMENT, Failed, Plugin, failure_of, many_vms, urn
+from e2e.stack import wait_until
+from sample import DC01, NAS01, PASSWORD
+
+from pulumi_vmbackup.simulator import Simulator
+
+COUNT = 200
+
+
+class CountingSimulator(Simulator):
+    """Counts the writes that have arrived, before it answers them."""
+
+    def __init__(self) -> None:
+        super().__init__(password=PASSWORD)
+        self.writes = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        is_pair = "/vms/backuplocations/" in environ["PATH_INFO"]
+        self.writes += is_pair and environ["REQUEST_METHOD"] != "GET"
+        return super().__call__(environ, start_response)
+
+
+@pytest.fixture
+def simulator() -> CountingSimulator:
+    return CountingSimulator()
+
+
+def interrupted(
+    call: Callable[[str], object], refs: list[str], simulator: CountingSimulator, plugin: Plugin
+) -> list[Failed]:
+    """How the calls for many VMs fail that are interrupted soon after they were begun."""
+    simulator.answer_seconds = 0.3
+
+    def failure(ref: str) -> Failed | None:
+        try:
+            return failure_of(lambda: call(ref))
+        except pytest.fail.Exception:  # it did not fail
+            return None
+
+    with ThreadPoolExecutor(COUNT) as threads:
+        failures = [threads.submit(failure, ref) for ref in refs]
+        wait_until(lambda: simulator.writes > 8)
+        plugin.cancel()
+        writes, cancelled_at = simulator.writes, time.monotonic()
+        found = [each.result() for each in failures]
+        assert time.monotonic() - cancelled_at < 1
+    assert simulator.writes == writes < 20
+    return [each for each in found if each]
+
+
+def test_ctrl_c_stops_200_creates_within_a_second_and_no_other_write_is_begun(
+    simulator: CountingSimulator, plugin: Plugin
+) -> None:
+    failures = interrupted(
+        lambda ref: plugin.create(urn(ASSIGNMENT), {"vmRef": ref, "backupLocationId": NAS01}),
+        many_vms(simulator, COUNT),
+        simulator,
+        plugin,
+    )
+    assert len(failures) == COUNT - simulator.writes
+    assert all(each.says.startswith("Could not assign VM ") for each in failures)
+    assert all("the run is over" in each.says for each in failures)
+    assert {vm for vm, _ in simulator.inventory.assignments} - {DC01}
+    plugin.end()
+    assert not simulator.sessions
+
+
+def test_and_200_deletes(simulator: CountingSimulator, plugin: Plugin) -> None:
+    refs = many_vms(simulator, COUNT)
+    simulator.inventory.assignments.update({(ref, NAS01): None for ref in refs})
+    failures = interrupted(
+        lambda ref: plugin.delete(urn(ASSIGNMENT), f"{ref}/{NAS01}", {}), refs, simulator, plugin
+    )
+    assert len(failures) == COUNT - simulator.writes
+    assert all(each.says.startswith("Could not un-assign VM ") for each in failures)
+    # What was under way has its effect, and its resource is known to be gone.
+    assert len(simulator.inventory.assignments) == 1 + len(failures)
+
+
+def test_what_begins_after_ctrl_c_sends_nothing(
+    simulator: CountingSimulator, plugin: Plugin
+) -> None:
+    plugin.cancel()
+    failed = failure_of(
+        lambda: plugin.create(urn(ASSIGNMENT), {"vmRef": DC01, "backupLocationId": NAS01})
+    )
+    assert "the run is over" in failed.says
+    assert not simulator.calls
