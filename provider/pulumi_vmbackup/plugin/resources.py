@@ -418,6 +418,11 @@ def _labelled(address: _Address, given: tuple[list[Any], list[Any]]) -> Any:
         if not _is_list(locations):
             raise ArgumentError(f"The VM {label} is given {locations!r}: give a list of locations.")
         each = list(locations)
+        for one in each:
+            if not isinstance(one, (str, BackupLocation, VirtualMachine)):
+                raise ArgumentError(
+                    f"The VM {label} is given the location {one!r}: give a location or its id."
+                )
         paths = location_labels(one for one in each if isinstance(one, BackupLocation))
         ids = [_location_id(one) for one in each]
         host = {"host": vm.host} if isinstance(vm, VirtualMachine) and vm.host else {}
