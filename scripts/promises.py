@@ -675,9 +675,8 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "a call after the end is sent",
             "transport.py",
-            "            if self._is_stopped:\n"
-            "                raise _stopped()\n            self._free_turns",
-            "            if False:\n                raise _stopped()\n            self._free_turns",
+            "            if is_over():\n",
+            "            if False:\n",
             "test_session.py",
         ),
     ],
