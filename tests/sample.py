@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import uuid
+
 from pulumi_vmbackup.simulator import Inventory
 
 DC01 = "2b5ebaa0-6107-4dc3-ba6a-ce6c0a78250f"  # assigned to DISK_E from the start
@@ -17,6 +20,18 @@ ROTATING = "b339a476-9ddc-46f8-afb6-fbfe8de4ab47"  # offsite
 NOWHERE = "00000000-0000-4000-8000-000000000000"  # no VM and no location
 
 PASSWORD = "Pa55-of-the-simulator"
+
+
+def another_site() -> Inventory:
+    """What another server holds: the same names, and no VM or location with the same id."""
+    text = Inventory.sample().dump()
+    ids: dict[str, str] = {}
+    text = re.sub(
+        r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        lambda found: ids.setdefault(found[0], str(uuid.uuid4())),
+        text,
+    )
+    return Inventory.parse(text, "another site")
 
 
 def with_replica() -> Inventory:

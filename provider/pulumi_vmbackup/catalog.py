@@ -63,15 +63,24 @@ class Lists:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._answers: dict[_ListName, list[Any] | RefusedError] = {}
+        self._sessions: dict[_ListName, int] = {}
 
-    def get(self, name: _ListName, client: Client) -> list[Any]:
+    def get(self, name: _ListName, client: Client, *, of_this_session: bool = False) -> list[Any]:
         """One of the lists; ``client`` asks for it the first time.
+
+        Args:
+            name: the list.
+            client: asks the server.
+            of_this_session: whether to ask again if the session is another one by now: a tunnel may
+                lead to another site since then.
 
         Raises:
             RefusedError: the server refuses the list; it is not asked again.
             VmBackupError: another failure, or the list of VMs is empty; the next call asks again.
         """
         with self._lock:
+            if of_this_session and self._sessions.get(name) != client.session:
+                self._answers.pop(name, None)
             if name not in self._answers:
                 try:
                     self._answers[name] = (
@@ -86,6 +95,7 @@ class Lists:
                 if name == "virtual machines" and not self._answers[name]:
                     del self._answers[name]
                     raise _nothing_listed("virtual machines")
+                self._sessions[name] = client.session
         return self.items([name])
 
     def forget(self) -> None:
@@ -183,7 +193,7 @@ class Catalog:
             VmBackupError: the server refuses or does not answer.
         """
         with self._asking() as client:
-            return self._lists.get("virtual machines", client)
+            return self._lists.get("virtual machines", client, of_this_session=True)
 
     def location_ids(self) -> set[str]:
         """The ids of all locations that the server lists.
@@ -192,7 +202,11 @@ class Catalog:
             VmBackupError: the server refuses or does not answer.
         """
         with self._asking() as client:
-            return {each.id for kind in KINDS for each in self._lists.get(kind, client)}
+            return {
+                each.id
+                for kind in KINDS
+                for each in self._lists.get(kind, client, of_this_session=True)
+            }
 
     def complete(self, assignment: Assignment) -> Assignment:
         """The assignment with its missing names and kind added.

@@ -392,6 +392,17 @@ class PairsOfServer:
                 )
             removed.add(pair)
 
+    def declared_elsewhere(self, pairs: Iterable[Pair]) -> dict[str, set[Pair]]:
+        """Those of some pairs that the program declares on other servers alone, by server."""
+        pairs = {*pairs} - self.all_declared()
+        found: dict[str, set[Pair]] = defaultdict(set)
+        with self._all._lock:
+            for told in (self._all._own, *self._all._told_by_others()):
+                for server, declared in told.declared.items():
+                    if server not in (self._server, _UNKNOWN_SERVER):
+                        found[server] |= pairs & declared
+        return {server: same for server, same in found.items() if same}
+
     # Exclusive sets
 
     def add_exclusive(self, vms: Mapping[str, Collection[str]]) -> None:

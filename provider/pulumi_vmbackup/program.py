@@ -20,6 +20,7 @@ from pulumi.runtime import is_config_secret
 from .client import Client
 from .errors import Advice, ArgumentError, Hint, VmBackupError
 from .models import BackupLocation, VirtualMachine
+from .session import forget_logins
 from .settings import (
     SECRET_SETTINGS,
     Settings,
@@ -221,6 +222,8 @@ def shared_client(settings: Settings) -> Client | None:
 
 @once_per_program
 def _clients() -> dict[Settings, Client]:
+    # A password that an earlier program of this process sent in vain may be right by now.
+    forget_logins()
     return {}
 
 

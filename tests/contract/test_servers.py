@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from contract.host import Host
-from contract.plugin import ASSIGNMENT, SET, Plugin, a_set, entry, pairs, urn
+from contract.plugin import ASSIGNMENT, SET, Engine, Plugin, a_set, entry, pairs, urn
 from sample import NAS01, OFFSITE01, PASSWORD, SQL01
 
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Simulator, serve
 
 StartPlugin = Callable[..., Plugin]
 PAIR = f"{SQL01}/{NAS01}"
@@ -105,6 +105,25 @@ def test_a_move_to_another_server_assigns_there_and_unassigns_here(
     assert locations(simulator, site_b) == [[], [NAS01]]
 
 
+def test_a_move_between_two_addresses_of_one_server_leaves_the_pair_assigned(
+    dynamic: Host, simulator: Simulator, base_url: str
+) -> None:
+    simulator.behavior = Behavior(second_session="accept")
+    with serve(simulator) as another_url:  # as over another tunnel
+        login = {"username": "Administrator", "password": PASSWORD, "settleSeconds": "0"}
+        connections = {"moved": {"baseUrl": another_url, **login}}
+        dynamic.configure(baseUrl=base_url, **login, connections=json.dumps(connections))
+        moved = {**AT_A, "connection": "moved"}
+        _, outputs = dynamic.create(**AT_A)
+        dynamic.check(**moved)
+        assert list(dynamic.diff(outputs, moved).replaces) == ["connection"]
+        dynamic.create(**moved)
+        dynamic.delete(PAIR, **outputs)
+        assert [call.method for call in simulator.calls].count("DELETE") == 1
+        assert locations(simulator) == [[NAS01]]
+        dynamic.stop()
+
+
 def test_another_name_of_the_same_server_is_an_update_that_sends_nothing_and_shares_the_session(
     dynamic: Host, simulator: Simulator
 ) -> None:
@@ -170,6 +189,34 @@ def test_a_move_between_providers_unassigns_where_it_was(
     at_b.create(SET_URN, THE_SET)
     at_a.delete(SET_URN, "it", state)
     assert locations(simulator, site_b) == [[], [NAS01]]
+
+
+@pytest.mark.parametrize("type_", [ASSIGNMENT, SET], ids=["single", "set"])
+def test_a_warning_says_what_to_do_if_two_addresses_lead_to_one_server(
+    type_: str,
+    at_a: Plugin,
+    at_b: Plugin,
+    start_plugin: StartPlugin,
+    pulumi_engine: Engine,
+    base_url: str,
+    url_b: str,
+) -> None:
+    inputs = INPUTS if type_ == ASSIGNMENT else THE_SET
+    _, state = at_a.create(urn(type_), inputs)
+    at_b.check(urn(type_), inputs)
+    other = start_plugin(VMBACKUP_BASE_URL=base_url)
+    other.configure({})
+    other.check(urn(type_), inputs)
+    at_a.delete(urn(type_), PAIR, state)
+    assert pulumi_engine.warnings == []  # the program declares it here, too
+    other.end()
+    at_a.delete(urn(type_), PAIR, state)
+    server = url_b.removeprefix("http://").partition("/")[0].replace("127.0.0.1", "localhost")
+    assert pulumi_engine.warnings == [
+        f"1 of the pairs that were un-assigned are in the program for {server} too. If that is "
+        "another address of the same server, they are un-assigned there as well: wait 0 s "
+        "(settleSeconds), run `pulumi refresh`, and then `pulumi up`."
+    ]
 
 
 # Both

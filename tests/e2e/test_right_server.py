@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.stack import Stack
-from sample import DC01, FILE01, NAS01, OFFSITE01, ROTATING, SQL01, SQL02
+from sample import DC01, FILE01, NAS01, OFFSITE01, ROTATING, SQL01, SQL02, another_site
 
 from pulumi_vmbackup.simulator import Inventory, Simulator
 
@@ -33,18 +31,6 @@ ALL = [
 ]
 IS_IT = "is it the right server? A tunnel may lead to another site."
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def another_site() -> Inventory:
-    """What another server holds: the same names, and no VM or location with the same id."""
-    text = Inventory.sample().dump()
-    ids: dict[str, str] = {}
-    text = re.sub(
-        r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-        lambda found: ids.setdefault(found[0], str(uuid.uuid4())),
-        text,
-    )
-    return Inventory.parse(text, "another site")
 
 
 @pytest.mark.parametrize("unknown_vm", ["refuse", "empty"])

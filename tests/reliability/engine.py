@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
-from pulumi.dynamic import Config, ConfigureRequest
+from pulumi.dynamic import Config, ConfigureRequest, ReadResult
 
-from pulumi_vmbackup import assignment, session, transport
+from pulumi_vmbackup import VmBackupError, assignment, session, transport
 from pulumi_vmbackup.assignment import VmBackupLocationAssignmentProvider
 
 
@@ -69,14 +69,17 @@ class Engine:
     Attributes:
         config: the stack configuration, without the package's prefix.
         count_calls: tells how many HTTP exchanges there were so far.
+        goes_on: whether the others are tried after one that failed, as where they are parallel.
         state: what the state file holds.
         steps: those of the last run, oldest first.
     """
 
     config: Mapping[str, str]
     count_calls: Callable[[], int]
+    goes_on: bool = False
     state: list[Resource] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    _failure: VmBackupError | None = field(default=None, init=False)
 
     def up(self, program: Program, *, refresh: bool = False) -> None:
         """Make the state and the server what the program declares.
@@ -89,7 +92,9 @@ class Engine:
             if refresh:
                 self._refresh(provider)
             for name, pair in program.items():
-                self._register(provider, name, pair)
+                with self._held_back():
+                    self._register(provider, name, pair)
+            self._raise_failure()
             # Only a run without any failure comes to its deletes.
             for each in reversed(list(self.state)):
                 if each.pending_deletion or each.name not in program:
@@ -104,7 +109,9 @@ class Engine:
         """Delete all that the state holds; the program is not run, so nothing is checked."""
         with self._process() as provider:
             for each in reversed(list(self.state)):
-                self._delete(provider, each)
+                with self._held_back():
+                    self._delete(provider, each)
+            self._raise_failure()
 
     def _register(
         self, provider: VmBackupLocationAssignmentProvider, name: str, pair: Pair
@@ -140,15 +147,10 @@ class Engine:
     def _refresh(self, provider: VmBackupLocationAssignmentProvider) -> None:
         # Those that are pending deletion as well. What was read is kept where another read fails.
         for each in list(self.state):
-            with self._step("read", each.pair):
+            with self._held_back(), self._step("read", each.pair):
                 read = provider.read(each.id, dict(each.outputs))
-            if read.id:
-                inputs = _sent(read.inputs) if read.inputs is not None else each.inputs
-                self._write(
-                    each, replace(each, id=read.id, inputs=inputs, outputs=_sent(read.outs))
-                )
-            else:
-                self._write(each, None)
+                self._write(each, _read(each, read))
+        self._raise_failure()
 
     def _delete(self, provider: VmBackupLocationAssignmentProvider, old: Resource) -> None:
         with self._step("delete", old.pair):
@@ -158,6 +160,20 @@ class Engine:
     def _write(self, old: Resource, new: Resource | None) -> None:
         at = next(at for at, each in enumerate(self.state) if each is old)
         self.state[at : at + 1] = [new] if new else []
+
+    @contextmanager
+    def _held_back(self) -> Iterator[None]:
+        """Raise an error only after the others were tried, where that is wanted."""
+        try:
+            yield
+        except VmBackupError as error:
+            if not self.goes_on:
+                raise
+            self._failure = error
+
+    def _raise_failure(self) -> None:
+        if self._failure:
+            raise self._failure
 
     @contextmanager
     def _step(self, handler: str, pair: Pair) -> Iterator[None]:
@@ -173,7 +189,7 @@ class Engine:
     @contextmanager
     def _process(self) -> Iterator[VmBackupLocationAssignmentProvider]:
         """The provider host of one command, which Pulumi ends in order also after a failure."""
-        self.steps = []
+        self.steps, self._failure = [], None
         provider = VmBackupLocationAssignmentProvider()
         config = {f"vmbackup:{key}": text for key, text in self.config.items()}
         provider.configure(ConfigureRequest(Config(config, "backup")))
@@ -185,6 +201,14 @@ class Engine:
             finally:
                 transport.forget_secrets()
                 session.forget_logins()
+
+
+def _read(old: Resource, read: ReadResult) -> Resource | None:
+    """A resource after a refresh; None if it is gone."""
+    if not read.id:
+        return None
+    inputs = _sent(read.inputs) if read.inputs is not None else old.inputs
+    return replace(old, id=read.id, inputs=inputs, outputs=_sent(read.outs))
 
 
 def _sent(properties: Mapping[str, Any] | None) -> Mapping[str, Any]:

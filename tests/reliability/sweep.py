@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_args, get_type_hints
 
 from reliability.engine import Kill, Killed, NotSent, Pair
-from reliability.watched import SEVERAL_SESSIONS, Refusal, WatchedSimulator
+from reliability.watched import SEVERAL_SESSIONS, Change, Refusal, Turn, WatchedSimulator
 from sample import PASSWORD
 
 from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Fault
@@ -58,6 +58,8 @@ PASSES = [*LOST, SESSION_OVER, Failure("refused for now", True), *NOT_DONE]
 # The most calls that one failure costs, and the most listings that are waited for where they lag.
 MOST_CALLS_OF_A_FAILURE = 5
 MOST_LISTINGS = 8
+# To find out that a session is over which an answer does not say.
+CALLS_TO_DOUBT_A_SESSION = {"other words": 2, "page": 2}
 
 ONE_SESSION = Behavior()
 ODD_SERVERS = {
@@ -70,7 +72,24 @@ ODD_SERVERS = {
     ),
     "a server whose listings lag": replace(SEVERAL_SESSIONS, lag_seconds=0.05),
     "a server that allows one session": ONE_SESSION,
+    "a server that spells its answers in another way": replace(SEVERAL_SESSIONS, spelling="other"),
 }
+# What a call is answered within a session that is over.
+DEAD_TOKENS = [
+    replace(SEVERAL_SESSIONS, invalid_token=each)
+    for each in get_args(get_type_hints(Behavior)["invalid_token"])
+]
+# What the right server answers to what only another site knows matters there.
+CHANGES: list[tuple[Change, Behavior]] = [
+    ("another site answers", SEVERAL_SESSIONS),
+    (
+        "another site answers",
+        replace(SEVERAL_SESSIONS, unknown_vm="empty", invalid_token="unauthorized"),
+    ),
+    ("no VM is listed", SEVERAL_SESSIONS),
+    ("a host is off", SEVERAL_SESSIONS),
+    ("a host is off", replace(SEVERAL_SESSIONS, unknown_vm="empty")),
+]
 
 
 def settings_for(failure: Failure) -> dict[str, str]:
@@ -141,6 +160,10 @@ class Stack:
 
     def outcome(self) -> list[tuple[object, ...]]:
         """What the state holds but for times."""
+        raise NotImplementedError
+
+    def held(self) -> set[Pair]:
+        """The pairs that the state holds."""
         raise NotImplementedError
 
     @property
@@ -242,7 +265,38 @@ class Stack:
                 assert len(simulator.sessions) == (is_left and mishap.hits)
             if in_order and simulator.behavior != ONE_SESSION:  # which is waited for
                 cost = len(simulator.calls) - calls_before - case.calls
-                assert cost <= MOST_CALLS_OF_A_FAILURE + MOST_LISTINGS * self.lags
+                most = MOST_CALLS_OF_A_FAILURE + MOST_LISTINGS * self.lags
+                most += CALLS_TO_DOUBT_A_SESSION.get(simulator.behavior.invalid_token, 0)
+                assert cost <= most
+
+    def survive_a_change(self, case: Case, turn: Turn, errors: tuple[type[Exception], ...]) -> bool:
+        """See that a server that is another one for the rest of a run makes nothing lost.
+
+        Args:
+            case: where it changes.
+            turn: how it changes.
+            errors: those with which the run may fail.
+
+        Returns:
+            Whether the run failed.
+        """
+        simulator = self.simulator
+        with told(f"{turn} from {case} on"):
+            self.begin_case(case)
+            held_before, failure = self.held(), None
+            try:
+                with simulator.turning(turn):
+                    self.run(case.run)
+            except errors as error:
+                assert_are_sentences(error)
+                failure = error
+            assert turn.hits
+            assert held_before & simulator.assigned <= self.held()
+            assert len(turn.there.history) == 1  # the other site is as it was
+            assert failure or not simulator.asks_another_site(turn)
+            self.run(case.run)
+            self.assert_settled(case.run)
+            return failure is not None
 
     def survive_a_kill(self, case: Case, kill: Kill) -> None:
         """See that the next run goes on after the process of one is killed."""

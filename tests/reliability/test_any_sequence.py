@@ -12,10 +12,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise, product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import pytest
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from marks import only_full
 from reliability.engine import Engine, Kill, Killed, Pair
 from reliability.sequences import run_sequences
-from reliability.watched import WatchedSimulator
+from reliability.watched import Change, Turn, WatchedSimulator
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -45,6 +45,7 @@ pairs = st.sampled_from(PAIRS)
 programs: st.SearchStrategy[dict[str, Pair]] = st.dictionaries(
     st.sampled_from("abcd"), pairs, min_size=1
 )
+choices = {key: get_args(hint) for key, hint in get_type_hints(Behavior).items()}
 behaviors = st.builds(
     Behavior,
     second_post=st.sampled_from(["accept", "refuse"]),
@@ -52,6 +53,9 @@ behaviors = st.builds(
     unknown_vm=st.sampled_from(["refuse", "empty"]),
     second_primary=st.sampled_from(["allow", "refuse", "move"]),
     second_session=st.sampled_from(["accept", "refuse"]),
+    invalid_token=st.sampled_from(choices["invalid_token"]),
+    wrong_password=st.sampled_from(choices["wrong_password"]),
+    spelling=st.sampled_from(choices["spelling"]),
     lag_seconds=st.sampled_from([0, 0, 0, 0.03]),
 )
 
@@ -69,17 +73,21 @@ class RememberingFault(Fault):
         return meets
 
 
+FAULT_KINDS = ["reset", "cut short", "html", "error", "session over", "busy", "refused"]
 faults = st.builds(
     RememberingFault,
-    kind=st.sampled_from(["reset", "cut short", "html", "error", "session over"]),
+    kind=st.sampled_from(FAULT_KINDS),
     call=st.sampled_from(["", "POST /vms", "GET", "DELETE", "POST /sessions"]),
     skip=st.integers(0, 2),
     times=st.sampled_from([1, 1, 1, 2, None]),
     acted=st.booleans(),
 )
 kills = st.builds(Kill, st.integers(0, 8), st.booleans())
-mishaps = st.one_of(st.none(), faults, kills, st.just("the console is connected for a while"))
-Mishap = RememberingFault | Kill | str | None
+turns = st.builds(Turn, st.sampled_from(get_args(Change)), st.integers(0, 3))
+mishaps = st.one_of(
+    st.none(), faults, kills, turns, st.just("the console is connected for a while")
+)
+Mishap = RememberingFault | Kill | Turn | str | None
 
 
 class AnySequence(RuleBasedStateMachine):
@@ -103,7 +111,7 @@ class AnySequence(RuleBasedStateMachine):
         self.simulator = WatchedSimulator(
             assigned={Pair(DC01, DISK_E)},
             behavior=behavior,
-            session_seconds=0.6 if behavior.second_session == "refuse" else 300,
+            session_seconds=0.4 if behavior.second_session == "refuse" else 300,
         )
         base_url = self.stack.enter_context(serve(self.simulator))
         config = {
@@ -111,7 +119,7 @@ class AnySequence(RuleBasedStateMachine):
             "username": "Administrator",
             "password": PASSWORD,
             "timeoutSeconds": "10",
-            "sessionWaitSeconds": "2",
+            "sessionWaitSeconds": "1",
             # The state knows the second of an assignment only, hence the one more.
             "settleSeconds": "1.3" if behavior.lag_seconds else "0",
         }
@@ -196,8 +204,15 @@ class AnySequence(RuleBasedStateMachine):
             console_leaves.start()
         failure: VmBackupError | None = None
         kill = mishap if isinstance(mishap, Kill) else None
+        turn = mishap if isinstance(mishap, Turn) else None
+        engine.goes_on = is_other_password = str(turn) == "the password is another one"
+        logins_before = len(simulator.logins)
         try:
-            with kill.armed() if kill else nullcontext():
+            with ExitStack() as stack:
+                if kill:
+                    stack.enter_context(kill.armed())
+                if turn:
+                    stack.enter_context(simulator.turning(turn))
                 command()
         except VmBackupError as error:
             failure = error
@@ -208,7 +223,7 @@ class AnySequence(RuleBasedStateMachine):
             console_leaves.join()
         is_killed = bool(kill and kill.hits)
         met = [
-            call
+            (fault, call)
             for fault, before in zip(self.faults, met_before, strict=True)
             for call in fault.met[len(before) :]
         ]
@@ -226,16 +241,26 @@ class AnySequence(RuleBasedStateMachine):
         self.counts["calls"] += len(simulator.calls) - calls_before
         self._account(is_killed or failure is not None)
 
-        is_waited_for = console_connected or isinstance(mishap, str)
+        kinds = {fault.kind for fault, _ in met}
+        is_waited_for = console_connected or isinstance(mishap, str) or "busy" in kinds
         if self.behavior.second_session == "accept" and not is_waited_for:
             assert all(step.calls < 20 for step in engine.steps)
         new_sessions = set(simulator.sessions) - sessions_before
-        lost = [call for call in met if call.startswith("POST /sessions/")]
-        assert len(new_sessions) <= is_killed + len(lost)
+        lost = [call for _, call in met if call.startswith("POST /sessions/")]
+        is_left = bool(turn and turn.hits and turn.change == "another site answers")
+        assert len(new_sessions) <= is_killed + len(lost) + is_left
+        if turn and turn.hits:
+            self.counts[str(turn)] += 1
+            assert len(turn.there.history) == 1  # the other site is as it was
+            assert failure or not simulator.asks_another_site(turn)
+            if is_other_password and not met:
+                assert failure
+                assert len(simulator.logins) == logins_before + 1
 
         if failure:
             self.counts["failed runs"] += 1
-            if len(met) < 2 and not console_connected and not self._is_refused_rightly():
+            is_right = len(met) > 1 or console_connected or "refused" in kinds
+            if not is_right and not self._is_refused_rightly() and not self._is_due_to(turn):
                 raise failure
         return not (failure or is_killed)
 
@@ -263,6 +288,20 @@ class AnySequence(RuleBasedStateMachine):
             self.behavior.second_primary == "refuse"
             and step.pair.backup_location_id in PRIMARY
             and any(each.backup_location_id in PRIMARY for each in others)
+        )
+
+    def _is_due_to(self, turn: Turn | None) -> bool:
+        """Whether a run may fail because the server was another one."""
+        if turn is None or not turn.hits or turn.change == "a host is off":
+            return False
+        step = self.engine.steps[-1]
+        # Only an empty list of a VM's locations makes the list of VMs matter.
+        return turn.change != "no VM is listed" or (
+            step.handler != "create"
+            and (
+                self.behavior.lag_seconds > 0
+                or all(pair.vm_ref != step.pair.vm_ref for pair in self.simulator.assigned)
+            )
         )
 
     def _assert_is_one_sentence(self, error: VmBackupError) -> None:

@@ -16,6 +16,8 @@ from marks import only_full
 from reliability.engine import Engine, Kill, Pair, Program
 from reliability.sweep import (
     ALSO_LOST,
+    CHANGES,
+    DEAD_TOKENS,
     LOST,
     ODD_SERVERS,
     ONE_SESSION,
@@ -27,7 +29,7 @@ from reliability.sweep import (
     settings_for,
     told,
 )
-from reliability.watched import SEVERAL_SESSIONS, WatchedSimulator
+from reliability.watched import SEVERAL_SESSIONS, Change, Turn, WatchedSimulator
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -111,6 +113,10 @@ class LifeStack(Stack):
             for outputs in [{**each.outputs, "assigned_at": None}]
         )
 
+    def held(self) -> set[Pair]:
+        """The pairs that the state holds."""
+        return {each.pair for each in self.engine.state}
+
 
 @contextmanager
 def make_stack(behavior: Behavior = SEVERAL_SESSIONS, /, **settings: str) -> Iterator[LifeStack]:
@@ -151,6 +157,27 @@ def test_one_lost_answer_is_survived_also_on(server: str, failure: Failure) -> N
     with make_stack(ODD_SERVERS[server]) as stack:
         for case in stack.cases():
             stack.survive(case, failure)
+
+
+@pytest.mark.parametrize("behavior", DEAD_TOKENS, ids=lambda each: each.invalid_token)
+def test_the_end_of_a_session_is_survived_whatever_its_token_is_answered(
+    behavior: Behavior,
+) -> None:
+    with make_stack(behavior) as stack:
+        for case in stack.cases():
+            stack.survive(case, SESSION_OVER)
+
+
+@pytest.mark.parametrize(("change", "behavior"), CHANGES)
+def test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost(
+    change: Change, behavior: Behavior
+) -> None:
+    with make_stack(behavior) as stack:
+        failed = [
+            stack.survive_a_change(case, Turn(change, case.exchange), (VmBackupError,))
+            for case in stack.cases()
+        ]
+    assert any(failed) == (change == "another site answers")
 
 
 # Failures that last

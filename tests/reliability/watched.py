@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Set
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from reliability.engine import Pair
-from sample import PASSWORD
+from sample import PASSWORD, another_site
 from werkzeug.wrappers import Response
 
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator
@@ -39,6 +40,40 @@ class WatchedInventory(Inventory):
             self.history.append(frozenset(Pair(*pair) for pair in value))
 
 
+HOST = "HV-01"  # of DC01, SQL01 and EXCH01
+
+Change = Literal[
+    "another site answers", "no VM is listed", "a host is off", "the password is another one"
+]
+
+
+@dataclass(eq=False)
+class Turn:
+    """A change of the server during a run, which ends with it.
+
+    Attributes:
+        change: what is so then.
+        skip: before how many exchanges of the run it is not so yet.
+        there: what the other site holds.
+        hits: how many exchanges were begun since it is so.
+        first_call: how many calls the simulator had answered before.
+    """
+
+    change: Change
+    skip: int = 0
+    there: WatchedInventory = field(init=False, repr=False)
+    hits: int = field(default=0, init=False)
+    first_call: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.change == "the password is another one":
+            self.skip = 0  # it matters to logins alone
+        self.there = WatchedInventory(another_site())
+
+    def __str__(self) -> str:
+        return self.change
+
+
 SEVERAL_SESSIONS = Behavior(second_session="accept")
 """A server on which no run waits for a session, so that its calls can be counted."""
 
@@ -56,6 +91,7 @@ class WatchedSimulator(Simulator):
         sample = Inventory.sample()
         sample.assignments = dict.fromkeys(assigned)
         self.watched = WatchedInventory(sample)
+        self._turn: Turn | None = None
         super().__init__(
             self.watched, password=PASSWORD, behavior=behavior, session_seconds=session_seconds
         )
@@ -74,9 +110,55 @@ class WatchedSimulator(Simulator):
         self.inventory.assignments = dict.fromkeys(assigned)
         time.sleep(self.behavior.lag_seconds)
 
+    def asks_another_site(self, turn: Turn) -> bool:
+        """Whether that was asked about a pair, so that the run has to fail."""
+        calls = self.calls[turn.first_call :] if turn.hits else []
+        is_elsewhere = turn.change == "another site answers"
+        return is_elsewhere and any("/vms/backuplocations/" in call.path for call in calls)
+
+    @contextmanager
+    def turning(self, turn: Turn) -> Iterator[None]:
+        """Let it be another server within this block, from one of its exchanges on."""
+        before: dict[str, Any] = {
+            "inventory": self.inventory,
+            "sessions": self.sessions,
+            "behavior": self.behavior,
+            "hosts_off": self.hosts_off,
+            "password": self.password,
+        }
+        self._turn = turn
+        try:
+            yield
+        finally:
+            self._turn = None
+            if turn.hits:
+                vars(self).update(before)
+
+    def _meet_turn(self) -> None:
+        turn = self._turn
+        if turn is None:
+            return
+        with self._lock:
+            if turn.skip:
+                turn.skip -= 1
+                return
+            turn.hits += 1
+            if turn.hits > 1:
+                return
+            turn.first_call = len(self.calls)
+            if turn.change == "another site answers":
+                self.inventory, self.sessions = turn.there, {}
+            elif turn.change == "no VM is listed":
+                self.behavior = replace(self.behavior, vm_list="none")
+            elif turn.change == "a host is off":
+                self.hosts_off = {HOST}
+            else:
+                self.password = f"{PASSWORD}-of-today"
+
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
+        self._meet_turn()
         refusals = [each for each in self.faults if isinstance(each, Refusal)]
         hits = sum(each.hits for each in refusals)
         started: list[Any] = []

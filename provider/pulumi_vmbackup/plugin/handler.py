@@ -129,6 +129,20 @@ class Handler(ABC):
             *_first(contradictions, "pairs are excluded by an exclusive set"),
         ]
 
+    def _warn_of_other_servers(self, unassigned: Collection[Pair]) -> None:
+        """Warn of pairs that were un-assigned here, and that the program declares elsewhere.
+
+        Two addresses may lead to one server.
+        """
+        seconds = self._context.settings.settle_seconds
+        for server, pairs in self._context.declared.declared_elsewhere(unassigned).items():
+            self._context.engine.warn(
+                f"{len(pairs):,} of the pairs that were un-assigned are in the program for {server}"
+                " too. If that is another address of the same server, they are un-assigned there "
+                f"as well: wait {seconds:g} s (settleSeconds), run `pulumi refresh`, and then "
+                "`pulumi up`."
+            )
+
 
 def _first(messages: list[str], are: str) -> list[Failure]:
     """The first of many messages, and how many more there are."""
