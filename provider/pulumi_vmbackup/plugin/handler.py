@@ -157,6 +157,12 @@ def is_unknown(value: object) -> bool:
     return bool(value == rpc.UNKNOWN)
 
 
+def input_text(value: object) -> str:
+    """A provider's input as the text of a setting; the protocol makes a float of each number."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if is_whole else str(value)
+
+
 def unknown_outputs(keys: Iterable[str]) -> Properties:
     """Unknown outputs, which only the server can tell."""
     return dict.fromkeys(keys, rpc.UNKNOWN)
