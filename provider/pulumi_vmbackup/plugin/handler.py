@@ -121,6 +121,7 @@ class Handler(ABC):
                 each.pair,
                 f"the resource {each.set_urn}" if each.set_urn else "another set of the program",
                 f"the resource {each.urn}" if each.urn else "another resource of the program",
+                self._context.vm_names.get(each.pair[0]),
             )
             for each in self._context.exclude(urn, pairs, exclusive)
         ]
