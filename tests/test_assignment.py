@@ -637,6 +637,24 @@ def test_two_resources_of_one_pair_fail_the_program(*, is_output: bool) -> None:
     assert isinstance(raised.value, ProgramError)
 
 
+@pytest.mark.usefixtures("recorder")
+def test_one_pair_on_two_servers_is_two_assignments_but_not_by_two_names_of_one_server(
+    set_config: SetConfig,
+) -> None:
+    def program(other: str) -> None:
+        for connection in (None, other):
+            VmBackupLocationAssignment(
+                str(connection), vm_ref=SQL01, backup_location_id=NAS01, connection=connection
+            )
+
+    a, b = "http://localhost:36013/api", "http://localhost:46013/api"
+    connections = {"same": {"baseUrl": a.replace("localhost", "127.0.0.1")}, "b": {"baseUrl": b}}
+    set_config(baseUrl=a, connections=json.dumps(connections))
+    run_program(lambda: program("b"))
+    with pytest.raises(ArgumentError, match=r"::None and .*::same both assign"):
+        run_program(lambda: program("same"))
+
+
 def given_another_vm(vm_ref: str) -> pulumi.ResourceOptions:
     """What changes a resource's VM after the program has named it."""
 

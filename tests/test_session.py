@@ -312,3 +312,20 @@ def test_a_stopped_client_begins_nothing_and_wakes_up_what_waits(
     assert len(pairs(simulator, "POST")) <= sent + 4
     assert sum(bool(errors) for _, errors in threads) >= 200 - sent - 4
     assert not simulator.sessions
+
+
+def test_what_a_write_did_that_was_under_way_is_found_out_after_the_stop(
+    simulator: Simulator, client: Client
+) -> None:
+    lost = Fault("stall", "POST /vms")
+    simulator.faults.append(lost)
+    lifecycle = make_lifecycle(client, settle_seconds=0)
+    thread, errors = in_thread(lambda: lifecycle.ensure(SQL01, NAS01, assigned=True))
+    wait_until(lambda: lost.hits)
+    client.stop()
+    simulator.faults.clear()  # which resets the connection
+    thread.join()
+    assert not errors
+    with pytest.raises(StoppedError):
+        client.vm_backup_locations(SQL01)
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]

@@ -21,7 +21,7 @@ from pulumi.runtime import rpc
 
 from .catalog import Catalog
 from .client import Client
-from .declared import DeclaredPairs, Run, declared_twice, excluded
+from .declared import DeclaredPairs, PairsOfServer, Run, declared_twice, excluded
 from .errors import ArgumentError, SettingsError, VmBackupError, explained
 from .lifecycle import AssignmentLifecycle, age_seconds, now
 from .models import (
@@ -237,6 +237,30 @@ class ProviderProcess:
         self._lock = threading.Lock()
         self._clients: dict[Settings, Client] = {}
         self._lifecycles: dict[Settings, AssignmentLifecycle] = {}
+        self._servers: dict[str, Settings] = {}
+
+    def declare(self, settings: Settings | None, pair: Pair) -> PairsOfServer:
+        """Remember a pair that the program declares.
+
+        Args:
+            settings: those of its connection; None if they cannot be read.
+            pair: the pair.
+        """
+        if settings:
+            self._servers.setdefault(settings.server, settings)
+        declared = self.declared.on(settings.server if settings else None)
+        declared.add([pair])
+        return declared
+
+    def assign_elsewhere(self, pair: Pair, server: str) -> None:
+        """Assign a pair that was un-assigned here on the other servers that it is declared on.
+
+        Two addresses may lead to one server: the pair is then un-assigned there as well.
+        """
+        for other, settings in list(self._servers.items()):
+            if other != server and pair in self.declared.on(other):
+                with explained(f"assign VM {pair[0]} to backup location {pair[1]} on {other}"):
+                    self.lifecycle(settings).ensure(*pair, assigned=True)
 
     def lifecycle(self, settings: Settings) -> AssignmentLifecycle:
         """The one lifecycle, and so the one session, for these settings.
@@ -262,6 +286,7 @@ class ProviderProcess:
             clients = list(self._clients.values())
             self._clients.clear()
             self._lifecycles.clear()
+            self._servers.clear()
         self.declared.clear()
         for client in clients:
             client.close()
@@ -310,8 +335,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
                 failures.append(dynamic.CheckFailure(key, worded(error)))
         if not failures and not any(_is_unknown(inputs[key]) for key in ID_HINTS):
             pair = (inputs["vm_ref"], inputs["backup_location_id"])
-            declared = process.declared.on(self._server(inputs.get("connection")))
-            declared.add([pair])
+            declared = process.declare(self._settings_or_none(inputs.get("connection")), pair)
             failures += [
                 dynamic.CheckFailure("", excluded(each, "a set of the program", "this resource"))
                 for each in declared.excluded_by_others([pair])
@@ -391,11 +415,16 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
                 declared.refuse_mass_removal(pair, settings)
             age = age_seconds(time_of(_props.get("assigned_at")))
             process.lifecycle(settings).unassign(*pair, age_seconds=age)
+            process.assign_elsewhere(pair, settings.server)
 
     def _server(self, connection: object) -> str | None:
         """The server of a connection; None if its settings cannot be read."""
+        settings = self._settings_or_none(connection)
+        return settings.server if settings else None
+
+    def _settings_or_none(self, connection: object) -> Settings | None:
         try:
-            return self._settings(connection).server
+            return self._settings(connection)
         except SettingsError:
             return None
 

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -112,7 +113,10 @@ class Client:
         return self._session.end_if_idle()
 
     def stop(self) -> None:
-        """Begin no other call, and wake up those that wait. The session is ended as usual."""
+        """Begin no other call, and wake up those that wait. The session is ended as usual.
+
+        What a write has done that is under way can still be found out.
+        """
         self._session.stop()
 
     def close(self) -> None:
@@ -133,13 +137,17 @@ class Client:
         """All primary or all offsite backup locations."""
         return _read_locations(self._get("backuplocations", *_flags(kind)), kind)
 
-    def vm_backup_locations(self, vm_ref: str, kind: Kind | None = None) -> list[BackupLocation]:
+    def vm_backup_locations(
+        self, vm_ref: str, kind: Kind | None = None, *, after_stop: bool = False
+    ) -> list[BackupLocation]:
         """The backup locations that a VM is assigned to: all, or those of one kind.
 
-        Always with both flags: no public client asks without them.
+        Always with both flags: no public client asks without them. ``after_stop`` is for finding
+        out what a write has done that was under way at :meth:`stop`.
         """
         segments = _guids(vm_ref) + (_flags(kind) if kind else ("1", "1"))
-        return _read_locations(self._get("vms/backuplocations", *segments), kind)
+        answer = self._get("vms/backuplocations", *segments, after_stop=after_stop)
+        return _read_locations(answer, kind)
 
     # Virtual machines (seen)
 
@@ -172,11 +180,10 @@ class Client:
 
     # Calls within a session
 
-    def _get(self, resource: str, *segments: str, is_slow: bool = False) -> Mapping[str, Any]:
-        def get(*, may_end_session: bool = False) -> Mapping[str, Any]:
-            return self._call(
-                "GET", resource, segments, is_slow=is_slow, may_end_session=may_end_session
-            )
+    def _get(
+        self, resource: str, *segments: str, is_slow: bool = False, after_stop: bool = False
+    ) -> Mapping[str, Any]:
+        get = partial(self._call, "GET", resource, segments, is_slow=is_slow, after_stop=after_stop)
 
         for failures, pause in enumerate((*pauses(), None)):
             try:
@@ -219,6 +226,7 @@ class Client:
         segments: tuple[str, ...],
         *,
         is_slow: bool = False,
+        after_stop: bool = False,
         may_end_session: bool = False,
     ) -> Mapping[str, Any]:
         """Send a call in the session; in a new one if the server says that the old one is over.
@@ -228,13 +236,16 @@ class Client:
             resource: what comes before the token in the path.
             segments: what comes after it.
             is_slow: whether the call is known to be slow.
+            after_stop: whether it may be sent after :meth:`stop`.
             may_end_session: whether to give up the session if the call is refused in any form.
         """
         for _ in range(LONGEST_ROW_OF_SESSIONS):
-            with self._session.token() as (token, number):
+            with self._session.token(after_stop=after_stop) as (token, number):
                 try:
                     path = "/".join((resource, token, *segments))
-                    return self._transport.exchange(method, path, is_slow=is_slow)
+                    return self._transport.exchange(
+                        method, path, is_slow=is_slow, after_stop=after_stop
+                    )
                 except InvalidTokenError as error:
                     over = error
                 except (RefusedError, LostAnswerError) as error:

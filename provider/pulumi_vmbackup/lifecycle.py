@@ -365,7 +365,7 @@ class AssignmentLifecycle:
         poll_seconds = LISTING_POLL_SECONDS
         while True:
             try:
-                locations = self._list(vm_ref)
+                locations = self._list(vm_ref, after_stop=True)
                 if not assigned and proof.holds(is_listed=False):
                     locations = self._confirmed(vm_ref, locations)
             except VmBackupError:
@@ -413,10 +413,10 @@ class AssignmentLifecycle:
         explained_refusal.advice += advice
         return explained_refusal
 
-    def _list(self, vm_ref: str) -> list[BackupLocation] | None:
+    def _list(self, vm_ref: str, *, after_stop: bool = False) -> list[BackupLocation] | None:
         """The VM's locations; None if VM Backup definitely does not manage the VM."""
         try:
-            return self._client.vm_backup_locations(vm_ref)
+            return self._client.vm_backup_locations(vm_ref, after_stop=after_stop)
         except RefusedError:
             # How the server refuses an unknown VM is unknown, so the list of VMs decides.
             if self._manages(vm_ref):

@@ -8,8 +8,9 @@ answered from that. All look-ups of a program share one session for each server.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
@@ -212,12 +213,11 @@ class _Server(NamedTuple):
 
     Attributes:
         catalog: its VMs and locations.
-        threads: for look-ups that may not keep the program's event loop waiting. They are not
-            Pulumi's own threads, which register the resources that a look-up may have to wait for.
+        limit: of look-ups that run at a time.
     """
 
     catalog: Catalog
-    threads: ThreadPoolExecutor
+    limit: asyncio.Semaphore
 
 
 def _server(settings: Settings) -> _Server:
@@ -231,7 +231,7 @@ def _server(settings: Settings) -> _Server:
                 may_read_snapshot=may_read_snapshot,
                 warn=_warn,
             ),
-            ThreadPoolExecutor(settings.parallel_requests, "vmbackup-look-up"),
+            asyncio.Semaphore(settings.parallel_requests),
         )
     return servers[settings]
 
@@ -269,6 +269,7 @@ def _output(
 ) -> pulumi.Output[_T]:
     """Answer a query of the catalog when its arguments and what it depends on are known."""
     function = f"{query.__name__}_output"
+    lists_all = query in (Catalog.get_virtual_machines, Catalog.get_backup_locations)
     with shown_without_traceback():
         refuse_no_name(connection, function)
         settings = _settings(function, connection, opts)
@@ -278,15 +279,36 @@ def _output(
             settings, arguments = known["settings"], known["arguments"]
             _check(function, "give a plain value", settings, arguments)
             server = _server(settings)
-            loop, context = asyncio.get_running_loop(), copy_context()
-            context.run(_loop.set, loop)
-            ask = partial(context.run, query, server.catalog, **arguments)
-            return await loop.run_in_executor(server.threads, ask)
+            if lists_all and getattr(opts, "depends_on", None):
+                # What it waited for may have changed what the server lists.
+                server.catalog.ask_again()
+            async with server.limit:
+                return await _on_a_thread(partial(query, server.catalog, **arguments))
 
     given = pulumi.Output.all(settings=settings, arguments=arguments)
     depends_on = pulumi.Output.from_input(getattr(opts, "depends_on", None) or [])
     made: pulumi.Output[list[str]] = pulumi.Output.from_input(_ids(given, depends_on))
     return pulumi.Output.all(given, made).apply(lambda known: look_up(known[0]))
+
+
+async def _on_a_thread(ask: Callable[[], _T]) -> _T:
+    """Run a function beside the program's event loop.
+
+    Not on a thread of an executor: Pulumi's own register the resources that a look-up may have to
+    wait for, and the process of a program that was interrupted would wait for any other.
+    """
+    done: Future[_T] = Future()
+    context = copy_context()
+    context.run(_loop.set, asyncio.get_running_loop())
+
+    def run() -> None:
+        try:
+            done.set_result(context.run(ask))
+        except Exception as error:  # noqa: BLE001  # is raised where the result is waited for
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 async def _ids(given: pulumi.Output[Any], depends_on: pulumi.Output[Any]) -> list[Any]:

@@ -20,12 +20,14 @@ from pulumi.runtime import is_config_secret
 from .client import Client
 from .errors import Advice, ArgumentError, Hint, VmBackupError
 from .models import BackupLocation, VirtualMachine
+from .session import forget_logins
 from .settings import (
     SECRET_SETTINGS,
     Settings,
     config_name,
     for_programs,
     read_connections,
+    read_provider_settings,
     read_settings,
     to_configure,
 )
@@ -184,21 +186,17 @@ def program_settings(connection: str | None = None) -> Settings:
     return read_settings(pulumi.Config("vmbackup").get, os.environ, connection)
 
 
-def provider_settings(given: Mapping[str, str]) -> Settings:
+def provider_settings(name: str, inputs: Mapping[str, str]) -> Settings:
     """The settings of a provider resource in the running program.
 
     Args:
-        given: its inputs, by the keys of the settings.
+        name: the name of the resource.
+        inputs: its inputs as texts, by the keys of the settings.
 
     Raises:
         SettingsError: a value is unusable.
     """
-    return read_settings(
-        pulumi.Config("vmbackup").get,
-        os.environ,
-        options=given,
-        describe_option=lambda key: f"the provider's input {key}",
-    )
+    return read_provider_settings(pulumi.Config("vmbackup").get, os.environ, name, inputs)
 
 
 def refuse_no_name(connection: object, owner: str) -> None:
@@ -224,6 +222,8 @@ def shared_client(settings: Settings) -> Client | None:
 
 @once_per_program
 def _clients() -> dict[Settings, Client]:
+    # A password that an earlier program of this process sent in vain may be right by now.
+    forget_logins()
     return {}
 
 

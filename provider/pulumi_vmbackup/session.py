@@ -96,15 +96,17 @@ class Session:
         self.number = 0  # of the present session, from 1; each start counts
 
     @contextmanager
-    def token(self) -> Iterator[tuple[str, int]]:
+    def token(self, *, after_stop: bool = False) -> Iterator[tuple[str, int]]:
         """The session's token and number for one call; starts the session if there is none.
+
+        After :meth:`stop`, only a call with ``after_stop`` gets the token, if there is a session.
 
         Raises:
             SettingsError: there are no credentials.
             LoginError, BusyError, RefusedError, UnreachableError: no session could be started.
             StoppedError: the session is closed.
         """
-        token, number = self._begin_call()
+        token, number = self._begin_call(after_stop=after_stop)
         try:
             yield token, number
         finally:
@@ -161,9 +163,10 @@ class Session:
 
     def close(self) -> None:
         """End the session, if any, and close the connections; nothing is sent afterwards."""
-        self.stop()
         with self._condition:
-            self._is_closed = True
+            self._is_stopped = self._is_closed = True
+            self._transport.stop(for_good=True)
+            self._condition.notify_all()
             # Calls get a moment to end. A start or end of the session is waited for, so that no
             # session stays open when the process ends.
             self._condition.wait_for(lambda: not self._calls_under_way, LAST_CALLS_SECONDS)
@@ -177,11 +180,12 @@ class Session:
             if token:
                 self._end(token)
 
-    def _begin_call(self) -> tuple[str, int]:
+    def _begin_call(self, *, after_stop: bool) -> tuple[str, int]:
         asked_at = time.monotonic()
         with self._condition:
             while True:
-                if self._is_stopped:
+                has_session = bool(self._settings.session_token or self._token)
+                if self._is_closed or (self._is_stopped and not (after_stop and has_session)):
                     raise _closed()
                 token = self._settings.session_token or self._token
                 if token:

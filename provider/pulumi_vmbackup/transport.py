@@ -58,7 +58,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._http = _http_session(settings)
-        self._is_stopped = False
+        self._is_stopped = self._is_closed = False
         self._condition = threading.Condition()
         self._free_turns = settings.parallel_requests
         if settings.password:
@@ -68,17 +68,22 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections. Nothing is sent afterwards."""
-        self.stop()
+        self.stop(for_good=True)
         self.disconnect()
 
     def disconnect(self) -> None:
         """Close the connections that no call uses now; the next call opens a new one."""
         self._http.close()
 
-    def stop(self) -> None:
-        """Begin no other call, also none that waits for its turn; but a session can be ended."""
+    def stop(self, *, for_good: bool = False) -> None:
+        """Begin no other call, also none that waits for its turn.
+
+        A session can still be ended. So can a call be sent that tells what an earlier one did,
+        unless it is stopped for good.
+        """
         with self._condition:
             self._is_stopped = True
+            self._is_closed |= for_good
             self._condition.notify_all()
 
     def pause(self, seconds: float) -> None:
@@ -106,6 +111,7 @@ class Transport:
         body: Mapping[str, object] | None = None,
         *,
         is_slow: bool = False,
+        after_stop: bool = False,
         ends_session_within: float | None = None,
     ) -> Mapping[str, Any]:
         """Send a request and return the envelope of its answer.
@@ -115,6 +121,7 @@ class Transport:
             path: the path below the base URL.
             body: what to send as JSON.
             is_slow: whether the call is known to be slow; it gets three times as long.
+            after_stop: whether the call tells what an earlier one did, see :meth:`stop`.
             ends_session_within: for the call that ends a session, how many seconds to wait at
                 most. It does not wait for its turn, and is sent after :meth:`stop` too.
 
@@ -126,7 +133,12 @@ class Transport:
             StoppedError: the transport is stopped.
         """
         status, content = self.send(
-            method, path, body, is_slow=is_slow, ends_session_within=ends_session_within
+            method,
+            path,
+            body,
+            is_slow=is_slow,
+            after_stop=after_stop,
+            ends_session_within=ends_session_within,
         )
         answer = read_json(content)
         if not isinstance(answer, dict) or not isinstance(answer.get("Success"), bool):
@@ -157,6 +169,7 @@ class Transport:
         body: Mapping[str, object] | None = None,
         *,
         is_slow: bool = False,
+        after_stop: bool = False,
         ends_session_within: float | None = None,
     ) -> tuple[int, bytes]:
         """Send a request; return the status and the content of any answer.
@@ -170,7 +183,7 @@ class Transport:
             if ends_session_within is not None:
                 timeout = min(timeout, ends_session_within)
                 return self._send(method, path, body, timeout)
-            with self._turn():
+            with self._turn(after_stop=after_stop):
                 return self._send(method, path, body, timeout)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = self._explain(error, timeout)
@@ -178,12 +191,16 @@ class Transport:
         raise failure
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, *, after_stop: bool) -> Iterator[None]:
         """One of the calls that may be under way at a time, so that the server is not flooded."""
+
+        def is_over() -> bool:
+            return self._is_closed or (self._is_stopped and not after_stop)
+
         with self._condition:
-            while not self._free_turns and not self._is_stopped:
+            while not self._free_turns and not is_over():
                 self._condition.wait(_WAIT_SLICE_SECONDS)
-            if self._is_stopped:
+            if is_over():
                 raise _stopped()
             self._free_turns -= 1
         try:

@@ -272,8 +272,8 @@ def test_a_refresh_keeps_the_vms_of_a_host_that_may_be_off_and_drops_those_that_
     assert held == {"SQL01": ["NAS"], "SQL02": ["NAS"], "FILE01": [], "DC01": []}
     assert inputs["assignments"]["SQL02"] == BOTH["assignments"]["SQL02"]
     assert sorted(pulumi_engine.warnings) == [
-        "The server does not list SQL02 (on host HV-02), nor any other VM of that host: it may be "
-        "off. The state keeps the assignments.",
+        "The server does not list SQL02 (on host HV-02), nor any other VM of the same host: a "
+        "host may be off. The state keeps the assignments.",
         "VM Backup no longer manages DC01, FILE01 (on host HV-01): the state drops the "
         "assignments.",
     ]

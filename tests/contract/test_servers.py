@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from contract.host import Host
-from contract.plugin import ASSIGNMENT, SET, Plugin, a_set, entry, pairs, urn
+from contract.plugin import ASSIGNMENT, SET, Engine, Plugin, a_set, entry, pairs, urn
 from sample import NAS01, OFFSITE01, PASSWORD, SQL01
 
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Simulator, serve
 
 StartPlugin = Callable[..., Plugin]
 PAIR = f"{SQL01}/{NAS01}"
@@ -105,6 +105,25 @@ def test_a_move_to_another_server_assigns_there_and_unassigns_here(
     assert locations(simulator, site_b) == [[], [NAS01]]
 
 
+def test_a_move_between_two_addresses_of_one_server_leaves_the_pair_assigned(
+    dynamic: Host, simulator: Simulator, base_url: str
+) -> None:
+    simulator.behavior = Behavior(second_session="accept")
+    with serve(simulator) as another_url:  # as over another tunnel
+        login = {"username": "Administrator", "password": PASSWORD, "settleSeconds": "0"}
+        connections = {"moved": {"baseUrl": another_url, **login}}
+        dynamic.configure(baseUrl=base_url, **login, connections=json.dumps(connections))
+        moved = {**AT_A, "connection": "moved"}
+        _, outputs = dynamic.create(**AT_A)
+        dynamic.check(**moved)
+        assert list(dynamic.diff(outputs, moved).replaces) == ["connection"]
+        dynamic.create(**moved)
+        dynamic.delete(PAIR, **outputs)
+        assert [call.method for call in simulator.calls].count("DELETE") == 1
+        assert locations(simulator) == [[NAS01]]
+        dynamic.stop()
+
+
 def test_another_name_of_the_same_server_is_an_update_that_sends_nothing_and_shares_the_session(
     dynamic: Host, simulator: Simulator
 ) -> None:
@@ -172,6 +191,34 @@ def test_a_move_between_providers_unassigns_where_it_was(
     assert locations(simulator, site_b) == [[], [NAS01]]
 
 
+@pytest.mark.parametrize("type_", [ASSIGNMENT, SET], ids=["single", "set"])
+def test_a_warning_says_what_to_do_if_two_addresses_lead_to_one_server(
+    type_: str,
+    at_a: Plugin,
+    at_b: Plugin,
+    start_plugin: StartPlugin,
+    pulumi_engine: Engine,
+    base_url: str,
+    url_b: str,
+) -> None:
+    inputs = INPUTS if type_ == ASSIGNMENT else THE_SET
+    _, state = at_a.create(urn(type_), inputs)
+    at_b.check(urn(type_), inputs)
+    other = start_plugin(VMBACKUP_BASE_URL=base_url)
+    other.configure({})
+    other.check(urn(type_), inputs)
+    at_a.delete(urn(type_), PAIR, state)
+    assert pulumi_engine.warnings == []  # the program declares it here, too
+    other.end()
+    at_a.delete(urn(type_), PAIR, state)
+    server = url_b.removeprefix("http://").partition("/")[0].replace("127.0.0.1", "localhost")
+    assert pulumi_engine.warnings == [
+        f"1 of the pairs that were un-assigned are in the program for {server} too. If that is "
+        "another address of the same server, they are un-assigned there as well: wait 0 s "
+        "(settleSeconds), run `pulumi refresh`, and then `pulumi up`."
+    ]
+
+
 # Both
 
 
@@ -201,11 +248,12 @@ EXCLUSIVE = a_set(True, SQL01=entry(SQL01, NAS=NAS01))
 OUTSIDE = {"vmRef": SQL01, "backupLocationId": OFFSITE01}
 OTHER_URN = urn(ASSIGNMENT, "other")
 SAYS = (
-    "{} is exclusive and lists VM " + SQL01 + " without backup location " + OFFSITE01 + ", but {} "
+    "{} is exclusive and lists VM {} without backup location " + OFFSITE01 + ", but {} "
     "assigns the VM to it: give the location to the set, or remove one of the two resources, or "
     "remove exclusive."
 )
-BOTH = SAYS.format(f"The resource {SET_URN}", f"the resource {OTHER_URN}")
+NAMED = f"SQL01 ({SQL01})"
+BOTH = SAYS.format(f"The resource {SET_URN}", NAMED, f"the resource {OTHER_URN}")
 
 
 def test_what_an_exclusive_set_excludes_is_an_error_that_names_both_in_each_order(
@@ -248,9 +296,9 @@ def test_other_processes_find_what_an_exclusive_set_excludes(
     assert at_b.check(OTHER_URN, OUTSIDE)[1] == {}
     if is_set_first:
         assert check_set() == {}
-        assert check_other() == {"": SAYS.format("A set of the program", "this resource")}
+        assert check_other() == {"": SAYS.format("A set of the program", SQL01, "this resource")}
     else:
         assert check_other() == {}
         assert check_set() == {
-            "": SAYS.format(f"The resource {SET_URN}", "another resource of the program")
+            "": SAYS.format(f"The resource {SET_URN}", NAMED, "another resource of the program")
         }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from e2e.stack import ENCRYPTED, MakeStack, Stack, pairs
+from e2e.stack import ENCRYPTED, MakeStack, Stack, has_ended, met, pairs, wait_until
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, SQL02
 
-from pulumi_vmbackup.simulator import Behavior, Simulator, serve
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator, serve
 
 NEW01 = "5d9a2b4e-0c1f-4f5e-9d57-6f6a6c2f7d11"
 
@@ -45,7 +46,12 @@ import urllib.request
 import pulumi
 from pulumi import dynamic
 
-from pulumi_vmbackup import VmBackupLocationAssignment, get_virtual_machine_output
+from pulumi_vmbackup import (
+    VmBackupLocationAssignment,
+    get_virtual_machine,
+    get_virtual_machine_output,
+    get_virtual_machines_output,
+)
 
 
 class VmProvider(dynamic.ResourceProvider):
@@ -69,6 +75,7 @@ class Site(pulumi.ComponentResource):
         self.register_outputs({})
 
 
+get_virtual_machine(name="SQL01")  # which asks for the list
 site = Site()
 """
 WAYS_TO_WAIT = {
@@ -89,13 +96,15 @@ def test_a_lookup_waits_for_the_resource_that_makes_its_vm(
 vm = get_virtual_machine_output({WAYS_TO_WAIT[way]})
 VmBackupLocationAssignment("a", vm_ref=vm, backup_location_id="{OFFSITE01}")
 pulumi.export("host", vm.host)
+all_vms = get_virtual_machines_output(opts=pulumi.InvokeOutputOptions(depends_on=[site]))
+pulumi.export("vms", all_vms.apply(len))
 """
     )
     assert "host: [unknown]" in stack.pulumi("preview", "--diff")
-    assert simulator.calls == []
+    assert pairs(simulator, "POST") == []
     stack.up()
     assert simulator.inventory.locations_of(NEW01) == [OFFSITE01]
-    assert stack.outputs()["host"] == "HV-01"
+    assert stack.outputs() == {"host": "HV-01", "vms": 9}
     # The look-up, and so what needs it, depends on the VM.
     (assignment,) = stack.resources().values()
     assert any(each.endswith("::NEW01") for each in assignment["dependencies"])
@@ -363,3 +372,26 @@ def test_a_lookup_with_a_provider_is_of_its_server(
         hosts = [each.split("/")[2].replace("127.0.0.1", "localhost") for each in (base_url, url)]
         assert f"vm_ref was looked up on {hosts[0]}, but it is used with {hosts[1]}: give" in output
         assert site_b.inventory.locations_of(SQL01) == [OFFSITE01]
+
+
+def test_a_program_that_is_interrupted_while_it_looks_up_ends_at_once(
+    stack: Stack, simulator: Simulator
+) -> None:
+    stall = Fault("stall", "GET /vms/backuplocations", times=None)
+    simulator.faults = [stall]
+    lookups = f"""
+from pulumi_vmbackup import get_backup_locations_output
+
+for _ in range(30):
+    get_backup_locations_output(vm_ref="{SQL01}")
+"""
+    stack.program(lookups)
+    with stack.start_up() as run:
+        run.until(met(stall, 4))
+        processes = run.processes()
+        run.interrupt(group=True)
+        started = time.monotonic()
+        run.end(fails=True)
+        wait_until(lambda: all(map(has_ended, processes)))
+    assert time.monotonic() - started < 20
+    assert stall.hits == 4

@@ -100,7 +100,7 @@ def test_a_server_that_stays_busy_is_an_error_that_says_what_to_close(
     stack.assignments(**THREE)
     simulator.console_connected = True
     output = stack.up(fails=True)
-    advice = "Close the VM Backup Management Console. The session of a run that was killed ends"
+    advice = "Something else holds the API: a VM Backup Management Console that is logged in"
     assert output.count(f'"SessionRefused / Another session is open / {BUSY}". {advice}') >= 3
     # Not more than once each: threads that come later ask again, but do not wait again.
     assert set(session_calls(simulator)) == {"start"}

@@ -121,6 +121,7 @@ class Handler(ABC):
                 each.pair,
                 f"the resource {each.set_urn}" if each.set_urn else "another set of the program",
                 f"the resource {each.urn}" if each.urn else "another resource of the program",
+                self._context.vm_names.get(each.pair[0]),
             )
             for each in self._context.exclude(urn, pairs, exclusive)
         ]
@@ -128,6 +129,20 @@ class Handler(ABC):
             *_first(twice, "pairs are declared twice"),
             *_first(contradictions, "pairs are excluded by an exclusive set"),
         ]
+
+    def _warn_of_other_servers(self, unassigned: Collection[Pair]) -> None:
+        """Warn of pairs that were un-assigned here, and that the program declares elsewhere.
+
+        Two addresses may lead to one server.
+        """
+        seconds = self._context.settings.settle_seconds
+        for server, pairs in self._context.declared.declared_elsewhere(unassigned).items():
+            self._context.engine.warn(
+                f"{len(pairs):,} of the pairs that were un-assigned are in the program for {server}"
+                " too. If that is another address of the same server, they are un-assigned there "
+                f"as well: wait {seconds:g} s (settleSeconds), run `pulumi refresh`, and then "
+                "`pulumi up`."
+            )
 
 
 def _first(messages: list[str], are: str) -> list[Failure]:
@@ -141,6 +156,12 @@ def _first(messages: list[str], are: str) -> list[Failure]:
 def is_unknown(value: object) -> bool:
     """Whether a preview does not know a value yet."""
     return bool(value == rpc.UNKNOWN)
+
+
+def input_text(value: object) -> str:
+    """A provider's input as the text of a setting; the protocol makes a float of each number."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if is_whole else str(value)
 
 
 def unknown_outputs(keys: Iterable[str]) -> Properties:

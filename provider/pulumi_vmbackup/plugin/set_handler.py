@@ -51,6 +51,7 @@ class SetHandler(Handler):
         if not failures:
             vms = values.known_vms if values.exclusive else {}
             exclusive = {vm_ref: vm.locations for vm_ref, vm in vms.items()}
+            self._context.vm_names |= {vm_ref: vm.label for vm_ref, vm in vms.items()}
             failures = self._declare(urn, pairs_of(values.vms), exclusive)
         return values.inputs, failures
 
@@ -86,10 +87,9 @@ class SetHandler(Handler):
             settings = self._context.settings
             if settings.allow_mass_removal:
                 return
-            if time.monotonic() > give_up_at:
-                break
             # In a refactoring, Pulumi may check the resource that takes the pairs over a bit later.
-            time.sleep(_POLL_SECONDS)
+            if time.monotonic() > give_up_at or self._context.is_cancelled.wait(_POLL_SECONDS):
+                break
         removed_vms = {ref: old.vms[ref] for ref, _ in removed}
         raise VmBackupError(
             f"The set {_name(urn)} would un-assign {len(removed):,} of its {total:,} pairs in this "
@@ -267,8 +267,8 @@ class SetHandler(Handler):
         dropped = {ref: vm for ref, vm in gone.items() if ref not in kept}
         if kept:
             self._context.engine.warn(
-                f"The server does not list {_with_hosts(kept)}, nor any other VM of that host: it "
-                "may be off. The state keeps the assignments."
+                f"The server does not list {_with_hosts(kept)}, nor any other VM of the same host: "
+                "a host may be off. The state keeps the assignments."
             )
         if dropped:
             self._context.engine.warn(
@@ -325,7 +325,7 @@ class SetHandler(Handler):
                 text = f"{count:,} of {of:,} {verb}"
                 self._context.engine.show_status(urn, text, is_last=count == of)
 
-        return ensure_all(
+        outcome = ensure_all(
             self._context.lifecycle,
             pairs,
             assigned=assigned,
@@ -334,6 +334,9 @@ class SetHandler(Handler):
             progress=show,
             is_cancelled=self._context.is_cancelled.is_set,
         )
+        if not assigned and outcome.done:
+            self._warn_of_other_servers(outcome.done)
+        return outcome
 
     def _listings(self, vms: Vms) -> dict[str, list[BackupLocation] | None]:
         lifecycle = self._context.lifecycle

@@ -90,6 +90,7 @@ class SingleHandler(Handler):
                 self._context.declared.refuse_mass_removal(pair, settings)
             age = age_seconds(time_of(olds.get("assignedAt")))
             lifecycle.unassign(*pair, age_seconds=age)
+            self._warn_of_other_servers([pair])
 
 
 def _imported(id_: str) -> Pair:
