@@ -530,7 +530,7 @@ PROMISES: dict[str, list[Break]] = {
             "a refused DELETE counts as done on such a server",
             "lifecycle.py",
             "            if locations is None:\n"
-            "                self._refuse_wrong_server(*pair, failure=failure)\n",
+            "                self.refuse_wrong_server(*pair, failure=failure)\n",
             "",
             "reliability/test_sweep.py::"
             "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",

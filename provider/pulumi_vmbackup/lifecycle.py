@@ -208,7 +208,7 @@ class AssignmentLifecycle:
                     if self._writes_begun[vm_ref] == ended:
                         self._listings[vm_ref] = locations
         if locations is None and expected:
-            self._refuse_wrong_server(vm_ref, *expected)
+            self.refuse_wrong_server(vm_ref, *expected)
         return locations
 
     def may_be_missing(self, age_seconds: float | None) -> bool:
@@ -373,7 +373,7 @@ class AssignmentLifecycle:
             is_listed = _location(locations, backup_location_id) is not None
             is_proof = locations is None or proof.holds(is_listed=is_listed)
             if locations is None:
-                self._refuse_wrong_server(*pair, failure=failure)
+                self.refuse_wrong_server(*pair, failure=failure)
             if is_proof and is_listed is assigned:
                 return True
             if isinstance(failure, LostAnswerError) or failure.is_server_error:
@@ -400,7 +400,7 @@ class AssignmentLifecycle:
         known = self._catalog.known_locations()
         wanted = known.get(pair[1])
         if known and wanted is None and not locations:
-            self._refuse_wrong_server(*pair, failure=refusal)
+            self.refuse_wrong_server(*pair, failure=refusal)
         advice: tuple[Advice, ...] = ()
         if wanted is None and known:
             paths = ", ".join(f"{each.path or '?'} ({each.id})" for each in known.values())
@@ -435,7 +435,7 @@ class AssignmentLifecycle:
     def _manages(self, vm_ref: str) -> bool:
         return any(vm.ref == vm_ref and vm.is_assignable for vm in self._catalog.virtual_machines())
 
-    def _refuse_wrong_server(
+    def refuse_wrong_server(
         self, vm_ref: str, *expected: str, failure: VmBackupError | None = None
     ) -> None:
         """Refuse to take a VM for gone on a server that knows neither it nor its locations.
