@@ -252,6 +252,21 @@ PROMISES: dict[str, list[Break]] = {
             "pass",
             "contract/test_removals.py",
         ),
+        Break(
+            "a preview does not refuse it",
+            "plugin/set_handler.py",
+            "        self._refuse_mass_removal(urn, old, new, unlisted=unlisted)\n"
+            "        if unlisted:\n",
+            "        if unlisted:\n",
+            "contract/test_removals.py",
+        ),
+        Break(
+            "a stack with many single resources cannot be destroyed",
+            "lifecycle.py",
+            "if self._declared.is_update and not settings",
+            "if not settings",
+            "contract/test_removals.py",
+        ),
     ],
     "A VM that the server does not list at present is not un-assigned.": [
         Break(
@@ -347,6 +362,15 @@ PROMISES: dict[str, list[Break]] = {
             "test_client.py",
         ),
     ],
+    "Calls have the forms that public clients send.": [
+        Break(
+            "a VM's locations are asked for without flags",
+            "client.py",
+            '(_flags(kind) if kind else ("1", "1"))',
+            "(_flags(kind) if kind else ())",
+            "test_client.py",
+        ),
+    ],
     "A read and a session start are tried three times in all, with pauses spread by chance.": [
         Break(
             "a read is tried once",
@@ -391,6 +415,43 @@ PROMISES: dict[str, list[Break]] = {
             "            self._session.forget(token)",
             "            self._session.forget(token)\n            raise",
             "test_client.py",
+        ),
+    ],
+    "A dead session is renewed whatever its answer looks like.": [
+        Break(
+            "an HTTP 401, 403 or page that stays ends no session",
+            "client.py",
+            "if (may_end_session and error.status) or error.status in (401, 403):",
+            "if False:",
+            "test_session.py",
+        ),
+        Break(
+            "a read that is refused in unknown words is not tried in a new session",
+            "client.py",
+            "if not self._may_be_due_to_session(refusal):",
+            "if True:",
+            "test_session.py",
+        ),
+        Break(
+            "a read that is answered with a page is not tried in a new session",
+            "client.py",
+            "return get(may_end_session=failures == 1)",
+            "return get()",
+            "test_session.py",
+        ),
+        Break(
+            "a write that is refused in unknown words is not sent again",
+            "lifecycle.py",
+            "if failure.session != self._client.session:",
+            "if False:",
+            "test_session.py",
+        ),
+        Break(
+            "a tool that ends all sessions twice in a row fails a run",
+            "client.py",
+            "LONGEST_ROW_OF_SESSIONS = 6",
+            "LONGEST_ROW_OF_SESSIONS = 2",
+            "test_session.py",
         ),
     ],
     "What fails ends soon: in fewer than 20 calls, each given up after its time.": [
@@ -461,6 +522,57 @@ PROMISES: dict[str, list[Break]] = {
             "        except UnreachableError:\n            return []\n"
             "        except RefusedError:\n            # How",
             "contract/test_plugin.py::test_no_definite_answer_is_never_gone test_lifecycle.py",
+        ),
+    ],
+    "A VM counts as gone only on a server that knows it or the location.": [
+        Break(
+            "a refresh drops what a server does not know",
+            "lifecycle.py",
+            "if locations is None and expected:",
+            "if False:",
+            "reliability/test_sweep.py::"
+            "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+        Break(
+            "a refused DELETE counts as done on such a server",
+            "lifecycle.py",
+            "            if locations is None:\n"
+            "                self._refuse_wrong_server(*pair, failure=failure)\n",
+            "",
+            "reliability/test_sweep.py::"
+            "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+        Break(
+            "a server that knows neither the VM nor the location is the right one",
+            "lifecycle.py",
+            "if self._catalog.location_ids().isdisjoint(expected):",
+            "if False:",
+            "reliability/test_sweep.py::"
+            "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+        Break(
+            "the list of VMs from before a tunnel led to another site decides",
+            "catalog.py",
+            'return self._lists.get("virtual machines", client, of_this_session=True)',
+            'return self._lists.get("virtual machines", client)',
+            "reliability/test_sweep.py::"
+            "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+    ],
+    "An empty list of locations is an error.": [
+        Break(
+            "a server that lists no locations has none",
+            "catalog.py",
+            "    if not locations:\n        raise _nothing_listed",
+            "    if False:\n        raise _nothing_listed",
+            "command/test_command.py",
+        ),
+        Break(
+            "a snapshot of a server that lists no locations is written",
+            "command/snapshot.py",
+            "    refuse_no_locations(inventory.backup_locations)\n",
+            "",
+            "command/test_command.py",
         ),
     ],
     "A VM that is gone from VM Backup takes its assignments with it.": [
@@ -621,6 +733,13 @@ PROMISES: dict[str, list[Break]] = {
             "is_wanted = True",
             "test_session.py",
         ),
+        Break(
+            "a session that was given up because reads are refused stays open",
+            "session.py",
+            "            token = self._token or self._doubtful_token\n            self._token",
+            "            token = self._token\n            self._token",
+            "test_session.py",
+        ),
     ],
     "Sessions of other tools are never ended, and a given one is neither started nor ended.": [
         Break(
@@ -662,13 +781,34 @@ PROMISES: dict[str, list[Break]] = {
             "test_client.py",
         ),
     ],
-    "A refused password is not sent again.": [
+    "A refused password is sent once by a process.": [
         Break(
             "each call sends it again",
             "session.py",
             "if login.failure:",
             "if False:",
             "test_client.py",
+        ),
+        Break(
+            "each client of the process sends it",
+            "session.py",
+            "login = _login(settings)",
+            "login = _Login()",
+            "test_logins.py",
+        ),
+        Break(
+            "a refusal by the HTTP status is not taken for one",
+            "session.py",
+            "return failure.status in (401, 403)",
+            "return False",
+            "test_logins.py",
+        ),
+        Break(
+            "a refusal in unknown words is sent for ever",
+            "session.py",
+            "if login.unexplained > len(UNEXPLAINED_LOGIN_PAUSES):",
+            "if False:",
+            "test_logins.py",
         ),
         Break(
             "a set goes on after it",
@@ -754,6 +894,13 @@ PROMISES: dict[str, list[Break]] = {
             "plugin/context.py",
             "        if connected:\n            connected.stop()\n",
             "",
+            "contract/test_interrupt.py",
+        ),
+        Break(
+            "what begins after Ctrl-C is sent",
+            "plugin/context.py",
+            "                if self.is_cancelled.is_set():\n",
+            "                if False:\n",
             "contract/test_interrupt.py",
         ),
     ],
@@ -939,6 +1086,13 @@ PROMISES: dict[str, list[Break]] = {
             "on_one_line(redact(word))",
             "redact(on_one_line(word))",
             "test_client.py::test_a_password_with_two_spaces_is_hidden",
+        ),
+        Break(
+            "a password of one letter hides that letter in every message",
+            "transport.py",
+            "_SHORTEST_UNMISTAKABLE = 4",
+            "_SHORTEST_UNMISTAKABLE = 0",
+            "test_transport.py",
         ),
         Break(
             "an error of the connection has the address with the token in its traceback",
@@ -1169,6 +1323,13 @@ PROMISES: dict[str, list[Break]] = {
             "if False:",
             "test_assignment.py",
         ),
+        Break(
+            "the plugin's classes take what was looked up on another server",
+            "plugin/resources.py",
+            "refuse_other_server(key, each, settings, remedy)",
+            "pass",
+            "plugin/test_resources.py",
+        ),
     ],
     # Snapshots, states and words
     "A snapshot is written whole or not at all, and read by previews alone.": [
@@ -1224,6 +1385,13 @@ PROMISES: dict[str, list[Break]] = {
             'return "-".join(found.group(1, 3, 4, 5, 6))',
             "return str(value)",
             "test_models.py test_assignment.py",
+        ),
+        Break(
+            "the names of another id stay",
+            "assignment.py",
+            "                inputs.pop(name, None)\n",
+            "                pass\n",
+            "test_assignment.py",
         ),
     ],
     "An error keeps its class and advice, and says in the reader's words what to do.": [

@@ -32,6 +32,12 @@ def test_a_secret_is_replaced_where_it_is_escaped(escaped: str) -> None:
     assert redact(f"with {escaped}.") == "with [secret]."
 
 
+def test_a_short_secret_is_replaced_where_it_is_named_and_hides_no_other_letter() -> None:
+    add_secret("a")
+    said = "A pair at NAS-a: 'a' is wrong, Password: a, pwd=a."
+    assert redact(said) == "A pair at NAS-a: '[secret]' is wrong, Password: [secret], pwd=[secret]."
+
+
 @pytest.mark.parametrize("escaped", ["p&#x27;w", "p&#39;w"], ids=["Python", ".NET"])
 def test_an_apostrophe_in_html_hides_no_secret(escaped: str) -> None:
     add_secret("p'w")

@@ -284,6 +284,7 @@ class Stack:
         with told(f"{turn} from {case} on"):
             self.begin_case(case)
             held_before, failure = self.held(), None
+            vm_refs = {pair.vm_ref for pair in held_before | simulator.assigned}
             try:
                 with simulator.turning(turn):
                     self.run(case.run)
@@ -293,7 +294,7 @@ class Stack:
             assert turn.hits
             assert held_before & simulator.assigned <= self.held()
             assert len(turn.there.history) == 1  # the other site is as it was
-            assert failure or not simulator.asks_another_site(turn)
+            assert failure or not simulator.asks_another_site(turn, vm_refs)
             self.run(case.run)
             self.assert_settled(case.run)
             return failure is not None

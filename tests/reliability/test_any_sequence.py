@@ -259,7 +259,7 @@ class AnySequence(RuleBasedStateMachine):
         if turn and turn.hits:
             self.counts[str(turn)] += 1
             assert len(turn.there.history) == 1  # the other site is as it was
-            assert failure or not simulator.asks_another_site(turn)
+            assert failure or not simulator.asks_another_site(turn, {pair.vm_ref for pair in PAIRS})
             if is_other_password and not met:
                 assert failure
                 assert len(simulator.logins) == logins_before + 1

@@ -259,6 +259,20 @@ def test_one_lost_answer_is_survived_by_sets_that_send_several_requests_at_a_tim
             stack.survive(case, failure, in_order=False)
 
 
+def test_a_refresh_by_another_site_forgets_no_other_location_of_an_exclusive_set() -> None:
+    strange = Pair(SQL01, ROTATING)
+    program: Program = {"all": Set({"SQL01": (SQL01, {})}, exclusive=True)}
+    with make_stack() as stack:
+        stack.engine.up(program)
+        stack.simulator.assign({strange})
+        stack.engine.refresh()
+        turn = Turn("another site answers")
+        with stack.simulator.turning(turn), pytest.raises(VmBackupError, match="knows neither"):
+            stack.engine.refresh()
+        stack.engine.up(program)
+        assert strange not in stack.simulator.assigned
+
+
 # Failures that last
 
 

@@ -111,11 +111,14 @@ class WatchedSimulator(Simulator):
         self.inventory.assignments = dict.fromkeys(assigned)
         time.sleep(self.behavior.lag_seconds)
 
-    def asks_another_site(self, turn: Turn) -> bool:
-        """Whether that was asked about a pair, so that the run has to fail."""
-        calls = self.calls[turn.first_call :] if turn.hits else []
-        is_elsewhere = turn.change == "another site answers"
-        return is_elsewhere and any("/vms/backuplocations/" in call.path for call in calls)
+    def asks_another_site(self, turn: Turn, vm_refs: Set[str]) -> bool:
+        """Whether that was asked about one of some VMs, so that the run has to fail."""
+        if not turn.hits or turn.change != "another site answers":
+            return False
+        asked = [call.path for call in self.calls[turn.first_call :]]
+        return any(
+            f"/vms/backuplocations/[token]/{ref}/" in path for path in asked for ref in vm_refs
+        )
 
     @contextmanager
     def turning(self, turn: Turn) -> Iterator[None]:

@@ -237,7 +237,7 @@ class SetHandler(Handler):
         if not olds:
             return self._import(id_)
         old, hosts = of_state(olds), of_state(inputs).vms
-        listings = self._listings(old.vms)
+        listings = self._listings(merged(old.vms, old.others))
         may_be_missing = self._context.lifecycle.may_be_missing(age_seconds(old.assigned_at))
         held: set[Pair] = set()
         others: Vms = {}
