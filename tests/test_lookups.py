@@ -38,6 +38,7 @@ from pulumi_vmbackup import (
     ProgramError,
     RefusedError,
     SettingsError,
+    VirtualMachine,
     get_backup_location,
     get_backup_location_output,
     get_backup_locations,
@@ -514,6 +515,46 @@ def test_a_program_that_is_not_previewed_reads_no_snapshot(
     set_config(inventoryFile=str(file))
     with pytest.raises(SettingsError, match="No username for VM Backup is known"):
         get_virtual_machine(name="SQL01")
+
+
+# Providers of the plugin
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_lookup_with_a_provider_takes_no_credentials_of_another_server(
+    simulator: Simulator, base_url: str, set_config: SetConfig
+) -> None:
+    elsewhere = "http://localhost:1/api/rest"
+    set_config("password", baseUrl=elsewhere, username="Administrator", password=PASSWORD)
+
+    def look_up(**settings: Any) -> None:
+        provider = pulumi_vmbackup.plugin.Provider("site-b", base_url=base_url, **settings)
+        opts = pulumi.InvokeOptions(provider=provider)
+        get_virtual_machine_output(name="SQL01", opts=opts).apply(found.append)
+
+    found: list[VirtualMachine] = []
+    with pytest.raises(SettingsError, match="No username for VM Backup at provider 'site-b'"):
+        run_program(look_up)
+    assert not simulator.calls
+    password = pulumi.Output.secret(PASSWORD)
+    run_program(lambda: look_up(username="Administrator", password=password, timeout_seconds=9.0))
+    assert [vm.ref for vm in found] == [SQL01]
+
+
+@pytest.mark.usefixtures("recorder")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"connection": "site-a"}, "has a provider and the connection 'site-a': leave out one of"),
+        ({}, "is not a Provider of pulumi_vmbackup.plugin, so its server is unknown: give one of"),
+    ],
+)
+def test_a_provider_that_does_not_tell_its_server_is_an_error(
+    options: dict[str, Any], says: str
+) -> None:
+    opts = pulumi.InvokeOptions(provider=pulumi.ProviderResource("vmbackup", "generated", {}))
+    with pytest.raises(ArgumentError, match=says):
+        get_virtual_machines_output(opts=opts, **options)
 
 
 # Sessions and threads of a program

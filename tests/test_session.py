@@ -244,6 +244,17 @@ def test_a_read_in_a_dead_session_is_tried_once_more_in_a_new_one(
     assert len(simulator.tokens) == 2
 
 
+@pytest.mark.parametrize("end", [Client.close, Client.end_session])
+def test_a_session_that_was_given_up_because_reads_are_refused_is_ended_too(
+    end: Callable[[Client], object], simulator: Simulator, client: Client
+) -> None:
+    simulator.faults.append(Fault("refused", "GET", times=None))
+    with pytest.raises(RefusedError):
+        client.virtual_machines()
+    end(client)
+    assert not simulator.sessions
+
+
 def test_a_genuine_refusal_costs_one_more_read_in_a_process_and_no_session(
     simulator: Simulator, client: Client
 ) -> None:

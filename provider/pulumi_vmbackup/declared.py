@@ -518,10 +518,11 @@ def declared_twice(pair: Pair, urn: str, other_urn: str) -> str:
     )
 
 
-def excluded(pair: Pair, set_: str, other: str) -> str:
+def excluded(pair: Pair, set_: str, other: str, vm_name: str | None = None) -> str:
     """The message about an exclusive set and another resource that gives its VM a location."""
+    vm = f"{vm_name} ({pair[0]})" if vm_name not in (None, pair[0]) else pair[0]
     return (
-        f"{set_[0].upper()}{set_[1:]} is exclusive and lists VM {pair[0]} without backup location "
+        f"{set_[0].upper()}{set_[1:]} is exclusive and lists VM {vm} without backup location "
         f"{pair[1]}, but {other} assigns the VM to it: give the location to the set, or remove one "
         "of the two resources, or remove exclusive."
     )

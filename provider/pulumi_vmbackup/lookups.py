@@ -269,6 +269,7 @@ def _output(
 ) -> pulumi.Output[_T]:
     """Answer a query of the catalog when its arguments and what it depends on are known."""
     function = f"{query.__name__}_output"
+    lists_all = query in (Catalog.get_virtual_machines, Catalog.get_backup_locations)
     with shown_without_traceback():
         refuse_no_name(connection, function)
         settings = _settings(function, connection, opts)
@@ -278,6 +279,9 @@ def _output(
             settings, arguments = known["settings"], known["arguments"]
             _check(function, "give a plain value", settings, arguments)
             server = _server(settings)
+            if lists_all and getattr(opts, "depends_on", None):
+                # What it waited for may have changed what the server lists.
+                server.catalog.ask_again()
             async with server.limit:
                 return await _on_a_thread(partial(query, server.catalog, **arguments))
 

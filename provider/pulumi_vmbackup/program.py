@@ -27,6 +27,7 @@ from .settings import (
     config_name,
     for_programs,
     read_connections,
+    read_provider_settings,
     read_settings,
     to_configure,
 )
@@ -185,21 +186,17 @@ def program_settings(connection: str | None = None) -> Settings:
     return read_settings(pulumi.Config("vmbackup").get, os.environ, connection)
 
 
-def provider_settings(given: Mapping[str, str]) -> Settings:
+def provider_settings(name: str, inputs: Mapping[str, str]) -> Settings:
     """The settings of a provider resource in the running program.
 
     Args:
-        given: its inputs, by the keys of the settings.
+        name: the name of the resource.
+        inputs: its inputs as texts, by the keys of the settings.
 
     Raises:
         SettingsError: a value is unusable.
     """
-    return read_settings(
-        pulumi.Config("vmbackup").get,
-        os.environ,
-        options=given,
-        describe_option=lambda key: f"the provider's input {key}",
-    )
+    return read_provider_settings(pulumi.Config("vmbackup").get, os.environ, name, inputs)
 
 
 def refuse_no_name(connection: object, owner: str) -> None:

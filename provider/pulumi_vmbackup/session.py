@@ -153,10 +153,11 @@ class Session:
         The next call starts another one.
         """
         with self._condition:
-            token = self._token
+            token = self._token or self._doubtful_token
             if token is None or self._calls_under_way or self._is_changing or self._is_closed:
                 return token is None and not self._is_changing
-            self._token, self._is_changing = None, True
+            self._token = self._doubtful_token = None
+            self._is_changing = True
         with self._change():
             return self._end(token)
 
@@ -172,7 +173,8 @@ class Session:
             self._condition.wait_for(lambda: not self._is_changing, 2 * END_SECONDS)
             if self._is_changing:
                 return  # the thread that is changing it ends it
-            token, self._token = self._token, None
+            token = self._token or self._doubtful_token
+            self._token = self._doubtful_token = None
             self._is_changing = True
         with self._change():
             if token:
@@ -358,15 +360,17 @@ class Session:
 
     def _end_when_idle(self, token: str) -> None:
         with self._condition:
-            while self._token == token:
+            while token in (self._token, self._doubtful_token):
                 now = time.monotonic()
                 idle_since = now if self._calls_under_way else self._last_call_at
                 if now >= idle_since + IDLE_SECONDS:
                     break
                 self._condition.wait(idle_since + IDLE_SECONDS - now)
-            if self._token != token or self._is_closed:
+            is_left = token in (self._token, self._doubtful_token)
+            if not is_left or self._is_changing or self._is_closed:
                 return
-            self._token, self._is_changing = None, True
+            self._token = self._doubtful_token = None
+            self._is_changing = True
         with self._change():
             self._end(token)
 

@@ -8,11 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from contract.plugin import ASSIGNMENT, Failed, Plugin, failure_of, many_vms, urn
+from contract.plugin import (
+    ASSIGNMENT,
+    SET,
+    Failed,
+    Plugin,
+    Properties,
+    a_set,
+    entry,
+    failure_of,
+    many_vms,
+    urn,
+)
 from e2e.stack import wait_until
-from sample import DC01, NAS01, PASSWORD
+from sample import DC01, NAS01, PASSWORD, SQL01
 
-from pulumi_vmbackup.simulator import Simulator
+from pulumi_vmbackup.simulator import Fault, Simulator
 
 COUNT = 200
 
@@ -96,3 +107,24 @@ def test_what_begins_after_ctrl_c_sends_nothing(
     )
     assert "the run is over" in failed.says
     assert not simulator.calls
+
+
+@pytest.mark.parametrize("type_", [ASSIGNMENT, SET], ids=["single", "set"])
+def test_a_lost_write_that_was_under_way_is_decided_by_a_listing_after_ctrl_c(
+    type_: str, simulator: CountingSimulator, plugin: Plugin
+) -> None:
+    lost = Fault("stall", "POST /vms")
+    simulator.faults.append(lost)
+    inputs: Properties = {"vmRef": SQL01, "backupLocationId": NAS01}
+    if type_ == SET:
+        inputs = a_set(SQL01=entry(SQL01, NAS=NAS01))
+    with ThreadPoolExecutor(1) as threads:
+        created = threads.submit(plugin.create, urn(type_), inputs)
+        wait_until(lambda: lost.hits)
+        plugin.cancel()
+        simulator.faults.clear()
+        assert created.result()
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
+    assert simulator.writes == 1
+    plugin.end()
+    assert not simulator.sessions

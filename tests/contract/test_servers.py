@@ -248,11 +248,12 @@ EXCLUSIVE = a_set(True, SQL01=entry(SQL01, NAS=NAS01))
 OUTSIDE = {"vmRef": SQL01, "backupLocationId": OFFSITE01}
 OTHER_URN = urn(ASSIGNMENT, "other")
 SAYS = (
-    "{} is exclusive and lists VM " + SQL01 + " without backup location " + OFFSITE01 + ", but {} "
+    "{} is exclusive and lists VM {} without backup location " + OFFSITE01 + ", but {} "
     "assigns the VM to it: give the location to the set, or remove one of the two resources, or "
     "remove exclusive."
 )
-BOTH = SAYS.format(f"The resource {SET_URN}", f"the resource {OTHER_URN}")
+NAMED = f"SQL01 ({SQL01})"
+BOTH = SAYS.format(f"The resource {SET_URN}", NAMED, f"the resource {OTHER_URN}")
 
 
 def test_what_an_exclusive_set_excludes_is_an_error_that_names_both_in_each_order(
@@ -295,9 +296,9 @@ def test_other_processes_find_what_an_exclusive_set_excludes(
     assert at_b.check(OTHER_URN, OUTSIDE)[1] == {}
     if is_set_first:
         assert check_set() == {}
-        assert check_other() == {"": SAYS.format("A set of the program", "this resource")}
+        assert check_other() == {"": SAYS.format("A set of the program", SQL01, "this resource")}
     else:
         assert check_other() == {}
         assert check_set() == {
-            "": SAYS.format(f"The resource {SET_URN}", "another resource of the program")
+            "": SAYS.format(f"The resource {SET_URN}", NAMED, "another resource of the program")
         }

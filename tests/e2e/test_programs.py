@@ -50,6 +50,7 @@ from pulumi_vmbackup import (
     VmBackupLocationAssignment,
     get_virtual_machine,
     get_virtual_machine_output,
+    get_virtual_machines_output,
 )
 
 
@@ -95,13 +96,15 @@ def test_a_lookup_waits_for_the_resource_that_makes_its_vm(
 vm = get_virtual_machine_output({WAYS_TO_WAIT[way]})
 VmBackupLocationAssignment("a", vm_ref=vm, backup_location_id="{OFFSITE01}")
 pulumi.export("host", vm.host)
+all_vms = get_virtual_machines_output(opts=pulumi.InvokeOutputOptions(depends_on=[site]))
+pulumi.export("vms", all_vms.apply(len))
 """
     )
     assert "host: [unknown]" in stack.pulumi("preview", "--diff")
     assert pairs(simulator, "POST") == []
     stack.up()
     assert simulator.inventory.locations_of(NEW01) == [OFFSITE01]
-    assert stack.outputs()["host"] == "HV-01"
+    assert stack.outputs() == {"host": "HV-01", "vms": 9}
     # The look-up, and so what needs it, depends on the VM.
     (assignment,) = stack.resources().values()
     assert any(each.endswith("::NEW01") for each in assignment["dependencies"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from typing import get_args
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from reliability.watched import Change
 
 
 def run_sequences(
@@ -38,3 +40,4 @@ def run_sequences(
     assert counts["sequences"] >= sequences
     assert counts["faults met"] > sequences
     assert counts["kills"] > sequences / 4
+    assert all(counts[change] for change in get_args(Change))

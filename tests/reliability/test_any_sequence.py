@@ -170,6 +170,13 @@ class AnySequence(RuleBasedStateMachine):
             assert {each.name: each.pair for each in self.engine.state} == self.program
             assert len(self.engine.state) == len(self.program)
 
+    @rule(command=st.sampled_from(["up", "refresh", "destroy"]), turn=turns)
+    def run_while_the_server_turns(self, command: str, turn: Turn) -> None:
+        if command == "up":
+            self._up(False, turn)
+        else:
+            getattr(self, command)(turn)
+
     @rule(mishap=mishaps)
     def refresh(self, mishap: Mishap) -> None:
         changes = len(self.simulator.history)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import ClassVar
 
@@ -26,12 +26,20 @@ from reliability.engine import Kill, Killed, Pair
 from reliability.plugin_engine import PluginEngine, Program, Set, declared_pairs, urn
 from reliability.sequences import run_sequences
 from reliability.sweep import assert_are_sentences
-from reliability.test_any_sequence import RememberingFault, kills, pairs
-from reliability.watched import WatchedSimulator
+from reliability.test_any_sequence import (
+    FAULT_KINDS,
+    RememberingFault,
+    choices,
+    kills,
+    pairs,
+    turns,
+)
+from reliability.watched import HOST_VMS, Turn, WatchedSimulator
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
 from pulumi_vmbackup.plugin.handler import PartlyDoneError
+from pulumi_vmbackup.plugin.schema import ASSIGNMENT_SET
 from pulumi_vmbackup.simulator import Behavior, serve
 
 SEQUENCES = int(os.environ.get("SEQUENCES", "40"))
@@ -59,23 +67,31 @@ behaviors = st.builds(
     Behavior,
     second_post=st.sampled_from(["accept", "refuse"]),
     unassigned_delete=st.sampled_from(["refuse", "accept"]),
-    second_session=st.just("accept"),
+    unknown_vm=st.sampled_from(choices["unknown_vm"]),
+    second_session=st.sampled_from(choices["second_session"]),
+    invalid_token=st.sampled_from(choices["invalid_token"]),
+    wrong_password=st.sampled_from(choices["wrong_password"]),
+    spelling=st.sampled_from(choices["spelling"]),
 )
 faults = st.builds(
     RememberingFault,
-    kind=st.sampled_from(["reset", "cut short", "html", "error", "session over"]),
+    kind=st.sampled_from(FAULT_KINDS),
     call=st.sampled_from(["", "POST /vms", "POST /vms", "GET", "DELETE", "POST /sessions"]),
     skip=st.integers(0, 2),
     times=st.sampled_from([1, 1, 2, 4, None]),
     acted=st.booleans(),
 )
-mishaps = st.one_of(st.none(), faults, kills)
-Mishap = RememberingFault | Kill | None
+mishaps = st.one_of(st.none(), faults, kills, turns)
+Mishap = RememberingFault | Kill | Turn | None
 
 
 def _exclusive_vms(program: Program) -> set[str]:
     sets = [each for each in program.values() if isinstance(each, Set) and each.exclusive]
     return {ref for each in sets for ref in each.vm_refs}
+
+
+def _vm_refs(declared: Pair | Set) -> frozenset[str]:
+    return declared.vm_refs if isinstance(declared, Set) else frozenset([declared.vm_ref])
 
 
 class AnySequenceOfSets(RuleBasedStateMachine):
@@ -95,13 +111,18 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.foreign = {Pair(DC01, DISK_E)}
         self.missing: set[Pair] = set()
-        self.simulator = WatchedSimulator(assigned=self.foreign, behavior=behavior)
+        self.simulator = WatchedSimulator(
+            assigned=self.foreign,
+            behavior=behavior,
+            session_seconds=0.4 if behavior.second_session == "refuse" else 300,
+        )
         base_url = self.stack.enter_context(serve(self.simulator))
         self.config = {
             "baseUrl": base_url,
             "username": "Administrator",
             "password": PASSWORD,
             "timeoutSeconds": "10",
+            "sessionWaitSeconds": "1",
             "settleSeconds": "0",
         }
         self.threads = threads
@@ -138,20 +159,24 @@ class AnySequenceOfSets(RuleBasedStateMachine):
     def _up(self, refresh: bool, mishap: Mishap) -> None:
         declared = declared_pairs(self.program)
         exclusive = _exclusive_vms(self.program)
-        moved = declared - self._kept()
+        moved, held_before = declared - self._kept(), self._held()
+        unlisted = self._unlisted(mishap)
         strangers = {pair for pair in self.foreign if pair.vm_ref in exclusive} - declared
         ended_well = self._run(
             lambda: self.engine.up(self.program, refresh=refresh),
             mishap,
             may_add=declared,
             may_remove=self._held() | strangers,
-            keeps=self._kept(),
+            keeps=self._kept() | unlisted,
             may_miss=moved,
         )
         if ended_well:
-            held = {each.urn: each.pairs for each in self.engine.state}
+            # A set keeps the VMs that are no longer in it while the host is off that lists them.
+            is_off = isinstance(mishap, Turn) and mishap.hits and mishap.change == "a host is off"
+            kept = {pair for pair in held_before if is_off and pair.vm_ref in HOST_VMS}
+            held = {each.urn: each.pairs - kept for each in self.engine.state}
             assert held == {
-                urn(*each): declared_pairs(dict([each])) for each in self.program.items()
+                urn(*each): declared_pairs(dict([each])) - kept for each in self.program.items()
             }
             assert len(self.engine.state) == len(self.program)
             if refresh:
@@ -160,6 +185,23 @@ class AnySequenceOfSets(RuleBasedStateMachine):
 
     def _held(self) -> set[Pair]:
         return {pair for each in self.engine.state for pair in each.pairs}
+
+    def _unlisted(self, mishap: Mishap) -> set[Pair]:
+        """What its set alone holds, of VMs that left the set, and that the server does not list."""
+        if not isinstance(mishap, Turn) or mishap.change != "a host is off" or mishap.skip:
+            return set()
+        refs = {urn(*each): _vm_refs(each[1]) for each in self.program.items()}
+        sets = [
+            each for each in self.engine.state if each.urn in refs and not each.pending_deletion
+        ]
+        return {
+            pair
+            for each in sets
+            for pair in each.pairs
+            if ASSIGNMENT_SET in each.urn
+            and pair.vm_ref in HOST_VMS - refs[each.urn] - _exclusive_vms(self.program)
+            and sum(pair in other.pairs for other in self.engine.state) == 1
+        }
 
     def _kept(self) -> set[Pair]:
         """What is declared by the resource that holds it, or is checked before that one lets go."""
@@ -171,6 +213,13 @@ class AnySequenceOfSets(RuleBasedStateMachine):
                 if each.urn == order[at] or each.urn in later or each.urn not in order:
                     kept |= each.pairs & declared_pairs({name: declared})
         return kept
+
+    @rule(command=st.sampled_from(["up", "refresh", "destroy"]), turn=turns)
+    def run_while_the_server_turns(self, command: str, turn: Turn) -> None:
+        if command == "up":
+            self._up(False, turn)
+        else:
+            getattr(self, command)(turn)
 
     @rule(mishap=mishaps)
     def refresh(self, mishap: Mishap) -> None:
@@ -200,6 +249,8 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         self.counts["runs"] += 1
         simulator, engine = self.simulator, self.engine
         kill = mishap if isinstance(mishap, Kill) else None
+        turn = mishap if isinstance(mishap, Turn) else None
+        logins_before = len(simulator.logins)
         if isinstance(mishap, RememberingFault):
             self.faults.append(mishap)
             simulator.faults.append(mishap)
@@ -211,7 +262,11 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         failure: Exception | None = None
         is_killed = False
         try:
-            with kill.armed() if kill else nullcontext():
+            with ExitStack() as stack:
+                if kill:
+                    stack.enter_context(kill.armed())
+                if turn:
+                    stack.enter_context(simulator.turning(turn))
                 command()
         except (VmBackupError, PartlyDoneError) as error:
             failure = error
@@ -221,7 +276,7 @@ class AnySequenceOfSets(RuleBasedStateMachine):
             is_killed = True
             self.counts["kills"] += 1
         met = [
-            call
+            (fault, call)
             for fault, before in zip(self.faults, met_before, strict=True)
             for call in fault.met[before:]
         ]
@@ -247,9 +302,19 @@ class AnySequenceOfSets(RuleBasedStateMachine):
             assert foreign <= self.foreign | added
         self.missing, self.foreign = set(missing), set(foreign)
 
-        lost = [call for call in met if call.startswith("POST /sessions/")]
-        assert len(set(simulator.sessions) - sessions_before) <= is_killed + len(lost)
-        if failure and len(met) < 2:
+        lost = [call for _, call in met if call.startswith("POST /sessions/")]
+        is_left = bool(turn and turn.hits and turn.change == "another site answers")
+        assert len(set(simulator.sessions) - sessions_before) <= is_killed + len(lost) + is_left
+        is_due = len(met) > 1 or any(fault.kind == "refused" for fault, _ in met)
+        if turn and turn.hits:
+            self.counts[str(turn)] += 1
+            is_due |= turn.change != "a host is off"
+            assert len(turn.there.history) == 1  # the other site is as it was
+            assert failure or not simulator.asks_another_site(turn)
+            if turn.change == "the password is another one" and not met:
+                assert failure
+                assert len(simulator.logins) == logins_before + 1
+        if failure and not is_due:
             raise failure
         return not (failure or is_killed)
 

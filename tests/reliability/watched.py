@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from reliability.engine import Pair
-from sample import PASSWORD, another_site
+from sample import DC01, EXCH01, PASSWORD, SQL01, another_site
 from werkzeug.wrappers import Response
 
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator
@@ -40,7 +40,8 @@ class WatchedInventory(Inventory):
             self.history.append(frozenset(Pair(*pair) for pair in value))
 
 
-HOST = "HV-01"  # of DC01, SQL01 and EXCH01
+HOST = "HV-01"
+HOST_VMS = {DC01, EXCH01, SQL01}  # of those that the programs name
 
 Change = Literal[
     "another site answers", "no VM is listed", "a host is off", "the password is another one"

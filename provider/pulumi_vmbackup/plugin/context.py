@@ -42,12 +42,14 @@ class Context:
         engine: takes messages for the engine.
         run: the run of Pulumi.
         is_cancelled: set when Pulumi was interrupted; nothing new is started then.
+        vm_names: the labels of VMs by ref, as far as sets have them, for messages.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.run = Run(arguments)
         self.engine = Engine(self.run.engine_address)
         self.is_cancelled = threading.Event()
+        self.vm_names: dict[str, str] = {}
         self._declared = DeclaredPairs(self.run, self.engine.warn)
         # By VM, the resources that declare its locations, and the exclusive sets that list it.
         self._urns: dict[str, dict[str, str]] = defaultdict(dict)

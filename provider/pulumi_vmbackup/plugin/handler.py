@@ -121,6 +121,7 @@ class Handler(ABC):
                 each.pair,
                 f"the resource {each.set_urn}" if each.set_urn else "another set of the program",
                 f"the resource {each.urn}" if each.urn else "another resource of the program",
+                self._context.vm_names.get(each.pair[0]),
             )
             for each in self._context.exclude(urn, pairs, exclusive)
         ]
@@ -155,6 +156,12 @@ def _first(messages: list[str], are: str) -> list[Failure]:
 def is_unknown(value: object) -> bool:
     """Whether a preview does not know a value yet."""
     return bool(value == rpc.UNKNOWN)
+
+
+def input_text(value: object) -> str:
+    """A provider's input as the text of a setting; the protocol makes a float of each number."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if is_whole else str(value)
 
 
 def unknown_outputs(keys: Iterable[str]) -> Properties:

@@ -23,7 +23,8 @@ from ..program import (
     server_of,
     shown_without_traceback,
 )
-from ..settings import SETTINGS, Settings, camel_case
+from ..settings import ADDRESS_SETTINGS, SETTINGS, Settings, camel_case
+from .handler import input_text
 from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION
 
 _Class = TypeVar("_Class", bound="_Resource")
@@ -84,9 +85,6 @@ class Provider(pulumi.ProviderResource):
         super().__init__(PACKAGE, name, inputs, _of_this_version(opts))
 
 
-_ADDRESS = ("apiVersion", "baseUrl", "serverAddress")
-
-
 def settings_of(
     provider: Provider, keys: Iterable[str] = SETTINGS
 ) -> Settings | pulumi.Output[Settings]:
@@ -100,19 +98,16 @@ def settings_of(
         SettingsError: a value is unusable.
     """
     given = {key: provider._given[key] for key in keys if provider._given[key] is not None}
+
+    def read(known: Mapping[str, Any]) -> Settings:
+        texts = {key: input_text(value) for key, value in known.items()}
+        with shown_without_traceback():
+            return provider_settings(provider.pulumi_resource_name, texts)
+
     if not any(map(_is_output, given.values())):
-        return _read_settings(given)
+        return read(given)
     # What is looked up with a password is no secret itself.
-    return pulumi.Output.unsecret(pulumi.Output.all(**given)).apply(_read_settings)
-
-
-def _read_settings(given: Mapping[str, Any]) -> Settings:
-    with shown_without_traceback():
-        return provider_settings({key: _text(value) for key, value in given.items()})
-
-
-def _text(value: object) -> str:
-    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+    return pulumi.Output.unsecret(pulumi.Output.all(**given)).apply(read)
 
 
 class _Resource(pulumi.CustomResource):
@@ -317,7 +312,7 @@ def _address_of(
     """The settings that tell a provider's server; None for a provider of another class."""
     if provider is None:
         return program_settings()
-    return settings_of(provider, _ADDRESS) if isinstance(provider, Provider) else None
+    return settings_of(provider, ADDRESS_SETTINGS) if isinstance(provider, Provider) else None
 
 
 def _at_this_server(address: _Address, result: Any, objects: Iterable[tuple[str, object]]) -> Any:

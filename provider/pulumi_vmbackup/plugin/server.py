@@ -49,7 +49,7 @@ from ..settings import (
 from ..streams import print_any_text
 from . import functions
 from .context import Context
-from .handler import Handler, PartlyDoneError, Properties, is_unknown
+from .handler import Handler, PartlyDoneError, Properties, input_text, is_unknown
 from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, schema
 from .set_handler import SetHandler
 from .single_handler import SingleHandler
@@ -407,12 +407,7 @@ def _name(urn: str) -> str:
 
 
 def _texts(inputs: Properties) -> dict[str, str]:
-    return {key: _text(value) for key, value in inputs.items() if value not in (None, "")}
-
-
-def _text(value: object) -> str:
-    is_whole = isinstance(value, float) and value.is_integer()
-    return f"{value:.0f}" if is_whole else str(value)
+    return {key: input_text(value) for key, value in inputs.items() if value not in (None, "")}
 
 
 def _values(struct: struct_pb2.Struct) -> Properties:
