@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,8 @@ from pulumi_vmbackup.declared import (
     _created,
     open_shared,
 )
+from pulumi_vmbackup.errors import Hint, SetSetting
 from pulumi_vmbackup.program import worded
-from pulumi_vmbackup.settings import Settings
 
 PROCESS = f"""\
 import sys
@@ -293,33 +292,31 @@ def test_a_new_file_that_another_process_takes_for_one_that_was_left_is_made_aga
 def test_more_than_ten_pairs_and_more_than_are_declared_are_refused_with_the_setting(
     all_pairs: DeclaredPairs, pairs: PairsOfServer
 ) -> None:
-    settings = Settings(base_url="http://a:1", connection="site-b")
+    remedy = SetSetting("allowMassRemoval", "site-b", "true", "If it is meant")
     gone = [(SQL01, str(number)) for number in range(30)]
-    for pair in gone[:20]:  # no resource was checked, as in `pulumi destroy`
-        all_pairs.on("b:1").refuse_mass_removal(pair, settings)
+    assert not pairs.is_update  # no resource was checked, as in `pulumi destroy`
     pairs.add([(FILE01, str(number)) for number in range(12)])
     all_pairs.on("b:1").add([(FILE01, NAS01)])  # of another server
     for pair in (*gone[:12], *gone[:12]):
-        pairs.refuse_mass_removal(pair, settings)
+        pairs.refuse_mass_removal(pair, remedy)
+    assert pairs.is_update
     for pair in gone[12:14]:
         with pytest.raises(VmBackupError) as raised:
-            pairs.refuse_mass_removal(pair, settings)
+            pairs.refuse_mass_removal(pair, remedy)
     assert worded(raised.value) == (
         "This run has un-assigned 12 pairs of resources that are no longer in the program, and the "
         "program declares 12 on this server. That much at once may be a mistake, such as a look-up "
         "that found too little. If it is meant, set VMBACKUP_SITE_B_ALLOW_MASS_REMOVAL or run "
         "`pulumi config set --path vmbackup:connections.site-b.allowMassRemoval`, to true."
     )
-    for pair in gone:
-        pairs.refuse_mass_removal(pair, replace(settings, allow_mass_removal=True))
 
 
 def test_ten_pairs_may_always_be_unassigned(pairs: PairsOfServer) -> None:
     pairs.add([(FILE01, NAS01)])
     for number in range(10):
-        pairs.refuse_mass_removal((SQL01, str(number)), Settings())
+        pairs.refuse_mass_removal((SQL01, str(number)), Hint.REFRESH)
     with pytest.raises(VmBackupError, match="has un-assigned 10 pairs"):
-        pairs.refuse_mass_removal((SQL01, NAS01), Settings())
+        pairs.refuse_mass_removal((SQL01, NAS01), Hint.REFRESH)
 
 
 # Folders that cannot be used

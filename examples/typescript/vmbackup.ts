@@ -33,7 +33,10 @@ export interface ProviderArgs {
     parallelRequests?: pulumi.Input<number>;
     /** The snapshot that previews read when the server cannot be asked. */
     inventoryFile?: pulumi.Input<string>;
-    /** Whether an update may un-assign more than half of a set's pairs and more than ten. */
+    /**
+     * Whether an update may un-assign more than ten pairs and more than half of them, or a VM that
+     * the server does not list.
+     */
     allowMassRemoval?: pulumi.Input<boolean>;
 }
 

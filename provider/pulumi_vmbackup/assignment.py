@@ -47,7 +47,15 @@ from .program import (
     worded,
 )
 from .settings import Settings, read_settings
-from .states import HOW_TO_CORRECT, kind_of, pair_of_id, text_of, time_of, vm_is_gone
+from .states import (
+    HOW_TO_CORRECT,
+    kind_of,
+    pair_of_id,
+    text_of,
+    time_of,
+    vm_is_gone,
+    vm_is_not_listed,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -411,11 +419,11 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         declared = process.declared.on(self._server(connection))
         if pair not in declared:
             settings = self._settings_of_state(connection)
-            with explained(f"un-assign VM {pair[0]} from backup location {pair[1]}"):
-                declared.refuse_mass_removal(pair, settings)
             age = age_seconds(time_of(_props.get("assigned_at")))
-            process.lifecycle(settings).unassign(*pair, age_seconds=age)
-            process.assign_elsewhere(pair, settings.server)
+            if process.lifecycle(settings).unassign(*pair, age_seconds=age):
+                process.assign_elsewhere(pair, settings.server)
+            else:
+                _log.warning("%s", vm_is_not_listed(_known(pair, _props)))
 
     def _server(self, connection: object) -> str | None:
         """The server of a connection; None if its settings cannot be read."""

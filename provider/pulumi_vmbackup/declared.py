@@ -44,11 +44,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from .errors import SettingsError, VmBackupError
+from .errors import Advice, SettingsError, VmBackupError
 from .files import patiently, reason_of
 from .models import Pair
 from .session import at_process_end
-from .settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -368,12 +367,16 @@ class PairsOfServer:
         """The one lock of this process for a pair."""
         return self._all._pair_locks[self._server, pair]
 
-    def refuse_mass_removal(self, pair: Pair, settings: Settings) -> None:
+    @property
+    def is_update(self) -> bool:
+        """Whether this process has checked a resource of the program; to destroy needs no check."""
+        return any(self._all._own.declared.values())
+
+    def refuse_mass_removal(self, pair: Pair, remedy: Advice) -> None:
         """Refuse to un-assign the pair of a resource that is no longer in the program.
 
         That is, if this process has un-assigned more than ten such pairs with this one, and more
-        than the program declares. A process that no resource was checked in destroys a stack, and
-        refuses nothing.
+        than the program declares.
 
         Raises:
             VmBackupError: it is refused.
@@ -382,13 +385,12 @@ class PairsOfServer:
             own, removed = self._all._own.declared, self._all._removed[self._server]
             count = len(removed) + (pair not in removed)
             declared = len(set().union(*self._that_count(own)))
-            is_many = count > max(FEW_PAIRS, declared)
-            if is_many and any(own.values()) and not settings.allow_mass_removal:
+            if count > max(FEW_PAIRS, declared):
                 raise VmBackupError(
                     f"This run has un-assigned {count - 1:,} pairs of resources that are no longer "
                     f"in the program, and the program declares {declared:,} on this server. That "
                     "much at once may be a mistake, such as a look-up that found too little.",
-                    settings.to_set("allowMassRemoval", "true", purpose="If it is meant"),
+                    remedy,
                 )
             removed.add(pair)
 

@@ -117,8 +117,6 @@ class AssignmentLifecycle:
         self._writes_begun: Counter[str] = Counter()
         self._writes_ended: Counter[str] = Counter()
         self._lock = threading.Lock()
-        # Two resources may have the same pair: one un-assigns it while the other one adopts it.
-        self._pair_locks: dict[Pair, threading.Lock] = defaultdict(threading.Lock)
         # When this process last wrote to a VM, and when it un-assigned a pair.
         self._written_at: dict[str, float] = {}
         self._unassigned_at: dict[Pair, float] = {}
@@ -151,7 +149,7 @@ class AssignmentLifecycle:
         pair = (known.vm_ref, known.backup_location_id)
         with (
             explained(f"assign VM {pair[0]} to backup location {pair[1]}"),
-            self._pair_locks[pair],
+            self._declared.lock(pair),
         ):
             self._assign_again(pair)
         return self._catalog.complete(known)
@@ -217,22 +215,34 @@ class AssignmentLifecycle:
 
     def unassign(
         self, vm_ref: str, backup_location_id: str, *, age_seconds: float | None = None
-    ) -> None:
+    ) -> bool:
         """Un-assign a VM from a backup location; succeeds if the VM is not assigned to it.
 
         Costs one DELETE. If that is refused or its answer is lost, the VM's locations are listed
-        too.
+        too. If the program declares other pairs, the VMs are listed once per process: a VM that the
+        server does not list stays assigned, since its host may be off.
 
         Args:
             vm_ref: the VM.
             backup_location_id: the location.
             age_seconds: how long ago it was assigned; None if unknown.
 
+        Returns:
+            Whether it is un-assigned; False if the server does not list the VM.
+
         Raises:
-            VmBackupError: the VM is still assigned, or whether it is could not be found out.
+            VmBackupError: the VM is still assigned, or whether it is could not be found out; or
+                this process has un-assigned too much, see PairsOfServer.refuse_mass_removal().
         """
+        pair, settings = (vm_ref, backup_location_id), self._client.settings
         with explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
-            self.ensure(vm_ref, backup_location_id, assigned=False, age_seconds=age_seconds)
+            if self._declared.is_update and not settings.allow_mass_removal:
+                if not any(vm.ref == vm_ref for vm in self._catalog.virtual_machines()):
+                    return False
+                remedy = settings.to_set("allowMassRemoval", "true", purpose="If it is meant")
+                self._declared.refuse_mass_removal(pair, remedy)
+            self.ensure(*pair, assigned=False, age_seconds=age_seconds)
+        return True
 
     def ensure(
         self,
@@ -250,7 +260,7 @@ class AssignmentLifecycle:
             VmBackupError: as for those two, but the message is only the reason.
         """
         pair = (vm_ref, backup_location_id)
-        with self._pair_locks[pair]:
+        with self._declared.lock(pair):
             if assigned:
                 self._assign(pair, age_seconds)
             elif pair not in self._declared:

@@ -357,7 +357,8 @@ class Settings:
     allow_mass_removal: bool = _setting(
         False,
         _switch,
-        "Whether an update may un-assign more than half of a set's pairs and more than ten",
+        "Whether an update may un-assign more than ten pairs and more than half of them, or a VM "
+        "that the server does not list",
         default="false",
     )
     connection: str | None = None

@@ -20,9 +20,23 @@ HOW_TO_CORRECT = (
 
 def vm_is_gone(known: Assignment) -> str:
     """The warning about an assignment of a VM that VM Backup no longer manages."""
-    vm = f"{known.vm_name} ({known.vm_ref})" if known.vm_name else known.vm_ref
-    location = known.location_path or known.backup_location_id
+    vm, location = _named(known)
     return f"VM Backup no longer manages {vm}: the state drops its assignment to {location}."
+
+
+def vm_is_not_listed(known: Assignment) -> str:
+    """The warning about an assignment that the program no longer declares, of such a VM."""
+    vm, location = _named(known)
+    return (
+        f"The server does not list {vm} at present: its host may be off. It stays assigned to "
+        f"{location}, and the state drops the assignment. If it is listed again and should not be "
+        "assigned, un-assign it in the VM Backup Management Console."
+    )
+
+
+def _named(known: Assignment) -> tuple[str, str]:
+    vm = f"{known.vm_name} ({known.vm_ref})" if known.vm_name else known.vm_ref
+    return vm, known.location_path or known.backup_location_id
 
 
 def pair_of_id(id_: str) -> Pair:

@@ -543,6 +543,20 @@ def test_each_attach_begins_a_run_for_which_nothing_is_declared_yet(
     assert list((tmp_path / "home" / "vmbackup").iterdir()) == []
 
 
+def test_a_password_that_was_refused_is_sent_once_more_in_the_next_run(
+    by_hand: Plugin, login: dict[str, object], simulator: Simulator
+) -> None:
+    simulator.password = "another one"
+    for logins in (1, 2):
+        with Engine().serve() as address:
+            by_hand.attach(address)
+            by_hand.configure(login)
+            for _ in range(2):
+                assert "refused the login" in failure_of(lambda: by_hand.create(URN, PAIR)).says
+            assert len(simulator.logins) == logins
+            by_hand.cancel()
+
+
 def test_it_outlives_an_engine_and_forgets_what_that_declared(
     by_hand: Plugin, login: dict[str, object], simulator: Simulator, tmp_path: Path
 ) -> None:

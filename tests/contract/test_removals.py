@@ -191,10 +191,15 @@ BOTH = a_set(
     SQL01=on_host("HV-01", entry(SQL01, NAS=NAS01)), SQL02=on_host("HV-02", entry(SQL02, NAS=NAS01))
 )
 WITHOUT_SQL02 = a_set(SQL01=BOTH["assignments"]["SQL01"])
+IF_GONE = (
+    "If a host is gone for good, set allowMassRemoval of the provider 'site-b', set "
+    "VMBACKUP_ALLOW_MASS_REMOVAL or run `pulumi config set vmbackup:allowMassRemoval`, to true for "
+    "one run."
+)
 NOT_LISTED = (
     "The server does not list SQL02 (on host HV-02) at present: a host may be off. The set keeps "
     "what is no longer in the program and not listed, and nothing of it is un-assigned. `pulumi "
-    "refresh` drops a VM that is gone for good."
+    "refresh` drops a VM that is gone for good. " + IF_GONE
 )
 
 
@@ -273,7 +278,7 @@ def test_a_refresh_keeps_the_vms_of_a_host_that_may_be_off_and_drops_those_that_
     assert inputs["assignments"]["SQL02"] == BOTH["assignments"]["SQL02"]
     assert sorted(pulumi_engine.warnings) == [
         "The server does not list SQL02 (on host HV-02), nor any other VM of the same host: a "
-        "host may be off. The state keeps the assignments.",
+        "host may be off. The state keeps the assignments. " + IF_GONE,
         "VM Backup no longer manages DC01, FILE01 (on host HV-01): the state drops the "
         "assignments.",
     ]
@@ -295,6 +300,51 @@ def test_a_refresh_of_single_resources_names_a_vm_that_is_gone(
     says = "VM Backup no longer manages A name ({}): the state drops its assignment to {}."
     assert pulumi_engine.warnings == [says.format(SQL02, NAS01)]
     assert dynamic.stop().strip() == says.format(SQL02, "the NAS")
+
+
+@pytest.mark.parametrize("surface", ["plugin", "dynamic"])
+def test_a_single_resource_of_a_vm_that_is_not_listed_leaves_the_vm_assigned_in_an_update(
+    surface: str,
+    simulator: Simulator,
+    plugin: Plugin,
+    dynamic: Host,
+    pulumi_engine: Engine,
+) -> None:
+    id_ = f"{SQL02}/{NAS01}"
+    simulator.inventory.assignments[SQL02, NAS01] = None
+    simulator.hosts_off = {"HV-02"}
+
+    def delete() -> None:
+        if surface == "plugin":
+            plugin.delete(urn(ASSIGNMENT, "it"), id_, {"vmName": "SQL02"})
+        else:
+            dynamic.delete(id_, vm_ref=SQL02, backup_location_id=NAS01, vm_name="SQL02")
+
+    if surface == "plugin":
+        plugin.check(urn(ASSIGNMENT, "kept"), {"vmRef": SQL01, "backupLocationId": NAS01})
+    else:
+        dynamic.check(vm_ref=SQL01, backup_location_id=NAS01)
+    delete()
+    assert pairs(simulator, "DELETE") == []
+    says = (
+        f"The server does not list SQL02 ({SQL02}) at present: its host may be off. It stays "
+        f"assigned to {NAS01}, and the state drops the assignment. If it is listed again and "
+        "should not be assigned, un-assign it in the VM Backup Management Console."
+    )
+    assert says in (dynamic.stop() if surface == "dynamic" else pulumi_engine.warnings)
+
+
+@pytest.mark.parametrize("surface", ["plugin", "dynamic"])
+def test_to_destroy_a_stack_unassigns_also_what_is_not_listed(
+    surface: str, simulator: Simulator, plugin: Plugin, dynamic: Host
+) -> None:
+    simulator.inventory.assignments[SQL02, NAS01] = None
+    simulator.hosts_off = {"HV-02"}
+    if surface == "plugin":
+        plugin.delete(urn(ASSIGNMENT, "it"), f"{SQL02}/{NAS01}", {})
+    else:
+        dynamic.delete(f"{SQL02}/{NAS01}", vm_ref=SQL02, backup_location_id=NAS01)
+    assert pairs(simulator, "DELETE") == [f"{SQL02}/{NAS01}"]
 
 
 def test_the_host_is_no_difference(unconfigured: Plugin) -> None:

@@ -96,6 +96,28 @@ def test_a_server_that_lists_no_vms_for_a_while_loses_no_assignment(
     assert stack.ids() == ids
 
 
+@pytest.mark.parametrize("example", ["every-vm", "whole-site"])
+def test_a_host_that_is_off_for_a_while_loses_no_assignment(
+    example: str, stack: Stack, simulator: Simulator
+) -> None:
+    shutil.copy(EXAMPLES / example / "__main__.py", stack.folder)
+    stack.config({"backup:offsitePath": r"\\OFFSITE01\VMBackups", "backup:exceptions": "[]"})
+    stack.up()
+    assigned = dict(simulator.inventory.assignments)
+    simulator.hosts_off = {"HV-02"}
+    simulator.calls.clear()
+    said = " ".join(stack.up().split())
+    assert "The server does not list" in said
+    assert ("host HV-02" if example == "whole-site" else f"SQL02 ({SQL02})") in said
+    stack.refresh()
+    assert not [call for call in simulator.calls if call.method == "DELETE"]
+    assert dict(simulator.inventory.assignments) == assigned
+    simulator.hosts_off = set()
+    stack.up()
+    assert dict(simulator.inventory.assignments) == assigned
+    stack.pulumi("preview", "--expect-no-changes")
+
+
 def test_a_refresh_drops_nothing_on_a_server_that_lists_nothing(
     stack: Stack, simulator: Simulator
 ) -> None:

@@ -7,18 +7,31 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.node import EXAMPLE, OLDEST, node_modules, unavailable
-from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, pairs
-from sample import DC01, DISK_E, EXCH01, FILE01, NOWHERE, OFFSITE01, PASSWORD, ROTATING, SQL01
+from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, met, pairs
+from sample import (
+    DC01,
+    DISK_E,
+    EXCH01,
+    FILE01,
+    NAS01,
+    NOWHERE,
+    OFFSITE01,
+    PASSWORD,
+    ROTATING,
+    SQL01,
+)
 
 from pulumi_vmbackup.plugin.schema import schema
-from pulumi_vmbackup.simulator import Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
 README = (EXAMPLE / "README.md").read_text("utf-8")
+NEW01 = "5d9a2b4e-0c1f-4f5e-9d57-6f6a6c2f7d11"
 TOGETHER = {f"{EXCH01}/{OFFSITE01}", f"{FILE01}/{OFFSITE01}", f"{FILE01}/{ROTATING}"}
 
 
@@ -201,6 +214,195 @@ def test_a_lookup_waits_for_what_it_depends_on_and_what_exists_is_read(
     assert simulator.inventory.assignments == Inventory.sample().assignments
 
 
+SERVERS = f"""\
+import * as pulumi from "@pulumi/pulumi";
+import * as vmbackup from "./vmbackup";
+
+const config = new pulumi.Config();
+const login = {{ username: "CONTOSO\\\\svc-backup", password: config.requireSecret("password") }};
+const atB = new vmbackup.Provider("default", {{ baseUrl: config.require("b"), ...login }});
+const atC = new vmbackup.Provider("default_site_c", {{ baseUrl: config.require("c"), ...login }});
+
+class Site extends pulumi.ComponentResource {{
+    constructor(name: string, provider: vmbackup.Provider) {{
+        super("test:index:Site", name, {{}}, {{ providers: [provider] }});
+    }}
+}}
+
+const siteC = new Site("c", atC);
+const ids = {{ vmRef: "{SQL01}", backupLocationId: "{OFFSITE01}" }};
+new vmbackup.VmBackupLocationAssignment("b", ids, {{ provider: atB }});
+new vmbackup.VmBackupLocationAssignment("c", ids, {{ parent: siteC }});
+export const host = vmbackup.getVirtualMachineOutput({{ name: "SQL01" }}, {{ parent: siteC }}).host;
+if (config.getBoolean("nobody")) {{
+    const nobody = new vmbackup.Provider("nobody", {{ baseUrl: config.require("b") }});
+    vmbackup.getVirtualMachineOutput({{ name: "SQL01" }}, {{ provider: nobody }});
+}}
+"""
+
+
+def test_providers_of_any_name_lead_to_their_servers_with_their_own_credentials(
+    make_example: MakeStack, simulator: Simulator
+) -> None:
+    example = make_example()
+    (example.folder / "index.ts").write_text(SERVERS, "utf-8")
+    site_b, site_c = (Simulator(username="svc-backup", password=PASSWORD) for _ in range(2))
+    site_c.inventory.virtual_machines[SQL01]["HostName"] = "HV-C"
+    with serve(site_b) as url_b, serve(site_c) as url_c:
+        settings = {"b": url_b, "c": url_c, "password": ENCRYPTED}
+        example.config({f"vmbackup-typescript:{key}": each for key, each in settings.items()})
+        example.up()
+        assert example.outputs() == {"host": "HV-C"}
+        assert assigned(site_b) == assigned(site_c) == {f"{SQL01}/{OFFSITE01}"}
+        del site_b.inventory.assignments[SQL01, OFFSITE01]
+        example.refresh()
+        assert list(example.ids()) == ["c"]
+        example.config({"vmbackup-typescript:nobody": "true"})
+        logins = site_b.logins.copy()
+        preview = example.pulumi("preview", fails=True)
+        assert f"No username for VM Backup at provider 'nobody' ({url_b}) is known" in preview
+        assert "node_modules" not in preview
+        assert site_b.logins == logins
+        assert {(each.username, each.domain) for each in logins} == {("svc-backup", "CONTOSO")}
+        example.destroy()
+    assert simulator.calls == []
+
+
+EVERY_VM = f"""\
+import * as pulumi from "@pulumi/pulumi";
+import * as vmbackup from "./vmbackup";
+
+const config = new pulumi.Config();
+const wanted = config.getObject<string[]>("wanted");
+const all = vmbackup.getVirtualMachinesOutput({{ configured: true }}).virtualMachines;
+const assignments = all.apply((vms) => Object.fromEntries(
+    vms.filter((vm) => !wanted || wanted.includes(vm.name!)).map((vm) => [vm.name!, {{
+        vmRef: vm.ref!,
+        host: vm.host!,
+        backupLocationIds: {{ offsite: "{OFFSITE01}", rotating: "{ROTATING}", nas: "{NAS01}" }},
+    }}]),
+));
+const site = new vmbackup.VmBackupLocationAssignmentSet("site", {{ assignments }});
+export const labels = site.assignments.apply((found) => Object.keys(found).sort());
+"""
+
+
+def test_a_list_that_is_empty_or_much_shorter_unassigns_nothing(
+    example: Stack, simulator: Simulator
+) -> None:
+    (example.folder / "index.ts").write_text(EVERY_VM, "utf-8")
+    example.up()
+    held = assigned(simulator)
+    assert len(held) == 21
+    simulator.behavior = replace(simulator.behavior, vm_list="none")
+    simulator.calls.clear()
+    said = example.up(fails=True)
+    assert "The server lists no virtual machines at all." in said
+    assert "node_modules" not in said
+    simulator.behavior = replace(simulator.behavior, vm_list="all")
+    example.config({"vmbackup-typescript:wanted": '["SQL01"]'})
+    said = example.up(fails=True)
+    assert "The set site would un-assign 18 of its 21 pairs in this update: those of" in said
+    assert pairs(simulator, "DELETE") == []
+    assert assigned(simulator) == held
+    example.config({"vmbackup:allowMassRemoval": "true"})
+    example.up()
+    assert example.outputs() == {"labels": ["SQL01"]}
+
+
+OPTIONS = f"""\
+import * as pulumi from "@pulumi/pulumi";
+import * as vmbackup from "./vmbackup";
+
+const step = new pulumi.Config().requireNumber("step");
+const sql01 = vmbackup.getVirtualMachineOutput({{ name: "SQL01" }}).ref;
+const dc01 = {{ vmRef: "{DC01}", backupLocationId: "{DISK_E}" }};
+new vmbackup.VmBackupLocationAssignment("dc01", dc01, {{ import: "{DC01}/{DISK_E}" }});
+if (step === 1) {{
+    const first = new vmbackup.VmBackupLocationAssignment(
+        "first", {{ vmRef: sql01, backupLocationId: "{OFFSITE01}" }},
+    );
+    // That the VM is looked up depends on a resource, by an argument.
+    const name = pulumi.interpolate`NEW-${{first.kind}}`;
+    const late = vmbackup.getVirtualMachineOutput({{ name }});
+    new vmbackup.VmBackupLocationAssignment(
+        "late", {{ vmRef: late.ref, backupLocationId: "{OFFSITE01}" }},
+    );
+}} else if (step === 2) {{
+    pulumi.runtime.registerStackTransformation(({{ type, props, opts }}) =>
+        type.startsWith("vmbackup:") && props.backupLocationId === "{NAS01}"
+            ? {{ props: {{ ...props, backupLocationId: "{ROTATING}" }}, opts }}
+            : undefined,
+    );
+    const ignoreChanges = ["backupLocationId"];
+    new vmbackup.VmBackupLocationAssignment(
+        "renamed",
+        {{ vmRef: sql01, backupLocationId: "{DISK_E}" }},
+        {{ aliases: [{{ name: "first" }}], ignoreChanges, retainOnDelete: true }},
+    );
+    new vmbackup.VmBackupLocationAssignment(
+        "late", {{ vmRef: "{FILE01}", backupLocationId: "{NAS01}" }}, {{ retainOnDelete: true }},
+    );
+}} else if (step === 3) {{
+    vmbackup.VmBackupLocationAssignment.get("gone", "{EXCH01}/{NAS01}");
+}} else if (step === 4) {{
+    const backupLocationIds = {{ nas: "{NAS01}" }};
+    new vmbackup.VmBackupLocationAssignmentSet("site", {{
+        assignments: {{ EXCH01: {{ vmRef: "{EXCH01}", backupLocationIds }} }},
+        exclusive: true,
+    }});
+    new vmbackup.VmBackupLocationAssignment(
+        "exch01", {{ vmRef: "{EXCH01}", backupLocationId: "{OFFSITE01}" }},
+    );
+}}
+"""
+
+
+def test_options_of_resources_and_a_lookup_that_asks_again(
+    example: Stack, simulator: Simulator
+) -> None:
+    def step(number: int) -> None:
+        example.config({"vmbackup-typescript:step": str(number)})
+        simulator.calls.clear()
+
+    (example.folder / "index.ts").write_text(OPTIONS, "utf-8")
+    step(1)
+    hold = Fault("hold", "POST /vms/backuplocations")
+    simulator.faults.append(hold)
+    with example.start_up() as run:
+        run.until(met(hold))
+        vm = dict(simulator.inventory.virtual_machines[SQL01])
+        vm |= {"VirtualMachineName": "NEW-offsite", "AltaroVirtualMachineRef": NEW01}
+        simulator.inventory.virtual_machines[NEW01] = vm
+        simulator.faults.remove(hold)
+        assert "= 1 imported" in run.end()
+    assert assigned(simulator) == {f"{SQL01}/{OFFSITE01}", f"{NEW01}/{OFFSITE01}"}
+
+    step(2)
+    example.up()
+    assert pairs(simulator, "POST") == [f"{FILE01}/{ROTATING}"]
+    assert pairs(simulator, "DELETE") == [f"{NEW01}/{OFFSITE01}"]
+    outputs = example.resources()["renamed"]["outputs"]
+    assert outputs["backupLocationId"] == OFFSITE01
+    assert (outputs["locationPath"], outputs["kind"]) == (r"\\OFFSITE01\VMBackups", "offsite")
+    assert example.resources()["late"]["outputs"]["locationPath"] == "Rotating disks"
+
+    step(3)
+    preview = example.pulumi("preview", fails=True)
+    assert f"resource '{EXCH01}/{NAS01}' does not exist" in preview
+    step(4)
+    preview = example.pulumi("preview", fails=True)
+    assert "AssignmentSet::site is exclusive and lists VM" in preview
+    assert "Assignment::exch01 assigns the VM to it: give the location to the set" in preview
+    assert pairs(simulator, "POST") == []
+
+    step(5)
+    example.up()
+    assert list(example.ids()) == ["dc01"]
+    assert pairs(simulator, "DELETE") == []  # both are retained
+    assert assigned(simulator) == {f"{SQL01}/{OFFSITE01}", f"{FILE01}/{ROTATING}"}
+
+
 def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: Stack) -> None:
     index = (example.folder / "index.ts").read_text("utf-8")
     (block,) = re.findall(r"^```typescript\n(.+?)^```$", README, re.M | re.S)
@@ -210,6 +412,9 @@ def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: 
         "readme.ts": imports + index.replace("file01", "other") + block,
         "with_a_provider.ts": WITH_A_PROVIDER,
         "waits_and_reads.ts": WAITS_AND_READS,
+        "servers.ts": SERVERS,
+        "every_vm.ts": EVERY_VM,
+        "options.ts": OPTIONS,
         "misspelt.ts": replaced(index, "vmRef: exch01.ref", "vmref: exch01.ref"),
     }
     for name, text in programs.items():

@@ -34,7 +34,7 @@ from pulumi.runtime.proto import (
 )
 
 from ..errors import SettingsError, VmBackupError
-from ..session import end_process
+from ..session import end_process, forget_logins
 from ..settings import (
     ADDRESS_SETTINGS,
     SECRET_SETTINGS,
@@ -140,6 +140,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         """Forget the run that is over; ``arguments`` are those of a process of the next one."""
         self.stop()
         self._context.end()
+        forget_logins()  # a password that was refused may be right by now
         self._serve(Context(arguments))
 
     def GetPluginInfo(self, _request: Empty, _context: Any) -> plugin_pb2.PluginInfo:

@@ -36,7 +36,7 @@ from .set_values import (
     of_state,
     pairs_of,
 )
-from .wording import HINTS_OF_SETS, worded
+from .wording import HINTS_OF_SETS, advice_of, worded
 
 # How long an update waits for another resource to declare what it would un-assign.
 _SECONDS_TO_DECLARE = 2.0
@@ -121,7 +121,7 @@ class SetHandler(Handler):
                 server; not in a preview.
         """
         refs = {ref for ref, _ in self._removed(old, new)} - new.vms.keys()
-        if not refs:
+        if not refs or self._context.settings.allow_mass_removal:
             return set()
         try:
             with explained("list the virtual machines"):
@@ -141,12 +141,17 @@ class SetHandler(Handler):
                 for ref, vm in unlisted.items():
                     self._context.lifecycle.refuse_wrong_server(ref, *vm.locations)
         if unlisted:
-            self._context.engine.warn(
+            self._warn_of_hosts(
                 f"The server does not list {_with_hosts(unlisted)} at present: a host may be off. "
                 "The set keeps what is no longer in the program and not listed, and nothing of it "
                 "is un-assigned. `pulumi refresh` drops a VM that is gone for good."
             )
         return {*unlisted}
+
+    def _warn_of_hosts(self, message: str) -> None:
+        settings, purpose = self._context.settings, "If a host is gone for good"
+        advice = settings.to_set("allowMassRemoval", "true for one run", purpose=purpose)
+        self._context.engine.warn(worded(VmBackupError(message, advice)))
 
     def _warn_of_strangers(self, vms: Vms) -> None:
         try:
@@ -269,9 +274,11 @@ class SetHandler(Handler):
             catalog = self._context.catalog(may_read_snapshot=False)
             hosts = {str(vm.host).casefold() for vm in catalog.virtual_machines()}
         kept = {ref: vm for ref, vm in gone.items() if vm.host and vm.host.casefold() not in hosts}
+        if self._context.settings.allow_mass_removal:
+            kept = {}
         dropped = {ref: vm for ref, vm in gone.items() if ref not in kept}
         if kept:
-            self._context.engine.warn(
+            self._warn_of_hosts(
                 f"The server does not list {_with_hosts(kept)}, nor any other VM of the same host: "
                 "a host may be off. The state keeps the assignments."
             )
@@ -396,12 +403,12 @@ def _problem(verb: str, preposition: str, outcome: Outcome, vms: Vms) -> str:
         return ""
     total = len(outcome.done) + len(failures) + untried
     text = f"Could not {verb} {len(failures) + untried:,} of {total:,}:"
-    for (vm_ref, location_id), error in list(failures.items())[:NAMED_PAIRS]:
+    named = dict(list(failures.items())[:NAMED_PAIRS])
+    for (vm_ref, location_id), error in named.items():
         vm = vms[vm_ref]
-        reason = worded(error, HINTS_OF_SETS)
-        text += f" {vm.label} {preposition} {vm.locations[location_id]}: {reason}"
+        text += f" {vm.label} {preposition} {vm.locations[location_id]}: {error}"
     if len(failures) > NAMED_PAIRS:
         text += f" And {len(failures) - NAMED_PAIRS:,} more failed."
     if untried:
         text += f" {untried:,} {'was' if untried == 1 else 'were'} not tried."
-    return text
+    return " ".join((text, *advice_of(named.values(), HINTS_OF_SETS)))

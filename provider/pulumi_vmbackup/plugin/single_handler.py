@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from ..errors import ArgumentError, explained
+from ..errors import ArgumentError
 from ..lifecycle import age_seconds, now
 from ..models import ID_HINTS, Assignment, Pair, normalize_guid
 from ..settings import camel_case
-from ..states import kind_of, pair_of_id, text_of, time_of, vm_is_gone
+from ..states import kind_of, pair_of_id, text_of, time_of, vm_is_gone, vm_is_not_listed
 from .handler import (
     Difference,
     Failure,
@@ -59,13 +59,7 @@ class SingleHandler(Handler):
 
     def read(self, id_: str, _inputs: Properties, olds: Properties) -> Found | None:
         vm_ref, location_id = pair_of_id(id_) if olds else _imported(id_)
-        known = Assignment(
-            vm_ref,
-            location_id,
-            text_of(olds.get("vmName")),
-            text_of(olds.get("locationPath")),
-            kind_of(olds.get("kind")),
-        )
+        known = _known((vm_ref, location_id), olds)
         assigned_at = time_of(olds.get("assignedAt"))
         found = self._context.lifecycle.find(known, age_seconds=age_seconds(assigned_at))
         if found is None:
@@ -85,12 +79,21 @@ class SingleHandler(Handler):
         # Pulumi turns a renamed resource into a create and a delete of the same pair. A declared
         # pair stays assigned. That needs no settings: the old provider's may be gone.
         if pair not in self._context.declared:
-            lifecycle, settings = self._context.lifecycle, self._context.settings
-            with explained(f"un-assign VM {pair[0]} from backup location {pair[1]}"):
-                self._context.declared.refuse_mass_removal(pair, settings)
             age = age_seconds(time_of(olds.get("assignedAt")))
-            lifecycle.unassign(*pair, age_seconds=age)
-            self._warn_of_other_servers([pair])
+            if self._context.lifecycle.unassign(*pair, age_seconds=age):
+                self._warn_of_other_servers([pair])
+            else:
+                self._context.engine.warn(vm_is_not_listed(_known(pair, olds)))
+
+
+def _known(pair: Pair, olds: Properties) -> Assignment:
+    """The assignment of a pair, with the names from the state."""
+    return Assignment(
+        *pair,
+        vm_name=text_of(olds.get("vmName")),
+        location_path=text_of(olds.get("locationPath")),
+        kind=kind_of(olds.get("kind")),
+    )
 
 
 def _imported(id_: str) -> Pair:

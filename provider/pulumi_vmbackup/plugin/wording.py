@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..errors import Advice, Hint, VmBackupError
 from ..settings import for_programs
@@ -29,7 +29,13 @@ HINTS_OF_SETS = {
 
 def worded(error: VmBackupError, hints: Mapping[Hint, str] = HINTS) -> str:
     """An error's message with its advice."""
-    return " ".join(filter(None, (str(error), *(_words(each, hints) for each in error.advice))))
+    return " ".join((str(error), *advice_of([error], hints)))
+
+
+def advice_of(errors: Iterable[VmBackupError], hints: Mapping[Hint, str] = HINTS) -> list[str]:
+    """The sentences of the advice of some errors, each once."""
+    advice = dict.fromkeys(each for error in errors for each in error.advice)
+    return list(filter(None, (_words(each, hints) for each in advice)))
 
 
 def _words(advice: Advice, hints: Mapping[Hint, str]) -> str:
