@@ -551,6 +551,20 @@ PROMISES: dict[str, list[Break]] = {
             "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
         ),
         Break(
+            "an update that removes a resource counts as done on such a server",
+            "lifecycle.py",
+            "                    self.refuse_wrong_server(*pair)\n                    return False",
+            "                    return False",
+            "reliability/test_sweep.py::test_an_up_that_only_removes_fails_on_another_site",
+        ),
+        Break(
+            "an update that removes VMs of a set ends well on such a server",
+            "plugin/set_handler.py",
+            "self._context.lifecycle.refuse_wrong_server(ref, *vm.locations)",
+            "pass",
+            "reliability/test_plugin_sweep.py::test_an_up_that_only_removes_fails_on_another_site",
+        ),
+        Break(
             "the list of VMs from before a tunnel led to another site decides",
             "catalog.py",
             'return self._lists.get("virtual machines", client, of_this_session=True)',

@@ -238,6 +238,7 @@ class AssignmentLifecycle:
         with explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
             if self._declared.is_update and not settings.allow_mass_removal:
                 if not any(vm.ref == vm_ref for vm in self._catalog.virtual_machines()):
+                    self.refuse_wrong_server(*pair)
                     return False
                 remedy = settings.to_set("allowMassRemoval", "true", purpose="If it is meant")
                 self._declared.refuse_mass_removal(pair, remedy)

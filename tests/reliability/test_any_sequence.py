@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from marks import only_full
 from reliability.engine import Engine, Kill, Killed, Pair
 from reliability.sequences import run_sequences
-from reliability.watched import Change, Turn, WatchedSimulator
+from reliability.watched import HOST_VMS, Change, Turn, WatchedSimulator
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -226,6 +226,7 @@ class AnySequence(RuleBasedStateMachine):
         turn = mishap if isinstance(mishap, Turn) else None
         engine.goes_on = is_other_password = str(turn) == "the password is another one"
         logins_before = len(simulator.logins)
+        held_before = {each.pair for each in engine.state}
         try:
             with ExitStack() as stack:
                 if kill:
@@ -258,6 +259,11 @@ class AnySequence(RuleBasedStateMachine):
                 self.missing |= moved
             assert untouchable <= after
         self.counts["calls"] += len(simulator.calls) - calls_before
+        if turn and turn.hits and turn.change == "a host is off":
+            # The state drops the pair of a VM that is not listed, and it stays.
+            left = held_before & simulator.assigned - {each.pair for each in engine.state}
+            assert not left & keeps
+            self.foreign |= {pair for pair in left if pair.vm_ref in HOST_VMS}
         self._account(is_killed or failure is not None)
 
         kinds = {fault.kind for fault, _ in met}
@@ -314,13 +320,11 @@ class AnySequence(RuleBasedStateMachine):
         if turn is None or not turn.hits or turn.change == "a host is off":
             return False
         step = self.engine.steps[-1]
-        # Only an empty list of a VM's locations makes the list of VMs matter.
+        # Of reads, only an empty list of a VM's locations makes the list of VMs matter.
         return turn.change != "no VM is listed" or (
-            step.handler != "create"
-            and (
-                self.behavior.lag_seconds > 0
-                or all(pair.vm_ref != step.pair.vm_ref for pair in self.simulator.assigned)
-            )
+            step.handler == "delete"
+            or self.behavior.lag_seconds > 0
+            or all(pair.vm_ref != step.pair.vm_ref for pair in self.simulator.assigned)
         )
 
     def _assert_is_one_sentence(self, error: VmBackupError) -> None:
