@@ -122,7 +122,7 @@ class AnySequenceOfSets(RuleBasedStateMachine):
             "username": "Administrator",
             "password": PASSWORD,
             "timeoutSeconds": "10",
-            "sessionWaitSeconds": "1",
+            "sessionWaitSeconds": "0.6",
             "settleSeconds": "0",
         }
         self.threads = threads
@@ -161,6 +161,7 @@ class AnySequenceOfSets(RuleBasedStateMachine):
         exclusive = _exclusive_vms(self.program)
         moved, held_before = declared - self._kept(), self._held()
         unlisted = self._unlisted(mishap)
+        self.counts["kept VMs"] += bool(unlisted)
         strangers = {pair for pair in self.foreign if pair.vm_ref in exclusive} - declared
         ended_well = self._run(
             lambda: self.engine.up(self.program, refresh=refresh),
@@ -218,6 +219,22 @@ class AnySequenceOfSets(RuleBasedStateMachine):
     def change_the_program_while_the_server_turns(self, program: Program, turn: Turn) -> None:
         self._declare(program)
         self._up(False, turn)
+
+    @rule(program=programs, mishap=st.one_of(faults, kills))
+    def change_the_program_in_vain(self, program: Program, mishap: Mishap) -> None:
+        self._declare(program)
+        self._up(False, mishap)
+
+    @rule()
+    def lose_all_vms_of_sets_while_a_host_is_off(self) -> None:
+        """As a program does that loops over what is listed."""
+        self._declare(
+            {
+                name: Set({}) if isinstance(each, Set) else each
+                for name, each in self.program.items()
+            }
+        )
+        self._up(False, Turn("a host is off"))
 
     @rule(turn=turns)
     def refresh_while_the_server_turns(self, turn: Turn) -> None:
@@ -400,3 +417,4 @@ def test_any_sequence_of_sets_leaves_server_state_and_program_in_agreement(
         steps=STEPS,
     )
     assert AnySequenceOfSets.counts["partly done runs"]
+    assert AnySequenceOfSets.counts["kept VMs"]
