@@ -537,7 +537,7 @@ PROMISES: dict[str, list[Break]] = {
             "a refused DELETE counts as done on such a server",
             "lifecycle.py",
             "            if locations is None:\n"
-            "                self._refuse_wrong_server(*pair, failure=failure)\n",
+            "                self.refuse_wrong_server(*pair, failure=failure)\n",
             "",
             "reliability/test_sweep.py::"
             "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
@@ -549,6 +549,20 @@ PROMISES: dict[str, list[Break]] = {
             "if False:",
             "reliability/test_sweep.py::"
             "test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost",
+        ),
+        Break(
+            "an update that removes a resource counts as done on such a server",
+            "lifecycle.py",
+            "                    self.refuse_wrong_server(*pair)\n                    return False",
+            "                    return False",
+            "reliability/test_sweep.py::test_an_up_that_only_removes_fails_on_another_site",
+        ),
+        Break(
+            "an update that removes VMs of a set ends well on such a server",
+            "plugin/set_handler.py",
+            "self._context.lifecycle.refuse_wrong_server(ref, *vm.locations)",
+            "pass",
+            "reliability/test_plugin_sweep.py::test_an_up_that_only_removes_fails_on_another_site",
         ),
         Break(
             "the list of VMs from before a tunnel led to another site decides",

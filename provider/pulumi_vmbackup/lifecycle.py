@@ -206,7 +206,7 @@ class AssignmentLifecycle:
                     if self._writes_begun[vm_ref] == ended:
                         self._listings[vm_ref] = locations
         if locations is None and expected:
-            self._refuse_wrong_server(vm_ref, *expected)
+            self.refuse_wrong_server(vm_ref, *expected)
         return locations
 
     def may_be_missing(self, age_seconds: float | None) -> bool:
@@ -238,6 +238,7 @@ class AssignmentLifecycle:
         with explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
             if self._declared.is_update and not settings.allow_mass_removal:
                 if not any(vm.ref == vm_ref for vm in self._catalog.virtual_machines()):
+                    self.refuse_wrong_server(*pair)
                     return False
                 remedy = settings.to_set("allowMassRemoval", "true", purpose="If it is meant")
                 self._declared.refuse_mass_removal(pair, remedy)
@@ -383,7 +384,7 @@ class AssignmentLifecycle:
             is_listed = _location(locations, backup_location_id) is not None
             is_proof = locations is None or proof.holds(is_listed=is_listed)
             if locations is None:
-                self._refuse_wrong_server(*pair, failure=failure)
+                self.refuse_wrong_server(*pair, failure=failure)
             if is_proof and is_listed is assigned:
                 return True
             if isinstance(failure, LostAnswerError) or failure.is_server_error:
@@ -410,7 +411,7 @@ class AssignmentLifecycle:
         known = self._catalog.known_locations()
         wanted = known.get(pair[1])
         if known and wanted is None and not locations:
-            self._refuse_wrong_server(*pair, failure=refusal)
+            self.refuse_wrong_server(*pair, failure=refusal)
         advice: tuple[Advice, ...] = ()
         if wanted is None and known:
             paths = ", ".join(f"{each.path or '?'} ({each.id})" for each in known.values())
@@ -445,7 +446,7 @@ class AssignmentLifecycle:
     def _manages(self, vm_ref: str) -> bool:
         return any(vm.ref == vm_ref and vm.is_assignable for vm in self._catalog.virtual_machines())
 
-    def _refuse_wrong_server(
+    def refuse_wrong_server(
         self, vm_ref: str, *expected: str, failure: VmBackupError | None = None
     ) -> None:
         """Refuse to take a VM for gone on a server that knows neither it nor its locations.

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from marks import only_full
 from reliability.engine import Engine, Kill, Killed, Pair
 from reliability.sequences import run_sequences
-from reliability.watched import Change, Turn, WatchedSimulator
+from reliability.watched import HOST_VMS, Change, Turn, WatchedSimulator
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup import VmBackupError
@@ -84,9 +84,7 @@ faults = st.builds(
 )
 kills = st.builds(Kill, st.integers(0, 8), st.booleans())
 turns = st.builds(Turn, st.sampled_from(get_args(Change)), st.integers(0, 3))
-mishaps = st.one_of(
-    st.none(), faults, kills, turns, st.just("the console is connected for a while")
-)
+mishaps = st.one_of(st.none(), faults, kills, st.just("the console is connected for a while"))
 Mishap = RememberingFault | Kill | Turn | str | None
 
 
@@ -170,18 +168,32 @@ class AnySequence(RuleBasedStateMachine):
             assert {each.name: each.pair for each in self.engine.state} == self.program
             assert len(self.engine.state) == len(self.program)
 
-    @rule(command=st.sampled_from(["up", "refresh", "destroy"]), turn=turns)
-    def run_while_the_server_turns(self, command: str, turn: Turn) -> None:
-        if command == "up":
-            self._up(False, turn)
-        else:
-            getattr(self, command)(turn)
+    @rule(program=programs, turn=turns)
+    def change_the_program_while_the_server_turns(
+        self, program: dict[str, Pair], turn: Turn
+    ) -> None:
+        self._declare(program)
+        self._up(False, turn)
+
+    @rule(turn=turns)
+    def refresh_while_the_server_turns(self, turn: Turn) -> None:
+        self.refresh(turn)
+
+    @rule(turn=turns)
+    def destroy_while_the_server_turns(self, turn: Turn) -> None:
+        self.destroy(turn)
 
     @rule(mishap=mishaps)
     def refresh(self, mishap: Mishap) -> None:
-        changes = len(self.simulator.history)
+        changes, held = len(self.simulator.history), {each.pair for each in self.engine.state}
+        is_unsure = isinstance(mishap, Turn) and mishap.lists_no_vm and not mishap.skip
         ended_well = self._run(self.engine.refresh, mishap, keeps=set(PAIRS))
         assert len(self.simulator.history) == changes
+        if is_unsure and not self.behavior.lag_seconds:
+            # Only a list that has other locations of a VM makes a pair gone.
+            dropped = held - {each.pair for each in self.engine.state}
+            listed = {each.vm_ref for each in self.simulator.assigned}
+            assert {pair.vm_ref for pair in dropped} <= listed
         if ended_well and not self.behavior.lag_seconds:  # a listing may not show fresh ones yet
             assert not self.missing
 
@@ -214,6 +226,7 @@ class AnySequence(RuleBasedStateMachine):
         turn = mishap if isinstance(mishap, Turn) else None
         engine.goes_on = is_other_password = str(turn) == "the password is another one"
         logins_before = len(simulator.logins)
+        held_before = {each.pair for each in engine.state}
         try:
             with ExitStack() as stack:
                 if kill:
@@ -246,6 +259,11 @@ class AnySequence(RuleBasedStateMachine):
                 self.missing |= moved
             assert untouchable <= after
         self.counts["calls"] += len(simulator.calls) - calls_before
+        if turn and turn.hits and turn.change == "a host is off":
+            # The state drops the pair of a VM that is not listed, and it stays.
+            left = held_before & simulator.assigned - {each.pair for each in engine.state}
+            assert not left & keeps
+            self.foreign |= {pair for pair in left if pair.vm_ref in HOST_VMS}
         self._account(is_killed or failure is not None)
 
         kinds = {fault.kind for fault, _ in met}
@@ -302,13 +320,11 @@ class AnySequence(RuleBasedStateMachine):
         if turn is None or not turn.hits or turn.change == "a host is off":
             return False
         step = self.engine.steps[-1]
-        # Only an empty list of a VM's locations makes the list of VMs matter.
+        # Of reads, only an empty list of a VM's locations makes the list of VMs matter.
         return turn.change != "no VM is listed" or (
-            step.handler != "create"
-            and (
-                self.behavior.lag_seconds > 0
-                or all(pair.vm_ref != step.pair.vm_ref for pair in self.simulator.assigned)
-            )
+            step.handler == "delete"
+            or self.behavior.lag_seconds > 0
+            or all(pair.vm_ref != step.pair.vm_ref for pair in self.simulator.assigned)
         )
 
     def _assert_is_one_sentence(self, error: VmBackupError) -> None:
@@ -409,7 +425,7 @@ class AnySequence(RuleBasedStateMachine):
             self.simulator.faults.clear()
 
 
-@pytest.mark.parametrize("sequences", [12, *only_full(SEQUENCES)])
+@pytest.mark.parametrize("sequences", [24, *only_full(SEQUENCES)])
 def test_any_sequence_leaves_server_state_and_program_in_agreement(
     sequences: int, record_property: Callable[[str, object], None]
 ) -> None:

@@ -58,6 +58,7 @@ FIRST: Program = {
         }
     ),
 }
+NO_VMS: Program = {"sql01": FIRST["sql01"], "site": Set({})}
 SECOND: Program = {
     "sql01": Pair(SQL01, DISK_E),  # replaced
     "exch01": Pair(EXCH01, OFFSITE01),  # comes from the set
@@ -257,6 +258,16 @@ def test_one_lost_answer_is_survived_by_sets_that_send_several_requests_at_a_tim
     with make_stack(parallelRequests="4") as stack:
         for case in stack.cases():
             stack.survive(case, failure, in_order=False)
+
+
+@pytest.mark.parametrize("after", [{"sql01": FIRST["sql01"]}, {"site": FIRST["site"]}, NO_VMS])
+def test_an_up_that_only_removes_fails_on_another_site(after: Program) -> None:
+    with make_stack() as stack:
+        stack.engine.up(FIRST)
+        held, turn = stack.held(), Turn("another site answers")
+        with stack.simulator.turning(turn), pytest.raises(VmBackupError, match="knows neither"):
+            stack.engine.up(after)
+        assert stack.held() == held
 
 
 def test_a_refresh_by_another_site_forgets_no_other_location_of_an_exclusive_set() -> None:

@@ -177,7 +177,16 @@ def test_a_server_that_is_another_one_for_the_rest_of_a_run_makes_nothing_lost(
             stack.survive_a_change(case, Turn(change, case.exchange), (VmBackupError,))
             for case in stack.cases()
         ]
-    assert any(failed) == (change == "another site answers")
+    assert any(failed) == (change != "a host is off")
+
+
+def test_an_up_that_only_removes_fails_on_another_site() -> None:
+    with make_stack() as stack:
+        stack.engine.up(FIRST)
+        held, turn = stack.held(), Turn("another site answers")
+        with stack.simulator.turning(turn), pytest.raises(VmBackupError, match="knows neither"):
+            stack.engine.up({"dc01": STANDING})
+        assert stack.held() == held
 
 
 # Failures that last

@@ -74,6 +74,10 @@ class Turn:
     def __str__(self) -> str:
         return self.change
 
+    @property
+    def lists_no_vm(self) -> bool:
+        return self.change == "no VM is listed"
+
 
 SEVERAL_SESSIONS = Behavior(second_session="accept")
 """A server on which no run waits for a session, so that its calls can be counted."""

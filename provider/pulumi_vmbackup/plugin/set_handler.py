@@ -117,7 +117,8 @@ class SetHandler(Handler):
         They stay in the set, since their host may be off. A warning names them.
 
         Raises:
-            VmBackupError: the server's list is needed and cannot be read; not in a preview.
+            VmBackupError: the server's lists are needed and cannot be read, or it is not the right
+                server; not in a preview.
         """
         refs = {ref for ref, _ in self._removed(old, new)} - new.vms.keys()
         if not refs or self._context.settings.allow_mass_removal:
@@ -135,6 +136,10 @@ class SetHandler(Handler):
             )
             return set()
         unlisted = {ref: vm for ref, vm in old.vms.items() if ref in refs and ref not in listed}
+        if not is_preview:
+            with explained("update the set"):
+                for ref, vm in unlisted.items():
+                    self._context.lifecycle.refuse_wrong_server(ref, *vm.locations)
         if unlisted:
             self._warn_of_hosts(
                 f"The server does not list {_with_hosts(unlisted)} at present: a host may be off. "
