@@ -167,7 +167,7 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
     [
         ({}, "A VM is found by its name or its ref: give one of them."),
         ({"host": "HV-01"}, "A VM is found by its name or its ref: give one of them."),
-        ({"name": ""}, "name of get_virtual_machine: '' is not text: give text, or leave it out."),
+        ({"name": ""}, "name of get_virtual_machine: '' is empty: give text, or leave it out."),
         ({"name": 7}, "name of get_virtual_machine is 7: give text, or leave it out."),
         (
             {"ref": "SQL01"},

@@ -537,7 +537,10 @@ def _of_one_kind(listed: list[BackupLocation]) -> list[BackupLocation]:
 def _check_texts(**arguments: object) -> None:
     for key, value in arguments.items():
         if value is not None and (not isinstance(value, str) or not value):
-            raise ArgumentError(f"{value!r} is not text: give text, or leave it out.", argument=key)
+            problem = "empty" if value == "" else "not text"
+            raise ArgumentError(
+                f"{value!r} is {problem}: give text, or leave it out.", argument=key
+            )
 
 
 def _check_flag(key: str, value: object, use: str = "True or False") -> None:

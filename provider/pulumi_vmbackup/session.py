@@ -271,7 +271,10 @@ class Session:
                 token = self._started()
             except (RefusedError, LostAnswerError) as failure:
                 pause = self._pause_before_another_login(failure, login, wait_seconds)
-                if time.monotonic() + pause > give_up_at:
+                left = give_up_at - time.monotonic()
+                if _is_busy(failure) and left > 0:
+                    pause = min(pause, left)
+                elif pause > left:
                     raise self._not_started(failure, login, wait_seconds) from None
             else:
                 login.unexplained = 0

@@ -140,7 +140,7 @@ def bare(make_stack: MakeStack) -> Stack:
     return stack
 
 
-def test_the_stacks_of_one_process_know_nothing_of_each_other(
+def test_the_runs_and_stacks_of_one_process_know_nothing_of_each_other(
     bare: Stack, simulator: Simulator, base_url: str
 ) -> None:
     # With the same ids, but on another host, and with a password that may be read.
@@ -166,6 +166,12 @@ def test_the_stacks_of_one_process_know_nothing_of_each_other(
 
         del other.inventory.assignments[SQL01, OFFSITE01]
         assert "- 1 deleted" in automation.one("b", "refresh")["said"]
+        # Another run asks and warns anew.
+        other.inventory.virtual_machines[SQL01]["HostName"] = "HV-C"
+        again = automation.one("b", "up")
+        assert again["host"] == "HV-C"
+        assert plain in again["said"]
+        assert assigned(other) == ALL
         no_session_is_open()
         # What the other stack's program declares does not keep the pairs of this one assigned.
         automation.all("ba", "destroy")
