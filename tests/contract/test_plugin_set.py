@@ -548,6 +548,18 @@ def test_an_exclusive_set_unassigns_strangers(simulator: Simulator, plugin: Plug
     assert pairs(simulator, "GET") == []
 
 
+@pytest.mark.parametrize("unknown_vm", ["refuse", "empty"])
+def test_an_exclusive_set_fails_on_a_server_that_does_not_know_its_vm(
+    unknown_vm: Any, simulator: Simulator, plugin: Plugin, pulumi_engine: Engine
+) -> None:
+    simulator.behavior = Behavior(unknown_vm=unknown_vm)
+    inputs = a_set(True, DC01=entry(NOWHERE))
+    plugin.create(URN, inputs, preview=True)
+    says = f"VM Backup manages no VM DC01 ({NOWHERE}): check that the address leads to the right"
+    assert says in pulumi_engine.warnings[0]
+    assert says in failure_of(lambda: plugin.create(URN, inputs)).says
+
+
 def test_a_refresh_shows_strangers_which_the_next_update_unassigns(
     simulator: Simulator, plugin: Plugin, refresh: Refresh
 ) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 import trustme
+from marks import UNDER_WINE
 from sample import DC01, DISK_E, NAS01, PASSWORD, SQL01
 from simulator.caller import LOGIN, Caller, wait_for
 
@@ -235,7 +236,9 @@ def test_a_client_that_does_not_finish_its_handshake_delays_neither_others_nor_t
             began = time.monotonic()
             with Caller(base_url, verify=str(pem / "ca.pem")) as api:
                 assert api("GET /protocol/version")["Success"]
-        assert time.monotonic() - began < 8  # cheroot waits for ten seconds
+            assert time.monotonic() - began < 8  # cheroot waits for ten seconds
+        # Wine wakes up no thread that waits for a socket that another one closes.
+        assert UNDER_WINE or time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize(

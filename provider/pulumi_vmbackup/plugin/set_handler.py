@@ -363,10 +363,21 @@ class SetHandler(Handler):
         return dict(zip(vms, map_in_parallel(list_one, vms, threads=threads), strict=True))
 
     def _strangers(self, vms: Vms) -> dict[Pair, BackupLocation]:
-        """The locations that VMs have but the set does not give them."""
+        """The locations that VMs have but the set does not give them.
+
+        Raises:
+            VmBackupError: VM Backup does not manage a VM, or gives no definite answer.
+        """
+        listings = self._listings(vms)
+        for vm_ref, listing in listings.items():
+            if listing is None:
+                raise ArgumentError(
+                    f"VM Backup manages no VM {vms[vm_ref].label} ({vm_ref}): check that the "
+                    "address leads to the right server, or remove the VM from the set."
+                )
         return {
             (vm_ref, location.id): location
-            for vm_ref, listing in self._listings(vms).items()
+            for vm_ref, listing in listings.items()
             for location in listing or ()
             if location.id not in vms[vm_ref].locations
         }
