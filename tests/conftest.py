@@ -79,6 +79,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulumi_vmbackup.session.BUSY_POLL_SECONDS", 0.01)
     monkeypatch.setattr("pulumi_vmbackup.session.UNEXPLAINED_LOGIN_PAUSES", (0.01, 0.01))
     monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.01)
+    monkeypatch.setattr("pulumi_vmbackup.plugin.set_handler.SECONDS_TO_DECLARE", 1)
 
 
 @pytest.fixture

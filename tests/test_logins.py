@@ -51,6 +51,11 @@ def sent(api: responses.RequestsMock, path: str) -> int:
         {"json": {"Success": False, "ErrorMessage": "Benutzername oder Kennwort ist falsch."}},
         {"json": {"Success": False, "ErrorMessage": "Le mot de passe est incorrect"}},
         {"json": {"Success": False, "ErrorMessage": "The referenced account is locked out"}},
+        {"json": {"Success": False, "ErrorMessage": "This account is already locked out"}},
+        {"json": {"Success": False, "ErrorCode": "LOGON_FAILURE"}},
+        {"json": {"Success": False, "ErrorCode": "InvalidUser"}},
+        {"json": {"Success": False, "ErrorCode": "AccessDenied"}},
+        {"json": {"Success": False, "ErrorMessage": "Anmeldung fehlgeschlagen"}},
         {"json": {"Success": False, "ErrorMessage": "Access is denied"}, "status": 500},
     ],
     ids=lambda answer: str(answer)[:60],
@@ -114,6 +119,8 @@ def test_it_is_sent_once_where_waiting_is_not_wanted(api: responses.RequestsMock
         {"ErrorAdditionalDetails": "AnotherConsoleIsRegistered"},
         {"ErrorMessage": "Another user is connected to this server"},
         {"ErrorMessage": "A Management Console is already connected"},
+        {"ErrorMessage": "Another user account is already connected"},
+        {"ErrorMessage": "An administrator is already logged in to the Management Console"},
         {"ErrorMessage": "The server is busy"},
     ],
     ids=str,
@@ -128,3 +135,18 @@ def test_a_server_that_is_held_by_something_else_is_waited_for(
     with Client(LOGIN) as client:
         client.assign(SQL01, NAS01)
     assert sent(api, "sessions/start") == 9
+
+
+def test_an_account_that_may_start_sessions_and_call_nothing_is_told_so_after_three_sessions(
+    api: responses.RequestsMock,
+) -> None:
+    token = starts_session(api)
+    api.get(f"{BASE}/vms/list/{token}", status=403)
+    with Client(LOGIN) as client:
+        for _ in range(4):
+            with pytest.raises(LoginError) as raised:
+                client.virtual_machines()
+    assert str(raised.value).startswith(
+        r"VM Backup starts sessions for CONTOSO\svc-backup and refuses each call: The server at "
+    )
+    assert sent(api, "sessions/start") == 3

@@ -74,6 +74,7 @@ def ensure_all(
         is_cancelled: returns True when no other pair is to be started.
     """
     todo = list(pairs)
+    expected = {location_id for _, location_id in todo}
     outcome = Outcome()
     lock = threading.Lock()
     unanswered = 0
@@ -83,7 +84,7 @@ def ensure_all(
         if is_cancelled():
             raise _GivenUpError
         try:
-            lifecycle.ensure(*pair, assigned=assigned, age_seconds=age_seconds)
+            lifecycle.ensure(*pair, assigned=assigned, age_seconds=age_seconds, expected=expected)
         except VmBackupError as error:
             with lock:
                 outcome.failures[pair] = error

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from .errors import (
     BusyError,
     InvalidTokenError,
+    LoginError,
     LostAnswerError,
     NoAnswerError,
     RefusedError,
@@ -29,6 +30,8 @@ from .settings import Settings
 FIRST_PAUSE_SECONDS = 0.5
 # How many sessions one call may need: other tools end all sessions, again and again (seen).
 LONGEST_ROW_OF_SESSIONS = 6
+# After this many sessions of which the server has accepted none, no other one is started.
+MOST_UNACCEPTED = 3
 
 
 class ProtocolAnswer(NamedTuple):
@@ -69,6 +72,7 @@ class Client:
         self._session = Session(settings, self._transport)
         # Refusals that are not due to the session, without their numbers.
         self._genuine_refusals: set[str] = set()
+        self._is_accepted = False  # whether the server has accepted a session of this client
 
     def __enter__(self) -> Client:
         return self
@@ -239,11 +243,12 @@ class Client:
             after_stop: whether it may be sent after :meth:`stop`.
             may_end_session: whether to give up the session if the call is refused in any form.
         """
+        over: VmBackupError
         for _ in range(LONGEST_ROW_OF_SESSIONS):
             with self._session.token(after_stop=after_stop) as (token, number):
                 try:
                     path = "/".join((resource, token, *segments))
-                    return self._transport.exchange(
+                    answer = self._transport.exchange(
                         method, path, is_slow=is_slow, after_stop=after_stop
                     )
                 except InvalidTokenError as error:
@@ -252,10 +257,23 @@ class Client:
                     if isinstance(error, RefusedError):
                         error.session = number
                     # An answer of any kind may be due to the session; a lost one is not.
-                    if (may_end_session and error.status) or error.status in (401, 403):
+                    refuses_session = error.status in (401, 403)
+                    if refuses_session and not self._is_accepted and number >= MOST_UNACCEPTED:
+                        raise LoginError(
+                            f"VM Backup starts sessions for {self._settings.account} and refuses "
+                            f"each call: {error}",
+                            self._settings.to_check("username", "domain"),
+                        ) from None
+                    if (may_end_session and error.status) or refuses_session:
                         self._session.forget(token, may_live=True)
-                    raise
-            # The server looked only at the token, so nothing is done twice.
+                    # A read can be sent again; what a write did, a listing has to tell.
+                    if not refuses_session or method != "GET" or not self._is_accepted:
+                        raise
+                    over = error
+                else:
+                    self._is_accepted = True
+                    return answer
+            # The server looked only at the token, or it was a read: nothing is done twice.
             self._session.forget(token)
         raise BusyError(
             f"{LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once: {over} Another "

@@ -369,8 +369,10 @@ class PairsOfServer:
 
     @property
     def is_update(self) -> bool:
-        """Whether this process has checked a resource of the program; to destroy needs no check."""
-        return any(self._all._own.declared.values())
+        """Whether the run has checked a resource of the program; to destroy needs no check."""
+        with self._all._lock:
+            told = (self._all._own, *self._all._told_by_others())
+            return any(any(each.declared.values()) for each in told)
 
     def refuse_mass_removal(self, pair: Pair, remedy: Advice) -> None:
         """Refuse to un-assign the pair of a resource that is no longer in the program.

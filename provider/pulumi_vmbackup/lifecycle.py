@@ -252,10 +252,18 @@ class AssignmentLifecycle:
         *,
         assigned: bool,
         age_seconds: float | None = None,
+        expected: Collection[str] = (),
     ) -> None:
         """:meth:`assign` or :meth:`unassign`, without names.
 
         A pair that the program declares is not un-assigned.
+
+        Args:
+            vm_ref: the VM.
+            backup_location_id: the location.
+            assigned: True to assign, False to un-assign.
+            age_seconds: how long ago it was assigned; None if unknown.
+            expected: the ids of other locations that the right server knows.
 
         Raises:
             VmBackupError: as for those two, but the message is only the reason.
@@ -265,18 +273,18 @@ class AssignmentLifecycle:
             if assigned:
                 self._assign(pair, age_seconds)
             elif pair not in self._declared:
-                self._unassign(pair, age_seconds)
+                self._unassign(pair, age_seconds, expected)
 
     def _assign(self, pair: Pair, age_seconds: float | None = None) -> None:
         self._send_until_known(pair, assigned=True, age_seconds=age_seconds)
         self._written_at[pair[0]] = time.monotonic()
         self._declared.was_assigned(pair)
 
-    def _unassign(self, pair: Pair, age_seconds: float | None) -> None:
+    def _unassign(self, pair: Pair, age_seconds: float | None, expected: Collection[str]) -> None:
         """Un-assign a pair, and assign it again if the program declares it meanwhile."""
         self._declared.begin_to_unassign(pair)
         try:
-            self._send_until_known(pair, assigned=False, age_seconds=age_seconds)
+            self._send_until_known(pair, assigned=False, age_seconds=age_seconds, expected=expected)
         except VmBackupError:
             if pair not in self._declared:
                 raise
@@ -303,10 +311,17 @@ class AssignmentLifecycle:
             return 0
         return max(0, self._settle_seconds - abs(age_seconds))  # clocks may differ a little
 
-    def _send_until_known(self, pair: Pair, *, assigned: bool, age_seconds: float | None) -> None:
+    def _send_until_known(
+        self,
+        pair: Pair,
+        *,
+        assigned: bool,
+        age_seconds: float | None,
+        expected: Collection[str] = (),
+    ) -> None:
         """Send a write until it is known whether the pair is assigned."""
         with self._writing(pair[0]):
-            self._write_until_known(pair, assigned=assigned, age_seconds=age_seconds)
+            self._write_until_known(pair, assigned, age_seconds, expected)
 
     @contextmanager
     def _writing(self, vm_ref: str) -> Iterator[None]:
@@ -320,7 +335,9 @@ class AssignmentLifecycle:
             with self._lock:
                 self._writes_ended[vm_ref] += 1
 
-    def _write_until_known(self, pair: Pair, *, assigned: bool, age_seconds: float | None) -> None:
+    def _write_until_known(
+        self, pair: Pair, assigned: bool, age_seconds: float | None, expected: Collection[str]
+    ) -> None:
         write = self._client.assign if assigned else self._client.unassign
         # An assignment to another location may move the VM away from this one (unknown).
         removed_at = self._unassigned_at.get(pair) if assigned else self._written_at.get(pair[0])
@@ -340,7 +357,7 @@ class AssignmentLifecycle:
                 if assigned and removed_at is None and pair in self._declared.unassigned():
                     # By another process of the run, maybe just now.
                     proof.present_from = time.monotonic() + self._settle_seconds
-                if self._is_done(failure, pair, assigned, proof):
+                if self._is_done(failure, pair, assigned, proof, expected):
                     return None
                 proof.write_may_arrive_late(assigned=assigned, settle_seconds=self._settle_seconds)
             pause = next(retry_pauses, None)
@@ -363,6 +380,7 @@ class AssignmentLifecycle:
         pair: Pair,
         assigned: bool,
         proof: _Proof,
+        expected: Collection[str],
     ) -> bool:
         """Whether a failed write took effect anyway; raises a refusal that is proven.
 
@@ -371,6 +389,7 @@ class AssignmentLifecycle:
             pair: the pair.
             assigned: whether it was to be assigned.
             proof: the times from which a listing is proof.
+            expected: the ids of other locations that the right server knows.
         """
         vm_ref, backup_location_id = pair
         poll_seconds = LISTING_POLL_SECONDS
@@ -384,7 +403,7 @@ class AssignmentLifecycle:
             is_listed = _location(locations, backup_location_id) is not None
             is_proof = locations is None or proof.holds(is_listed=is_listed)
             if locations is None:
-                self.refuse_wrong_server(*pair, failure=failure)
+                self.refuse_wrong_server(*pair, *expected, failure=failure)
             if is_proof and is_listed is assigned:
                 return True
             if isinstance(failure, LostAnswerError) or failure.is_server_error:
@@ -464,10 +483,12 @@ class AssignmentLifecycle:
             return
         if self._catalog.location_ids().isdisjoint(expected):
             settings = self._client.settings
+            location_id, *others = dict.fromkeys(expected)
+            more = f" nor {len(others):,} others" if others else ""
             raise WrongServerError(
                 f"{failure or ''} The server at {settings.base_url} knows neither VM {vm_ref} nor "
-                f"backup location {' or '.join(expected)}: is it the right server? A tunnel may "
-                "lead to another site.".lstrip(),
+                f"backup location {location_id}{more}: is it the right server? A tunnel may lead "
+                "to another site.".lstrip(),
                 settings.to_check("baseUrl"),
                 Hint.REMOVE_FROM_STATE,
             )

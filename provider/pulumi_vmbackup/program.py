@@ -52,7 +52,8 @@ _HINTS = {
     "`up` unless they are given `--run-program`.",
     Hint.REFRESH: "Run `pulumi refresh` and then `pulumi up`.",
     Hint.REMOVE_FROM_STATE: "If it is, and both are gone for good, remove the resource from the "
-    "state with `pulumi state delete` and its URN, and from the program.",
+    "state with `pulumi state delete` and its URN, and from the program. If not, go back to the "
+    "server that the assignment belongs to.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
     "first with ResourceOptions(delete_before_replace=True), and aliases= if the resource was "
     "renamed.",

@@ -57,12 +57,17 @@ _REFUSES_ACCOUNT = re.compile(
     r"pass ?word|passwort|kennwort|mot de passe|contrase|senha|palavra-passe|wachtwoord|"
     r"parola|has\u0142o|heslo|l\u00f6senord|adgangskode|passord|salasana|jelsz|"
     r"\u043f\u0430\u0440\u043e\u043b|\u5bc6\u7801|\u5bc6\u78bc|\u30d1\u30b9\u30ef\u30fc\u30c9|"
-    r"credential|log[io]n ?fail|user ?name|unknown user|account|authenticat|unauthori[sz]ed|"
-    r"access (is )?denied|permission|administrat|\[secret\]",
+    r"credential|log[io]n[ _]?fail|anmelde?|user ?name|unknown user|account|authenticat|"
+    r"invalid[ _]?(log|user)|unauthori[sz]ed|forbidden|access[ _]?(is )?denied|zugriff verweigert|"
+    r"permission|administrat|\[secret\]",
     re.IGNORECASE,
 )
 # Something else holds the API. AnotherConsoleIsRegistered is seen; other words are likely.
-_SOUNDS_BUSY = re.compile(r"\banother|\balready\b|console|\bbusy\b", re.IGNORECASE)
+_SOUNDS_BUSY = re.compile(
+    r"\banother\b.*\b(connect|log|session|open)|\balready\b.*\b(connect|log|open|in use)|"
+    r"console is|\bbusy\b",
+    re.IGNORECASE,
+)
 
 
 class Session:
@@ -426,7 +431,7 @@ def _login(settings: Settings) -> _Login:
 def _refuses_account(failure: RefusedError | LostAnswerError) -> bool:
     if isinstance(failure, LostAnswerError):
         return failure.status in (401, 403)
-    return not failure.is_busy and bool(_REFUSES_ACCOUNT.search(str(failure)))
+    return not _is_busy(failure) and bool(_REFUSES_ACCOUNT.search(str(failure)))
 
 
 def _is_busy(failure: RefusedError | LostAnswerError) -> bool:

@@ -28,9 +28,9 @@ def vm_is_not_listed(known: Assignment) -> str:
     """The warning about an assignment that the program no longer declares, of such a VM."""
     vm, location = _named(known)
     return (
-        f"The server does not list {vm} at present: its host may be off. It stays assigned to "
-        f"{location}, and the state drops the assignment. If it is listed again and should not be "
-        "assigned, un-assign it in the VM Backup Management Console."
+        f"The server does not list {vm} at present: its host may be off, or the VM is gone. "
+        f"Nothing was sent, and the state drops its assignment to {location}. If it is listed "
+        "again and should not be assigned, un-assign it in the VM Backup Management Console."
     )
 
 

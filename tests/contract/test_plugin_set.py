@@ -493,11 +493,15 @@ def test_vms_are_imported_by_their_refs(simulator: Simulator, plugin: Plugin) ->
             "'DC01' is not the id of a set to import: use the refs of its VMs (GUIDs) that "
             "`vmbackup vms` shows, with commas between them, and in PowerShell in quotes.",
         ),
-        (f"{DC01},{NOWHERE}", f"VM Backup manages no VM {NOWHERE}: leave it out of the import."),
+        (
+            f"{DC01},{NOWHERE}",
+            f" manages no VM {NOWHERE}: check that it is the right server, since a "
+            "tunnel may lead to another site, or leave the VM out of the import.",
+        ),
     ],
 )
 def test_an_import_of_something_else_is_a_sentence(id_: str, says: str, plugin: Plugin) -> None:
-    assert failure_of(lambda: plugin.read(URN, id_)).says == says
+    assert failure_of(lambda: plugin.read(URN, id_)).says.endswith(says)
 
 
 def test_deleting_takes_back_the_sets_own_pairs_alone(

@@ -23,7 +23,7 @@ from contract.plugin import (
     pairs,
     urn,
 )
-from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, PASSWORD, SQL01, SQL02
+from sample import DC01, DISK_E, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Simulator
 
@@ -61,9 +61,10 @@ def test_a_set_that_would_lose_more_than_half_and_more_than_ten_is_refused_in_th
         assert failed.says == (
             f"The set it would un-assign 11 of its 21 pairs in this update: those of {named} and 1 "
             "more. Nothing was sent. That much at once may be a mistake, such as a look-up "
-            "that found too little. If it is meant, set allowMassRemoval of the provider 'site-b', "
-            "set VMBACKUP_ALLOW_MASS_REMOVAL or run `pulumi config set vmbackup:allowMassRemoval`, "
-            "to true."
+            "that found too little. If another resource of the program takes them over, it must "
+            "not wait for this set: remove its depends_on. If it is meant, set allowMassRemoval of "
+            "the provider 'site-b', set VMBACKUP_ALLOW_MASS_REMOVAL or run `pulumi config set "
+            "vmbackup:allowMassRemoval`, to true."
         )
         assert failed.state is None
     assert pairs(simulator, "DELETE") == []
@@ -327,9 +328,9 @@ def test_a_single_resource_of_a_vm_that_is_not_listed_leaves_the_vm_assigned_in_
     delete()
     assert pairs(simulator, "DELETE") == []
     says = (
-        f"The server does not list SQL02 ({SQL02}) at present: its host may be off. It stays "
-        f"assigned to {NAS01}, and the state drops the assignment. If it is listed again and "
-        "should not be assigned, un-assign it in the VM Backup Management Console."
+        f"The server does not list SQL02 ({SQL02}) at present: its host may be off, or the VM is "
+        f"gone. Nothing was sent, and the state drops its assignment to {NAS01}. If it is listed "
+        "again and should not be assigned, un-assign it in the VM Backup Management Console."
     )
     assert says in (dynamic.stop() if surface == "dynamic" else pulumi_engine.warnings)
 
@@ -360,3 +361,39 @@ def test_a_host_that_is_no_text_is_a_failure_of_the_check(unconfigured: Plugin) 
     assert unconfigured.check(URN, news)[1] == {
         'assignments["SQL01"].host': "the host of the VM 'SQL01' is 5.0: give its name as text."
     }
+
+
+def test_a_set_that_is_removed_from_a_program_leaves_vms_assigned_that_are_not_listed(
+    simulator: Simulator, plugin: Plugin, pulumi_engine: Engine
+) -> None:
+    _, state = plugin.create(URN, BOTH)
+    simulator.hosts_off = {"HV-02"}
+    # As after a rename, by a program whose look-ups do not find the VM.
+    plugin.check(urn(SET, "renamed"), WITHOUT_SQL02)
+    plugin.delete(URN, "it", state)
+    assert pairs(simulator, "DELETE") == []
+    assert {(SQL01, NAS01), (SQL02, NAS01)} <= {*simulator.inventory.assignments}
+    assert pulumi_engine.warnings[0].startswith(
+        "The server does not list SQL02 (on host HV-02) at present: a host may be off. Nothing of "
+        "it is un-assigned, and the state drops it together with the set. "
+    )
+
+
+def test_a_set_is_destroyed_with_what_is_not_listed(simulator: Simulator, plugin: Plugin) -> None:
+    state = a_set(**BOTH["assignments"])
+    simulator.inventory.assignments |= {(SQL01, NAS01): None, (SQL02, NAS01): None}
+    simulator.hosts_off = {"HV-02"}
+    plugin.delete(URN, "it", state)
+    assert sorted(pairs(simulator, "DELETE")) == sorted([f"{SQL01}/{NAS01}", f"{SQL02}/{NAS01}"])
+
+
+def test_a_vm_of_a_set_that_is_gone_with_its_location_is_dropped_where_the_others_are_known(
+    simulator: Simulator, plugin: Plugin
+) -> None:
+    state = a_set(SQL01=entry(SQL01, NAS=NAS01), GONE=entry(NOWHERE, GONE=NOWHERE))
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    _, _, found = plugin.read(URN, "it", state, state)
+    held = {label: list(vm["backupLocationIds"]) for label, vm in found["assignments"].items()}
+    assert held == {"SQL01": ["NAS"], "GONE": []}
+    plugin.delete(URN, "it", state)
+    assert (SQL01, NAS01) not in simulator.inventory.assignments

@@ -213,8 +213,8 @@ def test_a_warning_says_what_to_do_if_two_addresses_lead_to_one_server(
     at_a.delete(urn(type_), PAIR, state)
     server = url_b.removeprefix("http://").partition("/")[0].replace("127.0.0.1", "localhost")
     assert pulumi_engine.warnings == [
-        f"1 of the pairs that were un-assigned are in the program for {server} too. If that is "
-        "another address of the same server, they are un-assigned there as well: wait 0 s "
+        f"This run has un-assigned 1 of the pairs that the program declares for {server}. If that "
+        "is another address of the same server, they are un-assigned there as well: wait 0 s "
         "(settleSeconds), run `pulumi refresh`, and then `pulumi up`."
     ]
 

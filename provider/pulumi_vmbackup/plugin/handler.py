@@ -138,10 +138,10 @@ class Handler(ABC):
         seconds = self._context.settings.settle_seconds
         for server, pairs in self._context.declared.declared_elsewhere(unassigned).items():
             self._context.engine.warn(
-                f"{len(pairs):,} of the pairs that were un-assigned are in the program for {server}"
-                " too. If that is another address of the same server, they are un-assigned there "
-                f"as well: wait {seconds:g} s (settleSeconds), run `pulumi refresh`, and then "
-                "`pulumi up`."
+                f"This run has un-assigned {len(pairs):,} of the pairs that the program declares "
+                f"for {server}. If that is another address of the same server, they are "
+                f"un-assigned there as well: wait {seconds:g} s (settleSeconds), run `pulumi "
+                "refresh`, and then `pulumi up`."
             )
 
 

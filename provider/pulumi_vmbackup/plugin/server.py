@@ -53,7 +53,7 @@ from .handler import Handler, PartlyDoneError, Properties, input_text, is_unknow
 from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, schema
 from .set_handler import SetHandler
 from .single_handler import SingleHandler
-from .wording import worded
+from .wording import HINTS, HINTS_OF_SETS, worded
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -84,7 +84,8 @@ def _says_a_sentence(method: _Method) -> _Method:
         try:
             return method(self, request, context)
         except VmBackupError as error:
-            says = worded(error)
+            is_of_set = f"{ASSIGNMENT_SET}::" in getattr(request, "urn", "")
+            says = worded(error, HINTS_OF_SETS if is_of_set else HINTS)
         except PartlyDoneError as error:
             says, details = str(error), _reached_state(error)
         except Exception:  # noqa: BLE001  # a defect: a user can report the traceback

@@ -39,8 +39,15 @@ from .set_values import (
 from .wording import HINTS_OF_SETS, advice_of, worded
 
 # How long an update waits for another resource to declare what it would un-assign.
-_SECONDS_TO_DECLARE = 2.0
+SECONDS_TO_DECLARE = 5.0
 _POLL_SECONDS = 0.1
+
+# What follows if the server does not list VMs that an update, or a delete, lets go of.
+_KEPT = (
+    "The set keeps what is no longer in the program and not listed, and nothing of it is "
+    "un-assigned. `pulumi refresh` drops a VM that is gone for good."
+)
+_LEFT = "Nothing of it is un-assigned, and the state drops it together with the set."
 
 
 class SetHandler(Handler):
@@ -79,7 +86,7 @@ class SetHandler(Handler):
             VmBackupError: it would.
         """
         total = len(pairs_of(old.vms))
-        give_up_at = time.monotonic() + _SECONDS_TO_DECLARE
+        give_up_at = time.monotonic() + SECONDS_TO_DECLARE
         while True:
             removed = [pair for pair in self._removed(old, new) if pair[0] not in unlisted]
             if len(removed) <= max(FEW_PAIRS, total / 2):
@@ -94,7 +101,8 @@ class SetHandler(Handler):
         raise VmBackupError(
             f"The set {_name(urn)} would un-assign {len(removed):,} of its {total:,} pairs in this "
             f"update: those of {_with_hosts(removed_vms)}. Nothing was sent. That much at once may "
-            "be a mistake, such as a look-up that found too little.",
+            "be a mistake, such as a look-up that found too little. If another resource of the "
+            "program takes them over, it must not wait for this set: remove its depends_on.",
             settings.to_set("allowMassRemoval", "true", purpose="If it is meant"),
         )
 
@@ -111,10 +119,18 @@ class SetHandler(Handler):
         elsewhere = self._context.declared.all_declared() if removed else set()
         return [pair for pair in removed if pair not in elsewhere]
 
-    def _unlisted(self, old: SetValues, new: SetValues, *, is_preview: bool) -> set[str]:
+    def _unlisted(
+        self, old: SetValues, new: SetValues, so: str = _KEPT, *, is_preview: bool = False
+    ) -> set[str]:
         """The refs of VMs that are no longer in the set, and that the server does not list.
 
-        They stay in the set, since their host may be off. A warning names them.
+        Nothing of them is un-assigned, since their host may be off. A warning names them.
+
+        Args:
+            old: the state.
+            new: the program.
+            so: what follows, as sentences of that warning.
+            is_preview: whether an error is only a warning.
 
         Raises:
             VmBackupError: the server's lists are needed and cannot be read, or it is not the right
@@ -127,24 +143,24 @@ class SetHandler(Handler):
             with explained("list the virtual machines"):
                 catalog = self._context.catalog(may_read_snapshot=is_preview)
                 listed = {vm.ref for vm in catalog.virtual_machines()}
+            unlisted = {ref: vm for ref, vm in old.vms.items() if ref in refs and ref not in listed}
+            with explained("update the set"):
+                for ref, vm in unlisted.items():
+                    expected = dict.fromkeys((*vm.locations, *_location_ids(old)))
+                    self._context.lifecycle.refuse_wrong_server(ref, *expected)
         except VmBackupError as error:
             if not is_preview:
                 raise
             self._context.engine.warn(
                 "Whether the server lists the VMs that are no longer in the set could not be found "
-                f"out. `pulumi up` un-assigns those that it lists: {worded(error)}"
+                "out. `pulumi up` un-assigns those that it lists: "
+                f"{worded(error, HINTS_OF_SETS)}"
             )
             return set()
-        unlisted = {ref: vm for ref, vm in old.vms.items() if ref in refs and ref not in listed}
-        if not is_preview:
-            with explained("update the set"):
-                for ref, vm in unlisted.items():
-                    self._context.lifecycle.refuse_wrong_server(ref, *vm.locations)
         if unlisted:
             self._warn_of_hosts(
                 f"The server does not list {_with_hosts(unlisted)} at present: a host may be off. "
-                "The set keeps what is no longer in the program and not listed, and nothing of it "
-                "is un-assigned. `pulumi refresh` drops a VM that is gone for good."
+                + so
             )
         return {*unlisted}
 
@@ -183,7 +199,7 @@ class SetHandler(Handler):
     def _write(self, urn: str, id_: str, olds: Properties | None, news: Properties) -> Properties:
         """Assign what is new, then un-assign what the program no longer declares."""
         old, new = _before(olds), of_state(news)
-        unlisted = self._unlisted(old, new, is_preview=False)
+        unlisted = self._unlisted(old, new)
         self._refuse_mass_removal(urn, old, new, unlisted=unlisted)
         named = merged(old.vms, old.others, new.vms)
         wanted = dict.fromkeys(pairs_of(new.vms))
@@ -247,7 +263,7 @@ class SetHandler(Handler):
         held: set[Pair] = set()
         others: Vms = {}
         gone = {
-            ref: vm._replace(host=vm.host or hosts.get(ref, vm).host)
+            ref: vm._replace(host=hosts.get(ref, vm).host or vm.host)
             for ref, vm in old.vms.items()
             if listings[ref] is None and vm.locations
         }
@@ -305,7 +321,11 @@ class SetHandler(Handler):
         declared: dict[str, DeclaredVm] = {}
         for ref, listing in listings.items():
             if listing is None:
-                raise ArgumentError(f"VM Backup manages no VM {ref}: leave it out of the import.")
+                raise ArgumentError(
+                    f"The server at {self._context.settings.base_url} manages no VM {ref}: check "
+                    "that it is the right server, since a tunnel may lead to another site, or "
+                    "leave the VM out of the import."
+                )
             locations = {label: id_ for id_, label in location_labels(listing).items()}
             declared[labels.get(ref, ref)] = DeclaredVm(ref, locations)
         values = SetValues(declared, exclusive=False)
@@ -314,7 +334,11 @@ class SetHandler(Handler):
     def delete(self, urn: str, _id: str, olds: Properties) -> None:
         old = of_state(olds)
         age = age_seconds(old.assigned_at)
-        unassigned = self._each(urn, pairs_of(old.vms), assigned=False, age=age)
+        # To destroy a stack un-assigns all; but an update may only have found too little.
+        is_update = self._context.declared.is_update
+        left = self._unlisted(old, NOTHING, _LEFT) if is_update else set()
+        pairs = [pair for pair in pairs_of(old.vms) if pair[0] not in left]
+        unassigned = self._each(urn, pairs, assigned=False, age=age)
         problem = _problem("un-assign", "from", unassigned, old.vms)
         if problem and unassigned.done:
             # After a failed delete, Pulumi keeps the old state.
@@ -357,8 +381,10 @@ class SetHandler(Handler):
             if self._context.is_cancelled.is_set():
                 raise VmBackupError("Pulumi was interrupted.")
             with explained(f"list the backup locations of VM {vms[vm_ref].label} ({vm_ref})"):
-                return lifecycle.locations_of(vm_ref, vms[vm_ref].locations)
+                own = vms[vm_ref].locations
+                return lifecycle.locations_of(vm_ref, {**own, **expected} if own else ())
 
+        expected = {id_: label for vm in vms.values() for id_, label in vm.locations.items()}
         threads = self._context.client.parallel_requests
         return dict(zip(vms, map_in_parallel(list_one, vms, threads=threads), strict=True))
 
@@ -381,6 +407,10 @@ class SetHandler(Handler):
             for location in listing or ()
             if location.id not in vms[vm_ref].locations
         }
+
+
+def _location_ids(values: SetValues) -> list[str]:
+    return [location_id for _, location_id in pairs_of(values.vms)]
 
 
 def _name(urn: str) -> str:

@@ -11,7 +11,8 @@ HINTS = {
     Hint.RUN_PROGRAM: "",  # the plugin reads the present configuration
     Hint.REFRESH: "Run `pulumi refresh` and then `pulumi up`.",
     Hint.REMOVE_FROM_STATE: "If it is, and both are gone for good, remove the resource from the "
-    "state with `pulumi state delete` and its URN, and from the program.",
+    "state with `pulumi state delete` and its URN, and from the program. If not, go back to the "
+    "server that the assignment belongs to.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
     "first with the resource option deleteBeforeReplace, and aliases if the resource was renamed.",
     Hint.FIND_VM_REF: "Use the ref that getVirtualMachine finds or `vmbackup vms` shows.",
@@ -21,7 +22,7 @@ HINTS_OF_SETS = {
     **HINTS,
     Hint.REMOVE_FROM_STATE: "If it is, and both are gone for good, remove the VM from the program, "
     "and the set from the state with `pulumi state delete` and its URN. The next `pulumi up` "
-    "adopts the other assignments.",
+    "adopts the other assignments. If not, go back to the server that the set belongs to.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, remove the old one in one "
     "`pulumi up`, and add the new one in the next.",
 }
