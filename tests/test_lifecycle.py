@@ -597,6 +597,26 @@ def test_a_refused_delete_of_a_fresh_pair_is_done_when_listings_lack_it_for_long
     assert methods(api).count("DELETE") == 1
 
 
+def test_a_session_that_ends_while_it_is_waited_for_is_no_reason_to_send_a_delete_again(
+    simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulumi_vmbackup.session.IDLE_SECONDS", 0.01)
+    monkeypatch.setattr("pulumi_vmbackup.lifecycle.LISTING_POLL_SECONDS", 0.2)
+    lifecycle = make_lifecycle(client, settle_seconds=30)
+    lifecycle.unassign(SQL01, NAS01, age_seconds=29.4)  # somebody has removed it meanwhile
+    assert [call.method for call in simulator.calls].count("DELETE") == 1
+    assert len(simulator.tokens) > 1
+
+
+@pytest.mark.parametrize("vm_is_known", [True, False])
+def test_swapped_ids_are_said_to_be_swapped(
+    vm_is_known: bool, on_simulator: AssignmentLifecycle
+) -> None:
+    swapped = Assignment(OFFSITE01, SQL01 if vm_is_known else NOWHERE)
+    with pytest.raises(VmBackupError, match=f"{OFFSITE01} is a backup location, and no VM: are"):
+        on_simulator.assign(swapped)
+
+
 def test_a_pair_that_a_write_of_the_same_run_unassigned_may_still_be_listed(
     simulator: Simulator, client: Client
 ) -> None:

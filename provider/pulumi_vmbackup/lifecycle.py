@@ -27,6 +27,7 @@ from .client import Client, pauses
 from .declared import DeclaredPairs, PairsOfServer, Run
 from .errors import (
     Advice,
+    ArgumentError,
     Hint,
     LostAnswerError,
     RefusedError,
@@ -393,6 +394,7 @@ class AssignmentLifecycle:
         """
         vm_ref, backup_location_id = pair
         poll_seconds = LISTING_POLL_SECONDS
+        is_first = True
         while True:
             try:
                 locations = self._list(vm_ref, after_stop=True)
@@ -403,13 +405,14 @@ class AssignmentLifecycle:
             is_listed = _location(locations, backup_location_id) is not None
             is_proof = locations is None or proof.holds(is_listed=is_listed)
             if locations is None:
-                self.refuse_wrong_server(*pair, *expected, failure=failure)
+                self.refuse_wrong_server(*pair, *expected, failure=failure, is_new=assigned)
             if is_proof and is_listed is assigned:
                 return True
             if isinstance(failure, LostAnswerError) or failure.is_server_error:
                 return False
-            if failure.session != self._client.session:
+            if is_first and failure.session != self._client.session:
                 return False  # it may have been refused because its session was over
+            is_first = False
             if is_proof:
                 raise self._refused(failure, locations, pair) if assigned else failure
             wait_seconds = proof.seconds_until(is_listed=is_listed)
@@ -430,7 +433,7 @@ class AssignmentLifecycle:
         known = self._catalog.known_locations()
         wanted = known.get(pair[1])
         if known and wanted is None and not locations:
-            self.refuse_wrong_server(*pair, failure=refusal)
+            self.refuse_wrong_server(*pair, failure=refusal, is_new=True)
         advice: tuple[Advice, ...] = ()
         if wanted is None and known:
             paths = ", ".join(f"{each.path or '?'} ({each.id})" for each in known.values())
@@ -466,7 +469,11 @@ class AssignmentLifecycle:
         return any(vm.ref == vm_ref and vm.is_assignable for vm in self._catalog.virtual_machines())
 
     def refuse_wrong_server(
-        self, vm_ref: str, *expected: str, failure: VmBackupError | None = None
+        self,
+        vm_ref: str,
+        *expected: str,
+        failure: VmBackupError | None = None,
+        is_new: bool = False,
     ) -> None:
         """Refuse to take a VM for gone on a server that knows neither it nor its locations.
 
@@ -474,14 +481,22 @@ class AssignmentLifecycle:
             vm_ref: the VM, which the server does not manage.
             expected: the ids of its locations.
             failure: why a write failed; its words come first.
+            is_new: whether it was to be assigned, so that no state holds it.
 
         Raises:
+            ArgumentError: the ref is the id of a location.
             WrongServerError: the server knows neither.
             VmBackupError: the server gave no definite answer.
         """
         if any(vm.ref == vm_ref for vm in self._catalog.virtual_machines()):
             return
-        if self._catalog.location_ids().isdisjoint(expected):
+        location_ids = self._catalog.location_ids()
+        if vm_ref in location_ids:
+            raise ArgumentError(
+                f"{failure or ''} {vm_ref} is a backup location, and no VM: are the two ids "
+                "swapped?".lstrip()
+            )
+        if location_ids.isdisjoint(expected):
             settings = self._client.settings
             location_id, *others = dict.fromkeys(expected)
             more = f" nor {len(others):,} others" if others else ""
@@ -490,7 +505,7 @@ class AssignmentLifecycle:
                 f"backup location {location_id}{more}: is it the right server? A tunnel may lead "
                 "to another site.".lstrip(),
                 settings.to_check("baseUrl"),
-                Hint.REMOVE_FROM_STATE,
+                *([] if is_new else [Hint.REMOVE_FROM_STATE]),
             )
 
 

@@ -25,6 +25,7 @@ from .catalog import Catalog, impatient
 from .errors import Advice, ArgumentError, VmBackupError
 from .models import BackupLocation, Kind, VirtualMachine
 from .program import (
+    end_idle_sessions,
     once_per_program,
     program_settings,
     refuse_no_name,
@@ -282,13 +283,27 @@ def _output(
             if lists_all and getattr(opts, "depends_on", None):
                 # What it waited for may have changed what the server lists.
                 server.catalog.ask_again()
-            async with server.limit:
-                return await _on_a_thread(partial(query, server.catalog, **arguments))
+            under_way, this = _under_way(), object()
+            under_way.add(this)
+            try:
+                async with server.limit:
+                    return await _on_a_thread(partial(query, server.catalog, **arguments))
+            finally:
+                under_way.discard(this)
+                if not under_way:
+                    # What needs the result may fail, and Pulumi then kills the program at once.
+                    await _on_a_thread(end_idle_sessions)
 
     given = pulumi.Output.all(settings=settings, arguments=arguments)
     depends_on = pulumi.Output.from_input(getattr(opts, "depends_on", None) or [])
     made: pulumi.Output[list[str]] = pulumi.Output.from_input(_ids(given, depends_on))
     return pulumi.Output.all(given, made).apply(lambda known: look_up(known[0]))
+
+
+@once_per_program
+def _under_way() -> set[object]:
+    """The look-ups of the ``_output`` forms that are under way."""
+    return set()
 
 
 async def _on_a_thread(ask: Callable[[], _T]) -> _T:
