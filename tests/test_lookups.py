@@ -183,7 +183,11 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
             "There is no VM with name 'SQL01', host 'HV-02'; it is on HV-01: correct the host, or "
             "leave it out.",
         ),
-        ({"ref": NAS01}, f"There is no VM with ref '{NAS01}'."),
+        (
+            {"ref": NAS01},
+            f"There is no VM with ref '{NAS01}' at {{base_url}}, which lists 8: check the name or "
+            "ref, whether its host is off, and whether this is the right server.",
+        ),
         (
             {"name": "test01"},
             "The VM 'TEST01' on host HV-01 is not configured in VM Backup, so it cannot be "
@@ -193,11 +197,11 @@ def test_a_virtual_machine_is_found_by_name_host_or_ref_in_any_case(wanted: dict
     ids=str,
 )
 def test_a_virtual_machine_that_cannot_be_assigned_is_a_sentence(
-    wanted: dict[str, Any], says: str
+    wanted: dict[str, Any], says: str, base_url: str
 ) -> None:
     with pytest.raises(ArgumentError) as raised:
         get_virtual_machine(**wanted)
-    assert str(raised.value) == says
+    assert str(raised.value) == says.replace("{base_url}", base_url)
     assert isinstance(raised.value, ProgramError)
 
 

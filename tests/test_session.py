@@ -217,10 +217,11 @@ def test_threads_that_lose_their_session_share_the_new_one(
 ) -> None:
     simulator.behavior = Behavior(invalid_token=death)
     simulator.answer_seconds = 0.01
-    refs = many_vms(simulator, 40)
+    refs = many_vms(simulator, 80)
     lifecycle = make_lifecycle(client, settle_seconds=0)
     simulator.faults.append(Fault("session over", "POST /vms", skip=9))
-    simulator.faults.append(Fault("session over", "POST /vms", skip=25))
+    # Long after the first, which an error page tells late: two at a time may be too many.
+    simulator.faults.append(Fault("session over", "POST /vms", skip=70))
     outcome = ensure_all(lifecycle, [(ref, NAS01) for ref in refs], assigned=True, threads=8)
     assert not outcome.failures
     assert all(simulator.inventory.locations_of(ref) == [NAS01] for ref in refs)

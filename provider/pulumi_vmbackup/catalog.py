@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 from .bulk import map_in_parallel
@@ -49,6 +50,9 @@ _Item = TypeVar("_Item", VirtualMachine, BackupLocation)
 _LONGEST_PREVIEW_SECONDS = 10
 # How long to wait, after an error or Ctrl-C, for calls that are under way.
 _SECONDS_TO_FINISH_CALLS = 5.0
+
+# How similar a name must be to be proposed, from 0 to 1.
+_SIMILAR = 0.65
 
 _ListName = Literal["virtual machines", "primary", "offsite"]
 _LIST_NAMES: tuple[_ListName, ...] = ("virtual machines", *KINDS)
@@ -274,7 +278,7 @@ class Catalog:
                 and (wanted_ref is None or vm.ref == wanted_ref)
             ]
             if not found:
-                raise ArgumentError(_no_vm(what, name, wanted_ref, vms))
+                raise ArgumentError(_no_vm(what, name, wanted_ref, vms, self._settings.base_url))
             # A VM that replicates is listed once per host; only one of them is configured (seen).
             assignable_vms = list({vm.ref: vm for vm in found if vm.is_assignable}.values())
             if len(assignable_vms) > 1:
@@ -563,7 +567,9 @@ def _described(**wanted: str | None) -> str:
     return "with " + ", ".join(f"{key} '{value}'" for key, value in wanted.items() if value)
 
 
-def _no_vm(what: str, name: str | None, ref: str | None, vms: list[VirtualMachine]) -> str:
+def _no_vm(
+    what: str, name: str | None, ref: str | None, vms: list[VirtualMachine], server: str
+) -> str:
     of_name = [vm for vm in vms if name and _is_same(name, vm.name)]
     elsewhere = [vm for vm in of_name if vm.is_assignable] or of_name
     if elsewhere and ref:
@@ -575,9 +581,14 @@ def _no_vm(what: str, name: str | None, ref: str | None, vms: list[VirtualMachin
     if elsewhere:
         hosts = " and ".join(str(vm.host) for vm in elsewhere)
         return f"There is no VM {what}; it is on {hosts}: correct the host, or leave it out."
-    names = [vm.name for vm in vms if vm.name]
-    closest = f": did you mean {did_you_mean(name, names)}?" if name and names else "."
-    return f"There is no VM {what}{closest}"
+    names = {vm.name.casefold(): vm.name for vm in vms if vm.name}
+    if name and (close := get_close_matches(name.casefold(), names, cutoff=_SIMILAR)):
+        quoted_names = " or ".join(f"'{names[each]}'" for each in close)
+        return f"There is no VM {what}: did you mean {quoted_names}?"
+    return (
+        f"There is no VM {what} at {server}, which lists {len(vms):,}: check the name or ref, "
+        "whether its host is off, and whether this is the right server."
+    )
 
 
 def _not_configured(vm: VirtualMachine, vms: list[VirtualMachine]) -> str:

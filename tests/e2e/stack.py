@@ -144,7 +144,12 @@ class Stack:
         return stacks / f"{self.name}.json"
 
     def program(self, text: str) -> None:
-        (self.folder / "__main__.py").write_text(text, "utf-8")
+        file = self.folder / "__main__.py"
+        before = file.stat().st_mtime if file.exists() else 0
+        file.write_text(text, "utf-8")
+        # Python takes a program of the same second and size for the one that it has compiled.
+        changed_at = max(file.stat().st_mtime, before + 2)
+        os.utime(file, (changed_at, changed_at))
 
     def assignments(self, **pairs: tuple[str, str]) -> None:
         """What the program assigns from now on: VM and location by the resource's name."""

@@ -146,6 +146,24 @@ pulumi.export("paths", paths)
     assert not simulator.sessions
 
 
+@pytest.mark.parametrize("surface", ["pulumi_vmbackup", "pulumi_vmbackup.plugin"])
+def test_a_resource_that_fails_leaves_no_session_of_the_lookups_open(
+    surface: str, stack: Stack, simulator: Simulator
+) -> None:
+    stack.program(
+        f"""
+from {surface} import VmBackupLocationAssignment
+from pulumi_vmbackup import get_virtual_machine_output
+
+vm = get_virtual_machine_output(name="SQL01")
+VmBackupLocationAssignment("a", vm_ref=vm, backup_location_id="x")
+"""
+    )
+    assert "'x' is not a GUID" in stack.pulumi("preview", fails=True)
+    assert len(simulator.tokens) == 1
+    assert not simulator.sessions
+
+
 @pytest.mark.parametrize("lookup", ["get_backup_locations", "get_backup_locations_output"])
 def test_a_lookup_that_fails_is_a_sentence_and_leaves_no_session_open(
     lookup: str, stack: Stack, simulator: Simulator
