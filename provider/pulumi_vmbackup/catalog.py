@@ -100,7 +100,7 @@ class Lists:
                     del self._answers[name]
                     raise _nothing_listed("virtual machines")
                 self._sessions[name] = client.session
-        return self.items([name])
+            return self.items([name])
 
     def forget(self) -> None:
         """Ask for each list once more."""

@@ -241,7 +241,9 @@ class AssignmentLifecycle:
                 if not any(vm.ref == vm_ref for vm in self._catalog.virtual_machines()):
                     self.refuse_wrong_server(*pair)
                     return False
-                remedy = settings.to_set("allowMassRemoval", "true", purpose="If it is meant")
+                remedy = settings.to_set(
+                    "allowMassRemoval", "true for one run", purpose="If it is meant"
+                )
                 self._declared.refuse_mass_removal(pair, remedy)
             self.ensure(*pair, assigned=False, age_seconds=age_seconds)
         return True

@@ -64,7 +64,7 @@ def test_a_set_that_would_lose_more_than_half_and_more_than_ten_is_refused_in_th
             "that found too little. If another resource of the program takes them over, it must "
             "not wait for this set: remove its depends_on. If it is meant, set allowMassRemoval of "
             "the provider 'site-b', set VMBACKUP_ALLOW_MASS_REMOVAL or run `pulumi config set "
-            "vmbackup:allowMassRemoval`, to true."
+            "vmbackup:allowMassRemoval`, to true for one run."
         )
         assert failed.state is None
     assert pairs(simulator, "DELETE") == []

@@ -103,7 +103,7 @@ class SetHandler(Handler):
             f"update: those of {_with_hosts(removed_vms)}. Nothing was sent. That much at once may "
             "be a mistake, such as a look-up that found too little. If another resource of the "
             "program takes them over, it must not wait for this set: remove its depends_on.",
-            settings.to_set("allowMassRemoval", "true", purpose="If it is meant"),
+            settings.to_set("allowMassRemoval", "true for one run", purpose="If it is meant"),
         )
 
     def _removed(self, old: SetValues, new: SetValues) -> list[Pair]:
