@@ -323,7 +323,8 @@ class Session:
                 "Something else holds the API: a VM Backup Management Console that is logged in "
                 '(it is logged off after one hour, or never with "Remember me"), another API '
                 "client such as a monitoring exporter (for as long as it runs), or the session of "
-                "a run that was killed (five minutes). Close the Console or stop the other client.",
+                "a run that was killed, or stopped with Ctrl-C in a look-up (five minutes). Close "
+                "the Console or stop the other client.",
                 settings.to_set("sessionWaitSeconds", purpose="To wait longer"),
                 refusal=str(failure),
             )
