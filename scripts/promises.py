@@ -428,7 +428,7 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "an HTTP 401, 403 or page that stays ends no session",
             "client.py",
-            "if (may_end_session and error.status) or refuses_session:",
+            "if (may_end_session and error.status) or error.refuses_session:",
             "if False:",
             "test_session.py",
         ),
@@ -821,7 +821,7 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "a refusal by the HTTP status is not taken for one",
             "session.py",
-            "return failure.status in (401, 403)",
+            "return failure.refuses_session",
             "return False",
             "test_logins.py",
         ),

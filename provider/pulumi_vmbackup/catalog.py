@@ -250,8 +250,6 @@ class Catalog:
 
     def get_virtual_machines(self, *, configured: bool | None = None) -> list[VirtualMachine]:
         """All VMs, or only those that can (True) or cannot (False) be assigned."""
-        if configured is not None:
-            _check_flag("configured", configured, "True, False or None")
         return [
             vm
             for vm in self._virtual_machines()
@@ -340,8 +338,6 @@ class Catalog:
         vm_ref: str | VirtualMachine | None = None,
     ) -> list[BackupLocation]:
         """All locations, or those of one VM, which are asked for on each call."""
-        _check_flag("primary", primary)
-        _check_flag("offsite", offsite)
         kinds = [kind for kind, asked in zip(KINDS, (primary, offsite), strict=True) if asked]
         if not kinds:
             raise ArgumentError(
@@ -545,11 +541,6 @@ def _check_texts(**arguments: object) -> None:
             raise ArgumentError(
                 f"{value!r} is {problem}: give text, or leave it out.", argument=key
             )
-
-
-def _check_flag(key: str, value: object, use: str = "True or False") -> None:
-    if not isinstance(value, bool):
-        raise ArgumentError(f"{value!r} is not a truth value: give {use}.", argument=key)
 
 
 def _guid(argument: str, value: str) -> str:

@@ -253,21 +253,27 @@ class Client:
                     )
                 except InvalidTokenError as error:
                     over = error
-                except (RefusedError, LostAnswerError) as error:
-                    if isinstance(error, RefusedError):
-                        error.session = number
-                    # An answer of any kind may be due to the session; a lost one is not.
-                    refuses_session = error.status in (401, 403)
-                    if refuses_session and not self._is_accepted and number >= MOST_UNACCEPTED:
+                except RefusedError as error:
+                    error.session = number
+                    if may_end_session:
+                        self._session.forget(token, may_live=True)
+                    raise
+                except LostAnswerError as error:
+                    if (
+                        error.refuses_session
+                        and not self._is_accepted
+                        and number >= MOST_UNACCEPTED
+                    ):
                         raise LoginError(
                             f"VM Backup starts sessions for {self._settings.account} and refuses "
                             f"each call: {error}",
                             self._settings.to_check("username", "domain"),
                         ) from None
-                    if (may_end_session and error.status) or refuses_session:
+                    # An answer of any kind may be due to the session; none at all is not.
+                    if (may_end_session and error.status) or error.refuses_session:
                         self._session.forget(token, may_live=True)
                     # A read can be sent again; what a write did, a listing has to tell.
-                    if not refuses_session or method != "GET" or not self._is_accepted:
+                    if not error.refuses_session or method != "GET" or not self._is_accepted:
                         raise
                     over = error
                 else:
@@ -290,9 +296,6 @@ def pauses() -> Iterator[float]:
         yield FIRST_PAUSE_SECONDS * factor * random.uniform(0.5, 1.5)
 
 
-_MISSING = object()
-
-
 def _guids(*values: str) -> tuple[str, ...]:
     return tuple(map(normalize_guid, values))
 
@@ -302,8 +305,8 @@ def _flags(kind: Kind) -> tuple[str, str]:
 
 
 def _read_items(answer: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    items = answer.get(key, _MISSING)
-    if items is None:
+    items = answer.get(key)
+    if items is None and key in answer:
         return []  # as .NET writes an empty list (unknown)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         # A missing list is not an empty list: assignments would look removed.

@@ -185,6 +185,10 @@ class UnreachableError(NoAnswerError):
     """No connection or no session could be made, so the server did nothing."""
 
 
+REFUSES_SESSION = (401, 403)
+"""The HTTP statuses that refuse a session, whatever the answer holds (seen)."""
+
+
 class LostAnswerError(NoAnswerError):
     """A request was sent, but its answer was lost, cut short or is not the API's.
 
@@ -195,6 +199,11 @@ class LostAnswerError(NoAnswerError):
     def __init__(self, message: str, *advice: Advice, status: int | None = None) -> None:
         super().__init__(message, *advice)
         self.status = status
+
+    @property
+    def refuses_session(self) -> bool:
+        """Whether the server refuses the session, or a login, by the HTTP status (seen)."""
+        return self.status in REFUSES_SESSION
 
 
 def quoted(text: str) -> str:

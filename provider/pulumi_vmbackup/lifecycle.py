@@ -238,7 +238,7 @@ class AssignmentLifecycle:
         pair, settings = (vm_ref, backup_location_id), self._client.settings
         with explained(f"un-assign VM {vm_ref} from backup location {backup_location_id}"):
             if self._declared.is_update and not settings.allow_mass_removal:
-                if not any(vm.ref == vm_ref for vm in self._catalog.virtual_machines()):
+                if not self._is_listed(vm_ref):
                     self.refuse_wrong_server(*pair)
                     return False
                 remedy = settings.to_set(
@@ -279,7 +279,8 @@ class AssignmentLifecycle:
                 self._unassign(pair, age_seconds, expected)
 
     def _assign(self, pair: Pair, age_seconds: float | None = None) -> None:
-        self._send_until_known(pair, assigned=True, age_seconds=age_seconds)
+        with self._writing(pair[0]):
+            self._send_until_known(pair, assigned=True, age_seconds=age_seconds)
         self._written_at[pair[0]] = time.monotonic()
         self._declared.was_assigned(pair)
 
@@ -287,7 +288,10 @@ class AssignmentLifecycle:
         """Un-assign a pair, and assign it again if the program declares it meanwhile."""
         self._declared.begin_to_unassign(pair)
         try:
-            self._send_until_known(pair, assigned=False, age_seconds=age_seconds, expected=expected)
+            with self._writing(pair[0]):
+                self._send_until_known(
+                    pair, assigned=False, age_seconds=age_seconds, expected=expected
+                )
         except VmBackupError:
             if pair not in self._declared:
                 raise
@@ -314,18 +318,6 @@ class AssignmentLifecycle:
             return 0
         return max(0, self._settle_seconds - abs(age_seconds))  # clocks may differ a little
 
-    def _send_until_known(
-        self,
-        pair: Pair,
-        *,
-        assigned: bool,
-        age_seconds: float | None,
-        expected: Collection[str] = (),
-    ) -> None:
-        """Send a write until it is known whether the pair is assigned."""
-        with self._writing(pair[0]):
-            self._write_until_known(pair, assigned, age_seconds, expected)
-
     @contextmanager
     def _writing(self, vm_ref: str) -> Iterator[None]:
         """The time of a write to a VM: no listing of it that was made until its end is kept."""
@@ -338,9 +330,15 @@ class AssignmentLifecycle:
             with self._lock:
                 self._writes_ended[vm_ref] += 1
 
-    def _write_until_known(
-        self, pair: Pair, assigned: bool, age_seconds: float | None, expected: Collection[str]
+    def _send_until_known(
+        self,
+        pair: Pair,
+        *,
+        assigned: bool,
+        age_seconds: float | None,
+        expected: Collection[str] = (),
     ) -> None:
+        """Send a write until it is known whether the pair is assigned."""
         write = self._client.assign if assigned else self._client.unassign
         # An assignment to another location may move the VM away from this one (unknown).
         removed_at = self._unassigned_at.get(pair) if assigned else self._written_at.get(pair[0])
@@ -470,6 +468,9 @@ class AssignmentLifecycle:
     def _manages(self, vm_ref: str) -> bool:
         return any(vm.ref == vm_ref and vm.is_assignable for vm in self._catalog.virtual_machines())
 
+    def _is_listed(self, vm_ref: str) -> bool:
+        return any(vm.ref == vm_ref for vm in self._catalog.virtual_machines())
+
     def refuse_wrong_server(
         self,
         vm_ref: str,
@@ -490,7 +491,7 @@ class AssignmentLifecycle:
             WrongServerError: the server knows neither.
             VmBackupError: the server gave no definite answer.
         """
-        if any(vm.ref == vm_ref for vm in self._catalog.virtual_machines()):
+        if self._is_listed(vm_ref):
             return
         location_ids = self._catalog.location_ids()
         if vm_ref in location_ids:

@@ -284,7 +284,7 @@ class Session:
             else:
                 login.unexplained = 0
                 return token
-            self._wait(pause)
+            self._transport.pause(pause)
 
     def _pause_before_another_login(
         self, failure: RefusedError | LostAnswerError, login: _Login, wait_seconds: float
@@ -337,14 +337,6 @@ class Session:
             settings.to_check("serverAddress", "serverPort", "username", "domain"),
             refusal=str(failure),
         )
-
-    def _wait(self, seconds: float) -> None:
-        try_again_at = time.monotonic() + seconds
-        with self._condition:
-            while (left := try_again_at - time.monotonic()) > 0:
-                if self._is_stopped:
-                    raise _closed()
-                self._condition.wait(min(left, _WAIT_SLICE_SECONDS))
 
     def _started(self) -> str:
         settings = self._settings
@@ -431,7 +423,7 @@ def _login(settings: Settings) -> _Login:
 
 def _refuses_account(failure: RefusedError | LostAnswerError) -> bool:
     if isinstance(failure, LostAnswerError):
-        return failure.status in (401, 403)
+        return failure.refuses_session
     return not _is_busy(failure) and bool(_REFUSES_ACCOUNT.search(str(failure)))
 
 

@@ -616,14 +616,12 @@ def _settings(
     provider: str | None = None,
     is_inherited: bool = False,
 ) -> Settings:
-    found = {setting.name: value for setting in rows if (value := find(setting))}
+    found = {setting: value for setting in rows if (value := find(setting))}
     values: dict[str, Any] = {
-        setting.name: setting.check(found[setting.name])
-        for setting in SETTINGS.values()
-        if setting.name in found
+        setting.name: setting.check(value) for setting, value in found.items()
     }
-    if "username" in found:
-        values |= _account(found["username"], found.get("domain"))
+    if username := found.get(SETTINGS["username"]):
+        values |= _account(username, found.get(SETTINGS["domain"]))
     version = VERSIONS[values.get("api_version", NEWEST_VERSION)]
     values = {"base_url": version.base_url, "server_port": version.server_port, **values}
     host = urlsplit(values["base_url"])

@@ -25,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from .errors import (
+    REFUSES_SESSION,
     InvalidTokenError,
     LostAnswerError,
     NoAnswerError,
@@ -43,7 +44,6 @@ _LONGEST_QUOTE = 500
 _BUSY = "AnotherConsoleIsRegistered"  # seen
 _SESSION_IS_OVER = "Invalid Token"  # seen
 _HOST_IS_REFUSED = b"hostname is invalid"  # seen
-_REFUSES_SESSION = (401, 403)  # seen: a new login helps
 # Windows delivers Ctrl-C only between waits.
 _WAIT_SLICE_SECONDS = 0.5
 
@@ -158,7 +158,7 @@ class Transport:
         )
         if any(_SESSION_IS_OVER in word for word in words):
             raise InvalidTokenError(says)
-        if status in _REFUSES_SESSION:
+        if status in REFUSES_SESSION:
             raise LostAnswerError(says, status=status)
         raise RefusedError(says, is_busy=_BUSY in words, status=status)
 
@@ -243,7 +243,7 @@ class Transport:
     def _explained_answer(self, status: int, content: bytes) -> LostAnswerError:
         settings = self._settings
         base_url = settings.base_url
-        if status in _REFUSES_SESSION:
+        if status in REFUSES_SESSION:
             return LostAnswerError(f"The server at {base_url} answers HTTP {status}.")
         if refuses_host(content):
             return LostAnswerError(

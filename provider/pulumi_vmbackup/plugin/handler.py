@@ -11,9 +11,11 @@ from typing import Any, Literal, NamedTuple
 from pulumi.runtime import rpc
 
 from ..declared import declared_twice, excluded
+from ..errors import Hint
 from ..models import Pair
 from ..settings import camel_case
 from .context import Context
+from .wording import HINTS
 
 # A message names this many pairs and counts the others.
 NAMED_PAIRS = 10
@@ -68,7 +70,12 @@ class Handler(ABC):
     """Creates, reads, changes and deletes the resources of one type.
 
     Inputs, outputs and ids are as in the schema. All methods may raise VmBackupError.
+
+    Attributes:
+        hints: the words for the hints of these errors.
     """
+
+    hints: Mapping[Hint, str] = HINTS
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -53,7 +53,7 @@ from .handler import Handler, PartlyDoneError, Properties, input_text, is_unknow
 from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, schema
 from .set_handler import SetHandler
 from .single_handler import SingleHandler
-from .wording import HINTS, HINTS_OF_SETS, worded
+from .wording import HINTS, worded
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -84,8 +84,8 @@ def _says_a_sentence(method: _Method) -> _Method:
         try:
             return method(self, request, context)
         except VmBackupError as error:
-            is_of_set = f"{ASSIGNMENT_SET}::" in getattr(request, "urn", "")
-            says = worded(error, HINTS_OF_SETS if is_of_set else HINTS)
+            handler = self._handlers.get(_type(getattr(request, "urn", "")))
+            says = worded(error, handler.hints if handler else HINTS)
         except PartlyDoneError as error:
             says, details = str(error), _reached_state(error)
         except Exception:  # noqa: BLE001  # a defect: a user can report the traceback
@@ -320,13 +320,19 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.InvokeResponse(**{"return": _struct(answer)})  # type: ignore[arg-type]
 
     def _handler(self, urn: str) -> Handler:
-        type_ = urn.split("::")[2].rpartition("$")[2]
+        type_ = _type(urn)
         if type_ not in self._handlers:
             raise VmBackupError(
                 f"The package {PACKAGE} has no resource {type_!r}: use "
                 f"{did_you_mean(type_, self._handlers)}."
             )
         return self._handlers[type_]
+
+
+def _type(urn: str) -> str:
+    """The type of a resource; empty if there is no URN, as for a function."""
+    parts = urn.split("::")
+    return parts[2].rpartition("$")[2] if len(parts) > 2 else ""
 
 
 def _settings(urn: str, given: Properties) -> Settings:

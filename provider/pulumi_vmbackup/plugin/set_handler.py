@@ -53,6 +53,8 @@ _LEFT = "Nothing of it is un-assigned, and the state drops it together with the 
 class SetHandler(Handler):
     """Many VMs with their backup locations; ids decide, labels are for people."""
 
+    hints = HINTS_OF_SETS
+
     def check(self, urn: str, news: Properties) -> tuple[Properties, list[Failure]]:
         values, failures = set_values.check(news)
         if not failures:
