@@ -315,6 +315,28 @@ def test_a_stopped_client_begins_nothing_and_wakes_up_what_waits(
     assert not simulator.sessions
 
 
+def test_a_call_that_waits_for_its_turn_is_not_overtaken(
+    simulator: Simulator, settings: Settings
+) -> None:
+    simulator.answer_seconds = 0.005
+    refs = many_vms(simulator, 90)
+    with Client(replace(settings, parallel_requests=1)) as client:
+
+        def write(refs: list[str]) -> None:
+            for ref in refs:
+                client.assign(ref, NAS01)
+
+        threads = [in_thread(lambda part=refs[at::3]: write(part)) for at in range(3)]  # type: ignore[misc]
+        wait_until(lambda: len(pairs(simulator, "POST")) >= 10)
+        before = len(simulator.calls)
+        client.vm_backup_locations(DC01)
+        after = [call.method for call in simulator.calls[before:]].index("GET")
+        for thread, errors in threads:
+            thread.join()
+            assert not errors
+    assert after <= 6  # those before it in the queue, and what came while this thread started
+
+
 def test_what_a_write_did_that_was_under_way_is_found_out_after_the_stop(
     simulator: Simulator, client: Client
 ) -> None:

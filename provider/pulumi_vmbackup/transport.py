@@ -13,6 +13,7 @@ import re
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
@@ -61,6 +62,7 @@ class Transport:
         self._is_stopped = self._is_closed = False
         self._condition = threading.Condition()
         self._free_turns = settings.parallel_requests
+        self._waiting_calls: deque[object] = deque()
         if settings.password:
             add_secret(settings.password)
         if settings.session_token:
@@ -192,23 +194,35 @@ class Transport:
 
     @contextmanager
     def _turn(self, *, after_stop: bool) -> Iterator[None]:
-        """One of the calls that may be under way at a time, so that the server is not flooded."""
+        """One of the calls that may be under way at a time, so that the server is not flooded.
+
+        First come, first served: a thread that has just had a turn would else have the next one.
+        """
+        call = object()
 
         def is_over() -> bool:
             return self._is_closed or (self._is_stopped and not after_stop)
 
+        def is_next() -> bool:
+            return bool(self._free_turns) and self._waiting_calls[0] is call
+
         with self._condition:
-            while not self._free_turns and not is_over():
-                self._condition.wait(_WAIT_SLICE_SECONDS)
-            if is_over():
-                raise _stopped()
-            self._free_turns -= 1
+            self._waiting_calls.append(call)
+            try:
+                while not is_next() and not is_over():
+                    self._condition.wait(_WAIT_SLICE_SECONDS)
+                if is_over():
+                    raise _stopped()
+                self._free_turns -= 1
+            finally:
+                self._waiting_calls.remove(call)
+                self._condition.notify_all()
         try:
             yield
         finally:
             with self._condition:
                 self._free_turns += 1
-                self._condition.notify()
+                self._condition.notify_all()
 
     def _send(
         self, method: str, path: str, body: Mapping[str, object] | None, timeout: float
