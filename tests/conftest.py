@@ -94,6 +94,18 @@ def base_url(simulator: Simulator) -> Iterator[str]:
 
 
 @pytest.fixture
+def site_b() -> Simulator:
+    """Another server, with the same VMs and locations."""
+    return Simulator(password=PASSWORD)
+
+
+@pytest.fixture
+def url_b(site_b: Simulator) -> Iterator[str]:
+    with serve(site_b) as base_url:
+        yield base_url
+
+
+@pytest.fixture
 def settings(base_url: str) -> Settings:
     return Settings(
         base_url=base_url,

@@ -45,6 +45,18 @@ def engine_address(pulumi_engine: Engine) -> Iterator[str]:
 
 
 @pytest.fixture
+def dynamic(
+    engine_address: str, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Host]:
+    """The host of dynamic resources, in the run of the plugin."""
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    host = Host(engine_address)
+    host.configure(baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="0")
+    yield host
+    host.stop()
+
+
+@pytest.fixture
 def start_plugin(
     engine_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[StartPlugin]:

@@ -138,6 +138,7 @@ def test_ids_of_a_state_that_are_no_text_are_a_replacement_which_unassigns_by_th
 def dynamic(
     engine_address: str, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Host]:
+    """The host of dynamic resources, with the settle time that users have."""
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
     host = Host(engine_address)
     host.configure(baseUrl=base_url, username="Administrator", password=PASSWORD)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from contract.host import Host
@@ -23,7 +22,7 @@ from contract.plugin import (
     pairs,
     urn,
 )
-from sample import DC01, DISK_E, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, SQL02
+from sample import DC01, DISK_E, FILE01, NAS01, NOWHERE, OFFSITE01, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Simulator
 
@@ -171,17 +170,6 @@ def test_many_single_resources_may_be_replaced_or_destroyed(
 
 
 # VMs that the server does not list
-
-
-@pytest.fixture
-def dynamic(
-    engine_address: str, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Host]:
-    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
-    host = Host(engine_address)
-    host.configure(baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="0")
-    yield host
-    host.stop()
 
 
 def on_host(host: str, vm: Properties) -> Properties:

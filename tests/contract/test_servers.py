@@ -23,17 +23,6 @@ URN, SET_URN = urn(ASSIGNMENT), urn(SET)
 
 
 @pytest.fixture
-def site_b() -> Simulator:
-    return Simulator(password=PASSWORD)
-
-
-@pytest.fixture
-def url_b(site_b: Simulator) -> Iterator[str]:
-    with serve(site_b) as url:
-        yield url
-
-
-@pytest.fixture
 def dynamic(
     engine_address: str, base_url: str, url_b: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Host]:

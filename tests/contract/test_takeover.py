@@ -6,9 +6,8 @@ round. In the end the pair is assigned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from contract.host import Host
@@ -31,18 +30,6 @@ WITH, WITHOUT = (
 def simulator() -> Simulator:
     """A server that allows several sessions: on others, the calls of two processes do not meet."""
     return Simulator(password=PASSWORD, behavior=Behavior(second_session="accept"))
-
-
-@pytest.fixture
-def dynamic(
-    engine_address: str, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Host]:
-    """The host of dynamic resources, in the run of the plugin."""
-    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
-    host = Host(engine_address)
-    host.configure(baseUrl=base_url, username="Administrator", password=PASSWORD, settleSeconds="0")
-    yield host
-    host.stop()
 
 
 Step = Callable[[], object]

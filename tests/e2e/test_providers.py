@@ -7,16 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from contract.plugin import COMMAND
 from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, pairs
 from environment import ROOT
-from sample import FILE01, NAS01, OFFSITE01, PASSWORD, SQL01
+from sample import FILE01, NAS01, OFFSITE01, SQL01
 
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import Simulator
 
 PROGRAM = """\
 import json
@@ -58,18 +57,6 @@ def at(base_url: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def other() -> Simulator:
-    """Another server, with the same VMs and locations."""
-    return Simulator(password=PASSWORD)
-
-
-@pytest.fixture
-def other_url(other: Simulator) -> Iterator[str]:
-    with serve(other) as base_url:
-        yield base_url
-
-
-@pytest.fixture
 def configured(make_stack: MakeStack, base_url: str) -> Stack:
     """A stack whose configuration has all settings, and whose environment has none."""
     stack = make_stack(VMBACKUP_BASE_URL="", VMBACKUP_USERNAME="", VMBACKUP_PASSWORD="")
@@ -89,76 +76,76 @@ def configured(make_stack: MakeStack, base_url: str) -> Stack:
 
 @pytest.mark.parametrize("name", ["default", "default_site_b", "default_1_2_3_b"])
 def test_a_provider_whose_name_looks_like_the_default_ones_leads_to_its_own_server(
-    name: str, configured: Stack, simulator: Simulator, other: Simulator, other_url: str
+    name: str, configured: Stack, simulator: Simulator, site_b: Simulator, url_b: str
 ) -> None:
-    want(configured, name, **{name: at(other_url)})
+    want(configured, name, **{name: at(url_b)})
     configured.up()
-    assert assigned(other) == BOTH
+    assert assigned(site_b) == BOTH
     preview = configured.pulumi("preview", "--diff", "--expect-no-changes")
     assert "explicit" not in preview
     configured.refresh("--expect-no-changes")
     configured.destroy()
-    assert not assigned(other)
+    assert not assigned(site_b)
     assert not simulator.calls
 
 
 def test_a_provider_that_was_like_the_configuration_keeps_its_server(
-    configured: Stack, simulator: Simulator, base_url: str, other_url: str
+    configured: Stack, simulator: Simulator, base_url: str, url_b: str
 ) -> None:
     want(configured, "default", default=at(base_url))
     configured.up()
-    configured.config({"vmbackup:baseUrl": other_url})
+    configured.config({"vmbackup:baseUrl": url_b})
     configured.up("--expect-no-changes")
     configured.destroy()
     assert not assigned(simulator)
 
 
 def test_the_default_provider_follows_the_configuration(
-    configured: Stack, simulator: Simulator, other: Simulator, other_url: str
+    configured: Stack, simulator: Simulator, site_b: Simulator, url_b: str
 ) -> None:
     want(configured, None)
     configured.up()
     assert assigned(simulator) == BOTH
     simulator.calls.clear()
-    other.inventory.assignments |= simulator.inventory.assignments  # it moved to another address
-    configured.config({"vmbackup:baseUrl": other_url})
+    site_b.inventory.assignments |= simulator.inventory.assignments  # it moved to another address
+    configured.config({"vmbackup:baseUrl": url_b})
     configured.refresh("--expect-no-changes")
     configured.destroy()
-    assert not assigned(other)
+    assert not assigned(site_b)
     assert not simulator.calls
 
 
 def test_a_server_gets_no_password_of_another_one(
-    configured: Stack, simulator: Simulator, other: Simulator, other_url: str
+    configured: Stack, simulator: Simulator, site_b: Simulator, url_b: str
 ) -> None:
-    want(configured, "site-b", **{"site-b": {"base_url": other_url}})
+    want(configured, "site-b", **{"site-b": {"base_url": url_b}})
     output = configured.up(fails=True)
     assert (
-        f"No username for VM Backup at provider 'site-b' ({other_url}) is known, and no password. "
+        f"No username for VM Backup at provider 'site-b' ({url_b}) is known, and no password. "
         "Give the provider 'site-b' its username. Give the provider 'site-b' its password."
     ) in output
     assert "Traceback" not in output
     assert not simulator.calls
-    assert not other.calls
+    assert not site_b.calls
 
 
 def test_a_resource_moves_to_the_server_of_its_new_provider(
-    configured: Stack, simulator: Simulator, base_url: str, other: Simulator, other_url: str
+    configured: Stack, simulator: Simulator, base_url: str, site_b: Simulator, url_b: str
 ) -> None:
-    a, b = at(base_url), at(other_url)
+    a, b = at(base_url), at(url_b)
     want(configured, "a", a=a)
     configured.up()
     assert assigned(simulator) == BOTH
     want(configured, "b", a=a, b=b)
     assert "+-2 to replace" in configured.pulumi("preview")
     configured.up()
-    assert assigned(other) == BOTH
+    assert assigned(site_b) == BOTH
     assert not assigned(simulator)
     # And to the default provider, while the old provider leaves the program.
     want(configured, None)
     configured.up()
     assert assigned(simulator) == BOTH
-    assert not assigned(other)
+    assert not assigned(site_b)
     # Between providers of one server nothing is sent.
     simulator.calls.clear()
     want(configured, "c", c=a)
@@ -167,18 +154,18 @@ def test_a_resource_moves_to_the_server_of_its_new_provider(
 
 
 def test_another_address_of_a_provider_replaces_nothing(
-    configured: Stack, simulator: Simulator, base_url: str, other: Simulator, other_url: str
+    configured: Stack, simulator: Simulator, base_url: str, site_b: Simulator, url_b: str
 ) -> None:
     want(configured, "a", a=at(base_url))
     configured.up()
     simulator.calls.clear()
-    want(configured, "a", a=at(other_url))  # an upgrade, or another port of a tunnel
+    want(configured, "a", a=at(url_b))  # an upgrade, or another port of a tunnel
     preview = configured.pulumi("preview", "--diff")
     assert "baseUrl" in preview
     assert "replace" not in preview
     configured.up()
     assert not simulator.calls
-    assert not pairs(other, "POST")
+    assert not pairs(site_b, "POST")
 
 
 # A project that is called as the package

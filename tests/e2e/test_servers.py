@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-import pytest
 from e2e.stack import ENCRYPTED, Stack, assigned, pairs
-from sample import NAS01, PASSWORD, SQL01, SQL02
+from sample import NAS01, SQL01, SQL02
 
-from pulumi_vmbackup.simulator import Simulator, serve
+from pulumi_vmbackup.simulator import Simulator
 
 PROGRAM = f"""\
 import json
@@ -42,17 +40,6 @@ for name, provider in wanted["plugin"].items():
     )
 """
 DYNAMIC, OF_PLUGIN = f"{SQL01}/{NAS01}", f"{SQL02}/{NAS01}"
-
-
-@pytest.fixture
-def site_b() -> Simulator:
-    return Simulator(password=PASSWORD)
-
-
-@pytest.fixture
-def url_b(site_b: Simulator) -> Iterator[str]:
-    with serve(site_b) as url:
-        yield url
 
 
 def test_the_same_ids_on_two_servers_are_two_assignments(
