@@ -11,7 +11,7 @@ import pytest
 import responses
 from sample import NAS01, PASSWORD, SQL01
 
-from pulumi_vmbackup import BusyError, LoginError
+from pulumi_vmbackup import BusyError, LoginError, VmBackupError
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.settings import Settings
 
@@ -149,4 +149,26 @@ def test_an_account_that_may_start_sessions_and_call_nothing_is_told_so_after_th
     assert str(raised.value).startswith(
         r"VM Backup starts sessions for CONTOSO\svc-backup and refuses each call: The server at "
     )
+    assert sent(api, "sessions/start") == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"json": {"Success": False, "ErrorMessage": "The licence has run out"}},
+        {"json": {"Success": False, "ErrorMessage": "The licence has run out"}, "status": 500},
+        {"body": "<html>Forbidden</html>", "status": 500},
+    ],
+    ids=str,
+)
+def test_a_server_that_refuses_each_call_in_other_ways_costs_no_more_sessions(
+    answer: dict[str, Any], api: responses.RequestsMock
+) -> None:
+    token = starts_session(api)
+    api.get(f"{BASE}/vms/list/{token}", **answer)
+    api.get(f"{BASE}/backuplocations/{token}/1/0", **answer)
+    with Client(LOGIN) as client:
+        for _ in range(4):
+            with pytest.raises(VmBackupError, match=r"licence has run out|HTTP 500"):
+                client.virtual_machines()
     assert sent(api, "sessions/start") == 3

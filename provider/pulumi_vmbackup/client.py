@@ -213,6 +213,8 @@ class Client:
         words = re.sub(r"[0-9A-Fa-f-]*[0-9][0-9A-Fa-f-]*", "", str(refusal))
         if self._settings.session_token or words in self._genuine_refusals:
             return False
+        if self._accepts_no_session(refusal.session):
+            return False
         try:
             if refusal.session == self.session:
                 self._call("GET", "backuplocations", _flags("primary"), may_end_session=True)
@@ -255,22 +257,20 @@ class Client:
                     over = error
                 except RefusedError as error:
                     error.session = number
-                    if may_end_session:
+                    if may_end_session and not self._accepts_no_session(number):
                         self._session.forget(token, may_live=True)
                     raise
                 except LostAnswerError as error:
-                    if (
-                        error.refuses_session
-                        and not self._is_accepted
-                        and number >= MOST_UNACCEPTED
-                    ):
+                    accepts_none = self._accepts_no_session(number)
+                    if error.refuses_session and accepts_none:
                         raise LoginError(
                             f"VM Backup starts sessions for {self._settings.account} and refuses "
                             f"each call: {error}",
                             self._settings.to_check("username", "domain"),
                         ) from None
                     # An answer of any kind may be due to the session; none at all is not.
-                    if (may_end_session and error.status) or error.refuses_session:
+                    may_end = may_end_session and error.status and not accepts_none
+                    if may_end or error.refuses_session:
                         self._session.forget(token, may_live=True)
                     # A read can be sent again; what a write did, a listing has to tell.
                     if not error.refuses_session or method != "GET" or not self._is_accepted:
@@ -285,6 +285,10 @@ class Client:
             f"{LONGEST_ROW_OF_SESSIONS} sessions in a row were over at once: {over} Another "
             "program may end all sessions of this server again and again: find it and stop it."
         )
+
+    def _accepts_no_session(self, number: int) -> bool:
+        """Whether the server has accepted no session so far, and ``number`` were enough."""
+        return not self._is_accepted and number >= MOST_UNACCEPTED
 
 
 def pauses() -> Iterator[float]:
