@@ -412,8 +412,8 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "each thread forgets the session that another one has started anew",
             "session.py",
-            "if self._token == token:\n                self._token = None",
-            "self._token = None",
+            "if self._token == token:",
+            "if True:",
             "test_client.py",
         ),
         Break(

@@ -15,8 +15,10 @@ BREAKS = [each for breaks in PROMISES.values() for each in breaks]
 @pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.words)
 def test_each_break_can_be_made_and_names_tests_that_there_are(broken: Break) -> None:
     file = ROOT / "provider" / "pulumi_vmbackup" / broken.file
-    assert file.read_text("utf-8").count(broken.old) == 1
+    code = file.read_text("utf-8")
+    assert code.count(broken.old) == 1
     assert broken.old != broken.new
+    compile(code.replace(broken.old, broken.new), broken.file, "exec")
     for test in broken.tests.split():
         path, _, name = test.partition("::")
         assert f"def {name}" in (ROOT / "tests" / path).read_text("utf-8")

@@ -249,6 +249,7 @@ def test_a_read_in_a_dead_session_is_tried_once_more_in_a_new_one(
 def test_a_session_that_was_given_up_because_reads_are_refused_is_ended_too(
     end: Callable[[Client], object], simulator: Simulator, client: Client
 ) -> None:
+    client.backup_locations("offsite")
     simulator.faults.append(Fault("refused", "GET", times=None))
     with pytest.raises(RefusedError):
         client.virtual_machines()

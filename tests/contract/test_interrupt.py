@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,18 +27,24 @@ from sample import DC01, NAS01, PASSWORD, SQL01
 from pulumi_vmbackup.simulator import Fault, Simulator
 
 COUNT = 200
+PARALLEL = 4  # the default of parallelRequests
 
 
 class CountingSimulator(Simulator):
-    """Counts the writes that have arrived, before it answers them."""
+    """Counts the writes that have arrived, and answers them while it may."""
 
     def __init__(self) -> None:
         super().__init__(password=PASSWORD)
         self.writes = 0
+        self._counting = threading.Lock()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        is_pair = "/vms/backuplocations/" in environ["PATH_INFO"]
-        self.writes += is_pair and environ["REQUEST_METHOD"] != "GET"
+        if "/vms/backuplocations/" in environ["PATH_INFO"] and environ["REQUEST_METHOD"] != "GET":
+            with self._counting:
+                self.writes += 1
+            self.may_answer.wait(30)
         return super().__call__(environ, start_response)
 
 
@@ -49,8 +56,8 @@ def simulator() -> CountingSimulator:
 def interrupted(
     call: Callable[[str], object], refs: list[str], simulator: CountingSimulator, plugin: Plugin
 ) -> list[Failed]:
-    """How the calls for many VMs fail that are interrupted soon after they were begun."""
-    simulator.answer_seconds = 0.3
+    """How the calls for many VMs fail that are interrupted while the first ones are under way."""
+    simulator.may_answer.clear()
 
     def failure(ref: str) -> Failed | None:
         try:
@@ -60,12 +67,14 @@ def interrupted(
 
     with ThreadPoolExecutor(COUNT) as threads:
         failures = [threads.submit(failure, ref) for ref in refs]
-        wait_until(lambda: simulator.writes > 8)
+        wait_until(lambda: simulator.writes == PARALLEL)
         plugin.cancel()
-        writes, cancelled_at = simulator.writes, time.monotonic()
-        found = [each.result() for each in failures]
+        cancelled_at = time.monotonic()
+        wait_until(lambda: sum(each.done() for each in failures) == COUNT - PARALLEL)
         assert time.monotonic() - cancelled_at < 1
-    assert simulator.writes == writes < 20
+        simulator.may_answer.set()
+        found = [each.result() for each in failures]
+    assert simulator.writes == PARALLEL
     return [each for each in found if each]
 
 
@@ -78,7 +87,7 @@ def test_ctrl_c_stops_200_creates_within_a_second_and_no_other_write_is_begun(
         simulator,
         plugin,
     )
-    assert len(failures) == COUNT - simulator.writes
+    assert len(failures) == COUNT - PARALLEL
     assert all(each.says.startswith("Could not assign VM ") for each in failures)
     assert all("the run is over" in each.says for each in failures)
     assert {vm for vm, _ in simulator.inventory.assignments} - {DC01}
@@ -92,7 +101,7 @@ def test_and_200_deletes(simulator: CountingSimulator, plugin: Plugin) -> None:
     failures = interrupted(
         lambda ref: plugin.delete(urn(ASSIGNMENT), f"{ref}/{NAS01}", {}), refs, simulator, plugin
     )
-    assert len(failures) == COUNT - simulator.writes
+    assert len(failures) == COUNT - PARALLEL
     assert all(each.says.startswith("Could not un-assign VM ") for each in failures)
     # What was under way has its effect, and its resource is known to be gone.
     assert len(simulator.inventory.assignments) == 1 + len(failures)
