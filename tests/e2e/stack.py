@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml  # type: ignore[import-untyped]  # of pulumi, which depends on it
+import yaml
 from pulumi_cli import isolated_environment
 from sample import DC01, DISK_E, PASSWORD
 
@@ -174,6 +174,20 @@ class Stack:
         if arguments[:2] in (("stack", "init"), ("stack", "select")):
             self.name = self.environment["PULUMI_STACK"] = arguments[2]
         return output
+
+    def pulumi_to_file(self, name: str, *arguments: str) -> str:
+        """Run the CLI with its standard output in a file of the folder; what the file holds."""
+        with (self.folder / name).open("wb") as file:
+            subprocess.run(
+                ["pulumi", *arguments, "--non-interactive"],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                check=True,
+                timeout=600,
+            )
+        return (self.folder / name).read_text("utf-8")
 
     def up(self, *arguments: str, fails: bool = False) -> str:
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, fails=fails)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # of pulumi, which depends on it
+import yaml
 from e2e.stack import MakeStack, Stack
 from e2e.test_guides import run
 from sample import FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01

@@ -27,12 +27,13 @@ class Connection:
     """The connection of a command, from its options, a stack and the environment.
 
     Attributes:
-        stack: the stack, perhaps after the folder of its program, as one text; None for no stack.
+        stacks: the stacks, each perhaps after the folder of its program, as one text. The settings
+            are those of the first one.
         name: the name of the connection; None for the unnamed one.
         options: the settings that were given as options, by key.
     """
 
-    stack: str | None
+    stacks: tuple[str, ...]
     name: str | None
     options: dict[str, str]
 
@@ -44,8 +45,7 @@ class Connection:
         """
         from ..transport import add_secret
 
-        get_config = _no_config if self.stack is None else read_stack(self.stack)
-        where = (get_config, os.environ, self.name, self.options, _describe_option)
+        where = (self.get_config(), os.environ, self.name, self.options, _describe_option)
         settings, sources = read_settings(*where, without), setting_sources(*where)
         can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr)
         if settings.username and not settings.has_credentials and can_ask:
@@ -55,6 +55,10 @@ class Connection:
             if secret:
                 add_secret(secret)
         return settings, sources
+
+    def get_config(self) -> Callable[[str], object]:
+        """The configuration of its first stack, if it has one."""
+        return read_stack(self.stacks[0]) if self.stacks else _no_config
 
     def client(self) -> Client:
         """A client of that server."""
@@ -68,13 +72,44 @@ class Connection:
 
 def connecting(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a connection to a command, which gets a Connection as first argument."""
+    return click.option(
+        "--stack",
+        metavar="[DIR/]STACK",
+        help=f"read the configuration of this Pulumi stack, {_HOW_TO_NAME_STACK}; options win over "
+        "it, and it wins over the environment",
+    )(_connecting(command))
 
+
+def connecting_with_stacks(command: Callable[..., None]) -> Callable[..., None]:
+    """The same, for a command that reads the states of any number of stacks.
+
+    The settings are those of the first one.
+    """
+    return click.option(
+        "--stack",
+        multiple=True,
+        metavar="[DIR/]STACK",
+        help=f"read the state of this Pulumi stack, {_HOW_TO_NAME_STACK}; may be repeated, and the "
+        "configuration of the first one is read as well",
+    )(_connecting(command))
+
+
+_HOW_TO_NAME_STACK = (
+    "such as prod or contoso/backup/prod, with the folder of its program before it unless that is "
+    "the present folder or above it"
+)
+
+
+def _connecting(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
-    def wrapper(stack: str | None, connection: str | None, **arguments: Any) -> None:
+    def wrapper(
+        stack: str | tuple[str, ...] | None, connection: str | None, **arguments: Any
+    ) -> None:
+        stacks = (stack,) if isinstance(stack, str) else stack or ()
         options = {setting.key: arguments.pop(setting.name) for setting in _OPTIONS}
         given = {key: text for key, text in options.items() if text is not None}
-        click.get_current_context().meta[READS_STACK] = stack is not None
-        command(Connection(stack, connection, given), **arguments)
+        click.get_current_context().meta[READS_STACK] = bool(stacks)
+        command(Connection(stacks, connection, given), **arguments)
 
     decorated: Callable[..., None] = wrapper
     for setting in reversed(_OPTIONS):
@@ -84,17 +119,10 @@ def connecting(command: Callable[..., None]) -> Callable[..., None]:
             metavar=setting.metavar,
             help=f"{setting.description} [env: {environment_variable(setting.key)}]",
         )(decorated)
-    decorated = click.option(
+    return click.option(
         "--connection",
         metavar="NAME",
         help="a connection of vmbackup:connections, or of VMBACKUP_<NAME>_... variables",
-    )(decorated)
-    return click.option(
-        "--stack",
-        metavar="[DIR/]STACK",
-        help="read the configuration of this Pulumi stack, such as prod or contoso/backup/prod, "
-        "with the folder of its program before it unless that is the present folder or above it; "
-        "options win over it, and it wins over the environment",
     )(decorated)
 
 

@@ -28,6 +28,7 @@ _MODULES = {
     "assignments": "listings",
     "snapshot": "snapshot",
     "export": "export",
+    "review": "review",
     "doctor": "doctor",
 }
 

@@ -32,37 +32,10 @@ def read_stack(text: str) -> Callable[[str], object]:
     Args:
         text: the stack as Pulumi writes it, perhaps after the folder of its program.
     """
-    folder, stack = _folder_and_stack(text)
-    project = _project_folder(folder)
-    _refuse_other_project(stack, project)
-    pulumi = shutil.which("pulumi")  # pulumi.exe, or the pulumi.cmd of npm
-    if not pulumi:
-        raise SettingsError(
-            "The configuration of --stack is read with the Pulumi CLI, and there is no `pulumi` on "
-            "PATH: install it, or leave --stack out and set VMBACKUP_... variables."
-        )
-    command = ["config", "--json", "--show-secrets", "--stack", stack, "--non-interactive"]
-    command += ["--color", "never"]
+    done = _run_pulumi(text, "configuration", "config", "--json", "--show-secrets")
+    project = _project_folder(_folder_and_stack(text)[0])
     try:
-        done = subprocess.run(  # noqa: S603  # the user's own CLI
-            [Path(pulumi).absolute(), *command],  # PATH may be relative to the present folder
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PULUMI_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise SettingsError(
-            f"`pulumi config` did not answer within {_PULUMI_SECONDS} seconds: check whether the "
-            "backend of the stack can be reached."
-        ) from None
-    except OSError as error:
-        raise SettingsError(f"`pulumi config` cannot be run: {error.strerror}.") from None
-    if done.returncode != 0:
-        raise SettingsError(_why_no_config(text, folder, done.stderr.decode("utf-8", "replace")))
-    try:
-        config = json.loads(done.stdout)
+        config = json.loads(done)
         entries = {key: dict(entry) for key, entry in config.items()}
     except (ValueError, TypeError, AttributeError):
         raise SettingsError(
@@ -83,6 +56,52 @@ def read_stack(text: str) -> Callable[[str], object]:
     for secret in _secrets(get_config):
         add_secret(secret)
     return get_config
+
+
+def export_stack(text: str) -> str:
+    """The state of a stack as JSON, without its secrets; arguments as for read_stack()."""
+    return _run_pulumi(text, "state", "stack", "export")
+
+
+def _run_pulumi(text: str, what: str, *command: str) -> str:
+    """What a command of the Pulumi CLI prints about a stack.
+
+    Args:
+        text: as for read_stack().
+        what: what it prints, for errors.
+        command: the command and its arguments.
+
+    Raises:
+        SettingsError: there is no CLI or no such stack, or the command fails.
+    """
+    folder, stack = _folder_and_stack(text)
+    _refuse_other_project(stack, _project_folder(folder))
+    pulumi = shutil.which("pulumi")  # pulumi.exe, or the pulumi.cmd of npm
+    if not pulumi:
+        raise SettingsError(
+            f"The {what} of --stack is read with the Pulumi CLI, and there is no `pulumi` on "
+            "PATH: install it, or leave --stack out and set VMBACKUP_... variables."
+        )
+    arguments = [*command, "--stack", stack, "--non-interactive", "--color", "never"]
+    try:
+        done = subprocess.run(  # noqa: S603  # the user's own CLI
+            [Path(pulumi).absolute(), *arguments],  # PATH may be relative to the present folder
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PULUMI_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise SettingsError(
+            f"`pulumi {command[0]}` did not answer within {_PULUMI_SECONDS} seconds: check whether "
+            "the backend of the stack can be reached."
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"`pulumi {command[0]}` cannot be run: {error.strerror}.") from None
+    if done.returncode != 0:
+        raise SettingsError(_why_not_read(what, text, folder, done.stderr))
+    return text_of(done.stdout)
 
 
 def _folder_and_stack(text: str) -> tuple[Path, str]:
@@ -159,8 +178,9 @@ def _in_folder(folder: Path, settings: Any) -> Any:
     return {**settings, "caFile": str(folder / path_of(ca_file))}
 
 
-def _why_no_config(text: str, folder: Path, printed: str) -> str:
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+def _why_not_read(what: str, text: str, folder: Path, printed: bytes) -> str:
+    lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines()]
+    lines = list(filter(None, lines))
     errors = [line for line in lines if line.startswith("error: ")] or lines[-1:]
     reason = printable(errors[0].removeprefix("error: ")) if errors else "it gives no reason"
     advice = (
@@ -171,4 +191,4 @@ def _why_no_config(text: str, folder: Path, printed: str) -> str:
         f"are logged in to its backend. {_HOW_TO_WRITE}"
     )
     reason = reason.rstrip(".")
-    return f'The configuration of the stack {text} cannot be read: pulumi says "{reason}". {advice}'
+    return f'The {what} of the stack {text} cannot be read: pulumi says "{reason}". {advice}'

@@ -1,0 +1,106 @@
+"""A review as Markdown, for a comment on a pull request at GitHub and in Azure DevOps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ..coverage import Coverage
+from ..rules import Verdict
+from .report import Review, age_of, judged
+from .wording import printable
+
+LONGEST_COMMENT = 65_000
+"""GitHub takes 65,536 characters. The rest is for what a workflow adds."""
+_LONGEST_LINE = 2_000
+_ROOM_FOR_COUNTS = 1_000
+_PLAIN = re.compile(r"[\w .,:;()/\\+-]+")
+_MARKS = {Verdict.KEPT: "\u2705", Verdict.UNKNOWN: "\u26a0\ufe0f", Verdict.BROKEN: "\u274c"}
+
+
+def markdown(review: Review) -> str:
+    """The comment, shorter than :data:`LONGEST_COMMENT`: the gravest first, and the rest counted.
+
+    Names of the server stand in code, so that nothing in them is a format, a link or a mention.
+    """
+    text = _Text(f"### {review.title(code)}")
+    text.add("")
+    text.add(" ".join(review.summary()))
+    for judgement in review.judgements:
+        text.add("" if judgement is review.judgements[0] else None)
+        text.add(f"- {_MARKS[judgement.verdict]} {judged(judgement, code)}")
+    for coverage in review.coverages:
+        if len(review.coverages) > 1:
+            text.add("")
+            text.add(f"#### {code(coverage.server)}")
+        _add_changes(text, review, coverage)
+        text.add_items("", [f"- {note}" for note in review.notes(coverage, code)], "notes")
+        unmanaged = list(review.unmanaged(coverage))
+        if unmanaged:
+            text.add("")
+            text.add(
+                "<details><summary>Assignments on the server that no resource declares</summary>"
+            )
+            text.add_items("", [f"- {code(vm)}: {code(paths)}" for vm, paths in unmanaged], "VMs")
+            text.add("")
+            text.add("</details>")
+        text.add("")
+        text.add(f"Inventory of {age_of(coverage)}.")
+    return str(text)
+
+
+def code(name: str) -> str:
+    """A name as code. Within code, GitHub makes neither links nor mentions."""
+    name = printable(name).strip()[:_LONGEST_LINE] or " "
+    if _PLAIN.fullmatch(name):
+        return f"`{name}`"
+    return f"<code>{_escaped(name)}</code>"
+
+
+def _add_changes(text: _Text, review: Review, coverage: Coverage) -> None:
+    rows = [
+        f"| {code(row.vm)} | {code(row.host) if row.host else ''} | {_cell(row.now, '')} "
+        f"| {_cell(row.after, row.unknown)} | {row.meaning} |"
+        for row in review.rows(coverage)
+    ]
+    if rows:
+        text.add("")
+        text.add("| VM | Host | Now | Afterwards | What it means |")
+        text.add_items("|---|---|---|---|---|", rows, "VMs that change")
+
+
+def _cell(names: Iterable[str], unknown: str) -> str:
+    return "<br>".join(filter(None, [*map(code, names), unknown])) or "none"
+
+
+def _escaped(text: str) -> str:
+    """A text in which nothing is Markdown or HTML."""
+    return "".join(c if c.isalnum() or c in " .,:;()/-+" else f"&#{ord(c)};" for c in text)
+
+
+class _Text:
+    """Lines, of which no more are added than fit."""
+
+    def __init__(self, first: str) -> None:
+        self._lines = [first]
+        self._length = len(first)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+    def add(self, line: str | None) -> None:
+        if line is not None:
+            self._lines.append(line)
+            self._length += len(line) + 1
+
+    def add_items(self, head: str, items: list[str], what: str) -> None:
+        """Add a head and as many items as fit, and count the others."""
+        if not items:
+            return
+        self.add(head)
+        for done, item in enumerate(items):
+            if self._length + len(item) > LONGEST_COMMENT - _ROOM_FOR_COUNTS:
+                self.add("")
+                self.add(f"And {len(items) - done:,} more {what}.")
+                return
+            self.add(item)

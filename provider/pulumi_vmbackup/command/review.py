@@ -1,0 +1,338 @@
+"""``vmbackup review``: what an update means for the backups, and which rules it breaks."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..catalog import refuse_no_locations
+from ..coverage import Coverage, Wanted, cover
+from ..errors import ArgumentError, SettingsError
+from ..files import path_of, reason_of, text_of
+from ..inventory import Snapshot, read_snapshot
+from ..previews import HOW_TO_PREVIEW, ServerPlan, StackPlan, read_preview, read_state
+from ..rules import RULES_FILE, UNMANAGED, WANTED, Requirement, Rules, parse_limit, read_rules
+from ..settings import ADDRESS_SETTINGS, SETTINGS
+from .connection import Connection, connecting_with_stacks
+from .markdown import markdown
+from .output import check_file, echo, echo_json, new_table, print_output, text, write_file
+from .report import EXIT_CODES, Review, age_of, judged
+from .stack import export_stack, read_stack
+from .wording import printable
+
+_NAMED = re.compile(r"([\w .-]+)=(.+)", re.DOTALL)
+_SHOWN = 20
+
+
+class _Review(click.Command):
+    """Its exit code 2 means that a rule is broken, so it cannot mean a wrong option."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            error.exit_code = 1  # type: ignore[misc]  # click's own way is a class each
+            raise
+
+
+@click.command(cls=_Review, short_help="What an update means for the backups, and rules about it.")
+@click.option(
+    "--preview",
+    "previews",
+    multiple=True,
+    metavar="FILE",
+    help=f"the output of {HOW_TO_PREVIEW}; - for standard input; may be repeated",
+)
+@click.option(
+    "--inventory",
+    "inventories",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="a snapshot to read instead of asking the server; with the NAME of a connection or a "
+    "provider, that of its server; may be repeated",
+)
+@click.option(
+    "--require",
+    multiple=True,
+    type=click.Choice(WANTED),
+    help="each configured VM must have such a location; may be repeated",
+)
+@click.option(
+    "--at-most-removed",
+    metavar="N|P%",
+    help="how many assignments an update may remove, as a number or in percent of all",
+)
+@click.option(
+    "--forbid",
+    multiple=True,
+    type=click.Choice([UNMANAGED]),
+    help="each assignment on the server must be declared by a resource",
+)
+@click.option(
+    "--rules",
+    "rules_file",
+    metavar="FILE",
+    help=f"the file with rules and exceptions; {RULES_FILE} of the present folder if it is there",
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON for programs, not a table")
+@click.option(
+    "--markdown",
+    "markdown_file",
+    metavar="FILE",
+    help="a file to write for a comment on a pull request; - for standard output",
+)
+@connecting_with_stacks
+def review(
+    connection: Connection,
+    previews: tuple[str, ...],
+    inventories: tuple[str, ...],
+    as_json: bool,
+    markdown_file: str | None,
+    **rules: Any,
+) -> None:
+    """Say what an update means for the backups: which VM gains or loses which location.
+
+    With --preview, the update is that of the preview. Without one, the present locations of the VMs
+    are compared with the states of the stacks.
+
+    The exit code is 0 if no rule is broken, 2 if one is, and 1 if that cannot be told.
+    """
+    file = check_file(markdown_file, "--markdown") if markdown_file not in (None, "-") else None
+    wanted = _rules(**rules)
+    if wanted.forbids_unmanaged and not previews and not connection.stacks:
+        raise ArgumentError(
+            "Whether an assignment is unmanaged is known only with all stacks of the server: give "
+            "--stack or --preview for each."
+        )
+    plans = _plans(connection, previews)
+    coverages = _coverages(connection, plans, inventories)
+    done = Review(
+        stacks=tuple(plan.stack for plan in plans),
+        is_preview=any(plan.is_preview for plan in plans),
+        coverages=tuple(coverages),
+        judgements=tuple(wanted.judge(coverages, date.today())),
+    )
+    if file:
+        write_file(file, markdown(done), "--markdown")
+    if as_json:
+        echo_json(json.dumps(done.json(), indent=2) + "\n")
+    elif markdown_file == "-":
+        echo(markdown(done))
+    else:
+        _print(done)
+    click.get_current_context().exit(EXIT_CODES[done.verdict])
+
+
+def _rules(
+    require: tuple[Wanted, ...],
+    at_most_removed: str | None,
+    forbid: tuple[str, ...],
+    rules_file: str | None,
+) -> Rules:
+    """The rules of the options, and those of the file."""
+    default = Path(RULES_FILE)
+    rules = Rules()
+    if rules_file is not None:
+        rules = read_rules(path_of(rules_file))
+    elif default.exists():
+        rules = read_rules(default)
+    if at_most_removed is not None:
+        try:
+            rules = replace(rules, at_most_removed=parse_limit(at_most_removed))
+        except ValueError as error:
+            raise ArgumentError(f"The value of --at-most-removed: {error}.") from None
+    return replace(
+        rules,
+        requirements=(*map(Requirement, require), *rules.requirements),
+        forbids_unmanaged=rules.forbids_unmanaged or bool(forbid),
+    )
+
+
+# The stacks
+
+
+def _plans(connection: Connection, previews: tuple[str, ...]) -> list[StackPlan]:
+    """What all stacks assign; the state of a stack with a preview is not needed."""
+    plans = [read_preview(_content(name), f"{name} of --preview") for name in previews]
+    for number, stack in enumerate(connection.stacks):
+        get_config = connection.get_config() if number == 0 else read_stack(stack)
+        plan = read_state(export_stack(stack), stack, get_config)
+        if plan.stack not in {each.stack for each in plans}:
+            plans.append(plan)
+    seen: set[str] = set()
+    for plan in plans:
+        if plan.stack in seen:
+            raise ArgumentError(f"The stack {plan.stack} is given twice: give it once.")
+        seen.add(plan.stack)
+    return plans
+
+
+def _content(name: str) -> str:
+    try:
+        if name == "-":
+            return text_of(sys.stdin.buffer.read())
+        return text_of(path_of(name).read_bytes())
+    except OSError as error:
+        raise ArgumentError(
+            f"{name} of --preview cannot be read ({reason_of(error, path_of(name))}): give it the "
+            f"output of {HOW_TO_PREVIEW}."
+        ) from None
+    except UnicodeDecodeError:
+        raise ArgumentError(
+            f"{name} of --preview is not text: give it the output of {HOW_TO_PREVIEW}."
+        ) from None
+
+
+# The servers
+
+
+def _coverages(
+    connection: Connection, plans: Sequence[StackPlan], inventories: tuple[str, ...]
+) -> list[Coverage]:
+    by_server: dict[str, list[ServerPlan]] = {}
+    for each in (each for plan in plans for each in plan.plans):
+        by_server.setdefault(each.server, []).append(each)
+    if not by_server:
+        by_server[_own_server(connection)] = []
+    files = _files(by_server, inventories)
+    coverages = []
+    for server, its in sorted(by_server.items(), key=_unnamed_first):
+        inventory = files.get(server) or _live(connection, server, its)
+        _refuse_foreign(server, its, inventory)
+        names = sorted({each.name for each in its if each.name})
+        coverages.append(
+            cover(
+                f"{server} ({', '.join(names)})" if names else server,
+                inventory,
+                [each.plan for each in its],
+                is_declared=bool(plans),
+            )
+        )
+    return coverages
+
+
+def _unnamed_first(server_and_plans: tuple[str, list[ServerPlan]]) -> tuple[bool, str]:
+    server, its = server_and_plans
+    return all(each.name for each in its), server
+
+
+def _own_server(connection: Connection) -> str:
+    """The server that the options, the first stack and the environment lead to."""
+    settings, _ = connection.read(without=SETTINGS.keys() - {*ADDRESS_SETTINGS})
+    return settings.server
+
+
+def _files(
+    by_server: dict[str, list[ServerPlan]], inventories: tuple[str, ...]
+) -> dict[str, Snapshot]:
+    """The snapshots of --inventory, by server."""
+    files: dict[str, Snapshot] = {}
+    for given in inventories:
+        named = _NAMED.fullmatch(given)
+        name, file = named.groups() if named and not path_of(given).exists() else (None, given)
+        servers = {
+            server for server, its in by_server.items() if name in {each.name for each in its}
+        }
+        if name is None and not servers:
+            servers = {*by_server}
+        if len(servers) != 1:
+            there_are = sorted({str(each.name) for its in by_server.values() for each in its})
+            raise ArgumentError(
+                f"{given} of --inventory does not tell which server it is of: write NAME=FILE, "
+                f"with the name of a connection or a provider (there are: {', '.join(there_are)})."
+            )
+        server = servers.pop()
+        if server in files:
+            raise ArgumentError(f"{given} of --inventory is the second one of {server}: give one.")
+        snapshot = read_snapshot(path_of(file))
+        if not snapshot.virtual_machines:
+            raise ArgumentError(
+                f"{file} of --inventory holds no virtual machine at all: write it again with "
+                "`vmbackup snapshot`."
+            )
+        files[server] = snapshot
+    return files
+
+
+def _live(connection: Connection, server: str, its: list[ServerPlan]) -> Snapshot:
+    """What a server holds now."""
+    names = {each.name for each in its}
+    if not its or None in names or connection.name in names:
+        leads_to = _own_server(connection)
+        if leads_to != server:
+            raise SettingsError(
+                f"The resources are of the server {server}, and the options, --stack and the "
+                f"environment lead to {leads_to}: give --base-url of the first, or --inventory."
+            )
+        inventory = connection.gather()
+    else:
+        raise ArgumentError(
+            f"There is no inventory of the server {server}: give --inventory "
+            f"{min(map(str, names))}=FILE, with a file that `vmbackup snapshot` writes there."
+        )
+    refuse_no_locations(inventory.backup_locations)
+    return inventory
+
+
+def _refuse_foreign(server: str, its: list[ServerPlan], inventory: Snapshot) -> None:
+    """Refuse the inventory of another server: nothing of the resources is in it."""
+    pairs = [pair for each in its for pair in each.plan.declares | each.plan.unassigns]
+    ids = {id_ for pair in pairs for id_ in pair}
+    listed = {vm.ref for vm in inventory.virtual_machines}
+    listed |= {location.id for location in inventory.backup_locations}
+    if ids and ids.isdisjoint(listed):
+        raise ArgumentError(
+            f"The inventory has no VM and no location of the resources of {server}: check that it "
+            "is of the right server, since a tunnel may lead to another site."
+        )
+
+
+# The output
+
+
+def _print(review: Review) -> None:
+    echo(f"{review.title()}\n\n")
+    for sentence in review.summary():
+        echo(f"{sentence}\n")
+    for coverage in review.coverages:
+        if len(review.coverages) > 1:
+            echo(f"\n{coverage.server}\n")
+        rows = list(review.rows(coverage))
+        if rows:
+            table = new_table("VM", "Host", "Now", "Afterwards", "What it means")
+            for row in rows:
+                table.add_row(
+                    text(row.vm),
+                    text(row.host),
+                    text(_cell(row.now)),
+                    text(_cell([*row.after, row.unknown])),
+                    text(row.meaning),
+                )
+            echo("\n")
+            print_output(table)
+        for note in review.notes(coverage):
+            echo(f"\n{printable(note)}\n")
+        unmanaged = list(review.unmanaged(coverage))
+        if unmanaged:
+            echo("\nAssignments that no resource declares:\n")
+            for vm, paths in unmanaged[:_SHOWN]:
+                echo(f"  {printable(vm)}: {printable(paths)}\n")
+            if len(unmanaged) > _SHOWN:
+                echo(f"  and of {len(unmanaged) - _SHOWN:,} more VMs; --json lists all\n")
+        echo(f"\nInventory of {age_of(coverage)}.\n")
+    if review.judgements:
+        echo("\n")
+    for judgement in review.judgements:
+        echo(f"{judgement.verdict.value.upper()}: {printable(judged(judgement))}\n")
+
+
+def _cell(names: list[str]) -> str:
+    return ", ".join(filter(None, names)) or "none"
