@@ -9,6 +9,7 @@ from environment import hand_over, use_environment
 if __name__ == "__main__":
     use_environment()
 
+from debian import install_browser
 from pulumi_cli import FOR_ALL_LANGUAGES, path_with_cli
 
 FAST = ["--ignore=tests/e2e", "--ignore=tests/reliability"]
@@ -29,6 +30,7 @@ def main() -> None:
         options += FAST
     else:
         os.environ["PATH"] = path_with_cli(FOR_ALL_LANGUAGES)
+        install_browser()
     if chosen.coverage:
         options += COVERAGE
     hand_over([sys.executable, "-m", "pytest", "-n", "auto", *options, *arguments])

@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+import debian
 from environment import ROOT
 from pulumi_cli import (
     CLI,
@@ -189,14 +190,7 @@ def made_anew(folder: Path) -> Iterator[None]:
 
 
 def install_wine() -> None:
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *DEBIAN_PACKAGES]
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        sys.exit(
-            "Windows programs need Wine and a C compiler for Windows here: run "
-            f"sudo apt-get update && sudo {' '.join(install)}"
-        )
-    call("apt-get", "update", "--quiet=2")
-    call(*install, "--quiet=2")
+    debian.install(DEBIAN_PACKAGES, "Windows programs need Wine and a C compiler for Windows here")
 
 
 def make_prefix() -> None:
@@ -228,19 +222,7 @@ def build_pulumi() -> None:
 
 
 def call(*command: str) -> None:
-    """Run a command without its output, unless it fails."""
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    if done.returncode != 0:
-        say(done.stdout.decode(errors="replace").rstrip())
-        sys.exit(f"{' '.join(command)} failed; its messages above say why.")
+    debian.call(*command, env=environment())
 
 
 if __name__ == "__main__":

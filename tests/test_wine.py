@@ -45,7 +45,7 @@ class Machine:
             (folder / name).mkdir(parents=True)
         for tool in wine.PULUMI:
             (folder / ".tools/windows" / wine.TOOLS.tools.name / f"{tool}.exe").touch()
-        for name in ("wine.py", "wine.c", "pulumi_cli.py", "environment.py"):
+        for name in ("wine.py", "wine.c", "debian.py", "pulumi_cli.py", "environment.py"):
             shutil.copy(ROOT / "scripts" / name, folder / "scripts")
         (folder / "pip" / "__main__.py").write_text(PIP)
         self.project = folder / "pyproject.toml"

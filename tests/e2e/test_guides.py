@@ -139,7 +139,7 @@ def test_review(stack: Stack, simulator: Simulator) -> None:
         (stack.folder / "vmbackup-rules.yaml").write_text(rules, "utf-8")
 
     stack.program(assigning("SQL01"))
-    run_guide("review.md", stack, before={7: with_rules})
+    run_guide("review.md", stack, before={8: with_rules})
     assert not simulator.sessions
 
 

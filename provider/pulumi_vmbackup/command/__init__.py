@@ -13,7 +13,7 @@ def main() -> None:
         run()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in ("click", "rich", "yaml"):
+        if package not in ("click", "jinja2", "rich", "yaml"):
             raise
         sys.exit(
             f"The vmbackup command needs packages that are not installed ({package}): run "

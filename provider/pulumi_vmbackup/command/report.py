@@ -196,10 +196,7 @@ class _Names:
     """What a reader calls the locations of a server: their paths with their kinds."""
 
     def __init__(self, coverage: Coverage) -> None:
-        locations = {
-            each.id: each for vm in coverage.vms for each in (*vm.now, *vm.after, *vm.missing)
-        }
-        self._labels = location_labels(locations.values())
+        self._labels = {each.id: label for each, label in locations_of(coverage).items()}
 
     def of(self, location: BackupLocation) -> str:
         label = self._labels[location.id]
@@ -207,6 +204,13 @@ class _Names:
 
     def of_id(self, location_id: str) -> str:
         return self._labels.get(location_id, location_id)
+
+
+def locations_of(coverage: Coverage) -> dict[BackupLocation, str]:
+    """The locations that VMs of a server have or should have, with their labels."""
+    locations = {each.id: each for vm in coverage.vms for each in (*vm.now, *vm.after, *vm.missing)}
+    labels = location_labels(locations.values())
+    return {each: labels[id_] for id_, each in locations.items()}
 
 
 def judged(judgement: Judgement, named: Named = str) -> str:
@@ -305,8 +309,7 @@ def _server_json(coverage: Coverage, notes: list[str]) -> dict[str, Any]:
         ],
         "backup_locations": {
             location.id: {"path": location.path, "kind": location.kind}
-            for vm in coverage.vms
-            for location in (*vm.now, *vm.after, *vm.missing)
+            for location in locations_of(coverage)
         },
         "notes": notes,
     }

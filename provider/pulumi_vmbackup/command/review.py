@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -24,12 +24,15 @@ from ..settings import ADDRESS_SETTINGS, SETTINGS
 from .connection import Connection, connecting_with_stacks
 from .markdown import markdown
 from .output import check_file, echo, echo_json, new_table, print_output, text, write_file
+from .page import page
 from .report import EXIT_CODES, Review, age_of, judged
 from .stack import export_stack, read_stack
 from .wording import printable
 
 _NAMED = re.compile(r"([\w .-]+)=(.+)", re.DOTALL)
 _SHOWN = 20
+_SHOWN_ROWS = 1_000
+_FORMS: dict[str, Callable[[Review], str]] = {"--markdown": markdown, "--html": page}
 
 
 class _Review(click.Command):
@@ -89,6 +92,12 @@ class _Review(click.Command):
     metavar="FILE",
     help="a file to write for a comment on a pull request; - for standard output",
 )
+@click.option(
+    "--html",
+    "html_file",
+    metavar="FILE",
+    help="a page to write, for a browser: all VMs with what they have, gain and lose",
+)
 @connecting_with_stacks
 def review(
     connection: Connection,
@@ -96,6 +105,7 @@ def review(
     inventories: tuple[str, ...],
     as_json: bool,
     markdown_file: str | None,
+    html_file: str | None,
     **rules: Any,
 ) -> None:
     """Say what an update means for the backups: which VM gains or loses which location.
@@ -105,7 +115,12 @@ def review(
 
     The exit code is 0 if no rule is broken, 2 if one is, and 1 if that cannot be told.
     """
-    file = check_file(markdown_file, "--markdown") if markdown_file not in (None, "-") else None
+    given = {"--markdown": markdown_file, "--html": html_file}
+    files = {
+        option: check_file(name, option)
+        for option, name in given.items()
+        if name not in (None, "-")
+    }
     wanted = _rules(**rules)
     if wanted.forbids_unmanaged and not previews and not connection.stacks:
         raise ArgumentError(
@@ -120,8 +135,8 @@ def review(
         coverages=tuple(coverages),
         judgements=tuple(wanted.judge(coverages, date.today())),
     )
-    if file:
-        write_file(file, markdown(done), "--markdown")
+    for option, file in files.items():
+        write_file(file, _FORMS[option](done), option)
     if as_json:
         echo_json(json.dumps(done.json(), indent=2) + "\n")
     elif markdown_file == "-":
@@ -308,7 +323,7 @@ def _print(review: Review) -> None:
         rows = list(review.rows(coverage))
         if rows:
             table = new_table("VM", "Host", "Now", "Afterwards", "What it means")
-            for row in rows:
+            for row in rows[:_SHOWN_ROWS]:
                 table.add_row(
                     text(row.vm),
                     text(row.host),
@@ -318,6 +333,8 @@ def _print(review: Review) -> None:
                 )
             echo("\n")
             print_output(table)
+            if len(rows) > _SHOWN_ROWS:
+                echo(f"\nAnd {len(rows) - _SHOWN_ROWS:,} more VMs that change; --html shows all.\n")
         for note in review.notes(coverage):
             echo(f"\n{printable(note)}\n")
         unmanaged = list(review.unmanaged(coverage))
