@@ -13,18 +13,21 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "msedge")
 def install(packages: list[str], needed_for: str) -> None:
     """Install packages, or end with a sentence that says how."""
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not can_install():
         sys.exit(f"{needed_for}: run sudo apt-get update && sudo {' '.join(command)}")
     call("apt-get", "update", "--quiet=2")
     call(*command, "--quiet=2")
+
+
+def can_install() -> bool:
+    return sys.platform != "win32" and os.geteuid() == 0 and bool(shutil.which("apt-get"))
 
 
 def install_browser() -> None:
     """Install Chromium if there is no browser like it; without CI, a machine may have none."""
     if sys.platform == "win32" or any(map(shutil.which, BROWSERS)):
         return
-    may_install = os.geteuid() == 0 and shutil.which("apt-get")
-    if may_install or os.environ.get("CI"):
+    if can_install() or os.environ.get("CI"):
         print("Installing Chromium, in which the tests look at the page of `vmbackup review`.")
         install(["chromium"], "The tests of the page need Chromium or Chrome")
     else:
