@@ -20,6 +20,7 @@ check-workflows: ; $(PYTHON) scripts/check.py workflows
 breaks: ; $(PYTHON) scripts/breaks.py $(ARGS)
 bench: ; $(PYTHON) scripts/bench.py
 bench-quick: ; $(PYTHON) scripts/bench.py --quick
+pictures: ; $(PYTHON) scripts/pictures.py
 
-.PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick
+.PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick pictures
 .PHONY: check check-format check-lint check-types check-workflows

@@ -151,7 +151,7 @@ def test_the_json_has_all_vms(run: Callable[..., Result]) -> None:
 def test_the_markdown_has_the_same_rows(run: Callable[..., Result], folder: Path) -> None:
     run("--preview", everything(), "--markdown", "comment.md", "--require", "any", ends=2)
     comment = (folder / "comment.md").read_text("utf-8")
-    assert comment.startswith("### Backup review of `backup/prod`\n\n1 VM loses its last primary")
+    assert comment.startswith("### Backup review of `backup/prod`\n\n- 1 VM loses its last primary")
     assert (
         r"| `EXCH01` | `HV-01` | `\\OFFSITE01\VMBackups (offsite)` | `Rotating disks (offsite)` | "
         "moves to another location |" in comment

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from debian import BROWSERS
+from environment import ROOT
 from sample import DC01, NAS01, OFFSITE01, ROTATING, SQL01, SQL02
 from test_coverage import LOCATIONS, assigning, holding, unassigning
 
@@ -116,25 +117,12 @@ def test_it_shows_what_each_vm_has_gains_and_loses(show: Show) -> None:
         row.locator("th").inner_text(): row.locator("td").all_inner_texts()
         for row in shown.locator("tbody tr:not(.host)").all()
     }
-    backup = "2026-11-26 22:00, 2 days ago"
+    first, loses = "gains its first backup location", "loses its last offsite location"
+    backup = "2026-11-26 (2 days ago)"
     assert rows == {
-        "SQL01": [
-            "",
-            "",
-            "gained",
-            backup,
-            "",
-            "gains its first backup location; gains an offsite location",
-        ],
-        "SQL02": [
-            "assigned, in no resource",
-            "lost",
-            "",
-            backup,
-            "",
-            "loses its last offsite location",
-        ],
-        "DC01": ["assigned", "", "", backup, "", ""],
+        "SQL01": [f"{first}; gains an offsite location", "", "", "gained", backup, ""],
+        "SQL02": [loses, "assigned, in no resource", "lost", "", backup, ""],
+        "DC01": ["", "assigned", "", "", backup, ""],
     }
     hosts = shown.locator("tr.host").all_inner_texts()
     assert hosts == ["HV-01", "HV-02"]
@@ -197,6 +185,12 @@ def test_it_prints(show: Show) -> None:
     assert visible(shown) == ["SQL01", "SQL02", "DC01"]
     assert shown.evaluate("getComputedStyle(document.querySelector('td')).color") == "rgb(0, 0, 0)"
     assert shown.pdf().startswith(b"%PDF")
+
+
+def test_the_pictures_in_the_guides_are_small() -> None:
+    pictures = list((ROOT / "docs" / "pictures").glob("*.png"))
+    assert len(pictures) == 3
+    assert sum(each.stat().st_size for each in pictures) < 300_000
 
 
 def test_2_000_vms_are_shown_and_scroll(show: Show, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ LONGEST_COMMENT = 65_000
 _LONGEST_LINE = 2_000
 _ROOM_FOR_COUNTS = 1_000
 _PLAIN = re.compile(r"[\w .,:;()/\\+-]+")
-_MARKS = {Verdict.KEPT: "\u2705", Verdict.UNKNOWN: "\u26a0\ufe0f", Verdict.BROKEN: "\u274c"}
+_WORDS = {Verdict.KEPT: "KEPT", Verdict.UNKNOWN: "**UNKNOWN**", Verdict.BROKEN: "**BROKEN**"}
 
 
 def markdown(review: Review) -> str:
@@ -23,29 +23,24 @@ def markdown(review: Review) -> str:
 
     Names of the server stand in code, so that nothing in them is a format, a link or a mention.
     """
-    text = _Text(f"### {review.title(code)}")
-    text.add("")
-    text.add(" ".join(review.summary()))
-    for judgement in review.judgements:
-        text.add("" if judgement is review.judgements[0] else None)
-        text.add(f"- {_MARKS[judgement.verdict]} {judged(judgement, code)}")
+    rules = [f"- {_WORDS[each.verdict]}: {judged(each, code)}" for each in review.judgements]
+    text = _Text(f"### {review.title(code)}", LONGEST_COMMENT - _ROOM_FOR_COUNTS - _length(rules))
+    text.add("", *(f"- {sentence}" for sentence in review.summary()))
     for coverage in review.coverages:
         if len(review.coverages) > 1:
-            text.add("")
-            text.add(f"#### {code(coverage.server)}")
+            text.add("", f"#### {code(coverage.server)}")
         _add_changes(text, review, coverage)
         text.add_items("", [f"- {note}" for note in review.notes(coverage, code)], "notes")
-        unmanaged = list(review.unmanaged(coverage))
+        text.add("", f"Inventory of {age_of(coverage)}.")
+    if rules:
+        text.add("", "#### Rules", "", *rules)
+    for coverage in review.coverages:
+        unmanaged = [f"- {code(vm)}: {code(paths)}" for vm, paths in review.unmanaged(coverage)]
         if unmanaged:
-            text.add("")
-            text.add(
-                "<details><summary>Assignments on the server that no resource declares</summary>"
-            )
-            text.add_items("", [f"- {code(vm)}: {code(paths)}" for vm, paths in unmanaged], "VMs")
-            text.add("")
-            text.add("</details>")
-        text.add("")
-        text.add(f"Inventory of {age_of(coverage)}.")
+            at = f" at {code(coverage.server)}" if len(review.coverages) > 1 else ""
+            text.add("", f"<details><summary>Assignments{at} that no resource declares</summary>")
+            text.add_items("", unmanaged, "VMs")
+            text.add("", "</details>")
     return str(text)
 
 
@@ -64,8 +59,7 @@ def _add_changes(text: _Text, review: Review, coverage: Coverage) -> None:
         for row in review.rows(coverage)
     ]
     if rows:
-        text.add("")
-        text.add("| VM | Host | Now | Afterwards | What it means |")
+        text.add("", "| VM | Host | Now | Afterwards | What it means |")
         text.add_items("|---|---|---|---|---|", rows, "VMs that change")
 
 
@@ -78,29 +72,30 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isalnum() or c in " .,:;()/-+" else f"&#{ord(c)};" for c in text)
 
 
-class _Text:
-    """Lines, of which no more are added than fit."""
+def _length(lines: Iterable[str]) -> int:
+    return sum(len(line) + 1 for line in lines)
 
-    def __init__(self, first: str) -> None:
+
+class _Text:
+    """Lines, of which no more are added than there is room for."""
+
+    def __init__(self, first: str, room: int) -> None:
         self._lines = [first]
-        self._length = len(first)
+        self._room = room - len(first)
 
     def __str__(self) -> str:
         return "\n".join(self._lines) + "\n"
 
-    def add(self, line: str | None) -> None:
-        if line is not None:
-            self._lines.append(line)
-            self._length += len(line) + 1
+    def add(self, *lines: str) -> None:
+        self._lines += lines
+        self._room -= _length(lines)
 
     def add_items(self, head: str, items: list[str], what: str) -> None:
-        """Add a head and as many items as fit, and count the others."""
-        if not items:
-            return
-        self.add(head)
+        """Add a head and as many items as there is room for, and count the others."""
+        if items:
+            self.add(head)
         for done, item in enumerate(items):
-            if self._length + len(item) > LONGEST_COMMENT - _ROOM_FOR_COUNTS:
-                self.add("")
-                self.add(f"And {len(items) - done:,} more {what}.")
+            if self._room < len(item):
+                self.add("", f"And {len(items) - done:,} more {what}.")
                 return
             self.add(item)

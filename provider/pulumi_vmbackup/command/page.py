@@ -72,7 +72,8 @@ def _finalized(value: object) -> object:
 
 def _with_commands(text: str) -> Markup:
     """A sentence, escaped, with its commands as code."""
-    return Markup(re.sub("`(pulumi .*?)`", r"<code>\1</code>", escape(printable(text))))  # noqa: S704
+    escaped = str(escape(printable(text)))
+    return Markup(re.sub("`(pulumi .*?)`", r"<code>\1</code>", escaped))  # noqa: S704
 
 
 def _file(name: str) -> str:
@@ -139,4 +140,4 @@ def _time(time: datetime | None, result: str | None, now: datetime) -> str:
     # The server's time has no zone; days are exact enough.
     days = (now.astimezone().date() - time.date()).days
     ago = "today" if days < 1 else "yesterday" if days == 1 else f"{days:,} days ago"
-    return " ".join(filter(None, [f"{time:%Y-%m-%d %H:%M}, {ago}", result and f"({result})"]))
+    return ", ".join(filter(None, [f"{time:%Y-%m-%d} ({ago})", result]))

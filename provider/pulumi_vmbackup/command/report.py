@@ -30,7 +30,7 @@ class Row(NamedTuple):
         now: its locations.
         after: those that it has afterwards, as far as that is known.
         unknown: how many more of them only the update knows; empty for none.
-        meaning: what the update means for it.
+        meanings: what the update means for it, the gravest first.
     """
 
     vm: str
@@ -38,7 +38,12 @@ class Row(NamedTuple):
     now: list[str]
     after: list[str]
     unknown: str
-    meaning: str
+    meanings: tuple[Meaning, ...]
+
+    @property
+    def meaning(self) -> str:
+        """What the update means for it."""
+        return "; ".join(each.value for each in self.meanings)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ class Review:
                 unknown=f"{each.gains_unknown} that only `pulumi up` knows"
                 if each.gains_unknown
                 else "",
-                meaning="; ".join(meaning.value for meaning in each.meanings),
+                meanings=each.meanings,
             )
 
     def notes(self, coverage: Coverage, named: Named = str) -> Iterator[str]:

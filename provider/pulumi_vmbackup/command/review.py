@@ -14,12 +14,21 @@ from typing import Any
 import click
 
 from ..catalog import refuse_no_locations
-from ..coverage import Coverage, Wanted, cover
+from ..coverage import Coverage, Meaning, Wanted, cover
 from ..errors import ArgumentError, SettingsError
 from ..files import path_of, reason_of, text_of
 from ..inventory import Snapshot, read_snapshot
 from ..previews import HOW_TO_PREVIEW, ServerPlan, StackPlan, read_preview, read_state
-from ..rules import RULES_FILE, UNMANAGED, WANTED, Requirement, Rules, parse_limit, read_rules
+from ..rules import (
+    RULES_FILE,
+    UNMANAGED,
+    WANTED,
+    Requirement,
+    Rules,
+    Verdict,
+    parse_limit,
+    read_rules,
+)
 from ..settings import ADDRESS_SETTINGS, SETTINGS
 from .connection import Connection, connecting_with_stacks
 from .markdown import markdown
@@ -31,6 +40,18 @@ from .wording import printable
 
 _NAMED = re.compile(r"([\w .-]+)=(.+)", re.DOTALL)
 _SHOWN = 20
+_LOSS, _MAYBE = "bold red", "bold yellow"
+_STYLES = {
+    Meaning.LOSES_LAST: _LOSS,
+    Meaning.LOSES_LAST_OFFSITE: _LOSS,
+    Meaning.LOSES_LAST_PRIMARY: _LOSS,
+    Meaning.MAY_LOSE: _MAYBE,
+}
+_STYLES_OF_VERDICTS = {
+    Verdict.KEPT: "bold green",
+    Verdict.UNKNOWN: _MAYBE,
+    Verdict.BROKEN: _LOSS,
+}
 _SHOWN_ROWS = 1_000
 _FORMS: dict[str, Callable[[Review], str]] = {"--markdown": markdown, "--html": page}
 
@@ -329,7 +350,7 @@ def _print(review: Review) -> None:
                     text(row.host),
                     text(_cell(row.now)),
                     text(_cell([*row.after, row.unknown])),
-                    text(row.meaning),
+                    text(row.meaning, _STYLES.get(row.meanings[0], "")),
                 )
             echo("\n")
             print_output(table)
@@ -337,18 +358,21 @@ def _print(review: Review) -> None:
                 echo(f"\nAnd {len(rows) - _SHOWN_ROWS:,} more VMs that change; --html shows all.\n")
         for note in review.notes(coverage):
             echo(f"\n{printable(note)}\n")
-        unmanaged = list(review.unmanaged(coverage))
-        if unmanaged:
-            echo("\nAssignments that no resource declares:\n")
-            for vm, paths in unmanaged[:_SHOWN]:
-                echo(f"  {printable(vm)}: {printable(paths)}\n")
-            if len(unmanaged) > _SHOWN:
-                echo(f"  and of {len(unmanaged) - _SHOWN:,} more VMs; --json lists all\n")
         echo(f"\nInventory of {age_of(coverage)}.\n")
     if review.judgements:
         echo("\n")
     for judgement in review.judgements:
-        echo(f"{judgement.verdict.value.upper()}: {printable(judged(judgement))}\n")
+        verdict = text(judgement.verdict.value.upper(), _STYLES_OF_VERDICTS[judgement.verdict])
+        print_output(verdict.append(f": {printable(judged(judgement))}", "not bold default"))
+    for coverage in review.coverages:
+        unmanaged = list(review.unmanaged(coverage))
+        if unmanaged:
+            at = f" at {coverage.server}" if len(review.coverages) > 1 else ""
+            echo(f"\nAssignments{at} that no resource declares:\n")
+        for vm, paths in unmanaged[:_SHOWN]:
+            echo(f"  {printable(vm)}: {printable(paths)}\n")
+        if len(unmanaged) > _SHOWN:
+            echo(f"  and of {len(unmanaged) - _SHOWN:,} more VMs; --json lists all\n")
 
 
 def _cell(names: list[str]) -> str:
