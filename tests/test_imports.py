@@ -25,9 +25,10 @@ def test_requests_is_imported_with_the_first_client_only(module: str) -> None:
         "import pulumi_vmbackup.simulator.__main__",
         "sys.argv[1:] = ['--version']; from pulumi_vmbackup.command import main; main()",
         "sys.argv[1:] = ['vms']; from pulumi_vmbackup.command import main; main()",
+        "sys.argv[1:] = ['review']; from pulumi_vmbackup.command import main; main()",
         "from pulumi_vmbackup.plugin.schema import schema; schema()",
     ],
-    ids=["simulator", "vmbackup --version", "vmbackup vms", "schema"],
+    ids=["simulator", "vmbackup --version", "vmbackup vms", "vmbackup review", "schema"],
 )
 def test_what_needs_no_pulumi_imports_neither_pulumi_nor_grpc(
     program: str, base_url: str, monkeypatch: pytest.MonkeyPatch
