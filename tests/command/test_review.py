@@ -390,3 +390,24 @@ def test_a_stack_is_reviewed_once(run: Callable[..., Result]) -> None:
     names = [preview(step("create", None, single(SQL01, NAS01)), name=f"{n}.json") for n in "ab"]
     said = run("--preview", names[0], "--preview", names[1], ends=1).stderr
     assert said == "vmbackup: The stack backup/prod is given twice: give it once.\n"
+
+
+def test_a_long_list_is_counted(run: Callable[..., Result], simulator: Simulator) -> None:
+    refs = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(1, 1_203)]
+    simulator.inventory.virtual_machines = {
+        ref: {
+            "AltaroVirtualMachineRef": ref,
+            "VirtualMachineName": f"VM{ref[4:8]}",
+            "HostName": "HV-01",
+            "Configured": True,
+        }
+        for ref in refs
+    }
+    simulator.inventory.assignments = dict.fromkeys((ref, NAS01) for ref in refs)
+    write_inventory(simulator.inventory, Path("inventory.json"))
+    declared = {ref: entry(ref, OFF=OFFSITE01) for ref in refs[1:]}
+    name = preview(step("create", None, a_set(declared), name="set"))
+    result = run("--preview", name, "--inventory", "inventory.json")
+    assert len(table(result)) == 1 + 1_000
+    assert "And 201 more VMs that change; --html shows all." in result.stdout
+    assert "And 1,152 more VMs; --json lists all." in result.stdout

@@ -39,7 +39,7 @@ from .stack import export_stack, read_stack
 from .wording import printable
 
 _NAMED = re.compile(r"([\w .-]+)=(.+)", re.DOTALL)
-_SHOWN = 20
+_SHOWN = 50
 _LOSS, _MAYBE = "bold red", "bold yellow"
 _STYLES = {
     Meaning.LOSES_LAST: _LOSS,
@@ -356,8 +356,7 @@ def _print(review: Review) -> None:
             print_output(table)
             if len(rows) > _SHOWN_ROWS:
                 echo(f"\nAnd {len(rows) - _SHOWN_ROWS:,} more VMs that change; --html shows all.\n")
-        for note in review.notes(coverage):
-            echo(f"\n{printable(note)}\n")
+        _print_some([printable(note) for note in review.notes(coverage)], "notes")
         echo(f"\nInventory of {age_of(coverage)}.\n")
     if review.judgements:
         echo("\n")
@@ -365,14 +364,17 @@ def _print(review: Review) -> None:
         verdict = text(judgement.verdict.value.upper(), _STYLES_OF_VERDICTS[judgement.verdict])
         print_output(verdict.append(f": {printable(judged(judgement))}", "not bold default"))
     for coverage in review.coverages:
-        unmanaged = list(review.unmanaged(coverage))
-        if unmanaged:
-            at = f" at {coverage.server}" if len(review.coverages) > 1 else ""
-            echo(f"\nAssignments{at} that no resource declares:\n")
-        for vm, paths in unmanaged[:_SHOWN]:
-            echo(f"  {printable(vm)}: {printable(paths)}\n")
-        if len(unmanaged) > _SHOWN:
-            echo(f"  and of {len(unmanaged) - _SHOWN:,} more VMs; --json lists all\n")
+        unmanaged = [f"  {printable(vm)}: {printable(at)}" for vm, at in review.unmanaged(coverage)]
+        at = f" at {coverage.server}" if len(review.coverages) > 1 else ""
+        _print_some(unmanaged, "VMs", f"Assignments{at} that no resource declares:")
+
+
+def _print_some(lines: list[str], what: str, *head: str) -> None:
+    """The first of some lines, and how many more there are."""
+    if lines:
+        echo("\n" + "".join(f"{line}\n" for line in (*head, *lines[:_SHOWN])))
+    if len(lines) > _SHOWN:
+        echo(f"And {len(lines) - _SHOWN:,} more {what}; --json lists all.\n")
 
 
 def _cell(names: list[str]) -> str:
