@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +188,28 @@ class Stack:
                 timeout=600,
             )
         return (self.folder / name).read_text("utf-8")
+
+    def vmbackup(
+        self,
+        *arguments: str,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        ends: int = 0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command of this package, in the folder of the program or in another one."""
+        done = subprocess.run(
+            [sys.executable, "-m", "pulumi_vmbackup.command", *arguments],
+            cwd=folder or self.folder,
+            env={**self.environment, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=600,
+        )
+        log.debug("%s", done.stdout + done.stderr)
+        assert done.returncode == ends, done.stderr
+        return done
 
     def up(self, *arguments: str, fails: bool = False) -> str:
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, fails=fails)

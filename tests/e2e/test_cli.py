@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +12,6 @@ from e2e.stack import ENCRYPTED, MakeStack, Stack
 from sample import PASSWORD, SQL01
 
 from pulumi_vmbackup.simulator import Simulator, serve
-
-log = logging.getLogger(__name__)
 
 Run = Callable[..., tuple[str, str]]
 
@@ -35,18 +30,7 @@ def run(stack: Stack, tmp_path: Path, simulator: Simulator) -> Run:
     """Runs the command away from the program; what it printed, and what it said."""
 
     def run(*arguments: str, folder: Path = tmp_path, fails: int = 0) -> tuple[str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pulumi_vmbackup.command", *arguments],
-            cwd=folder,
-            env=stack.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            timeout=600,
-        )
-        log.debug("%s", done.stdout + done.stderr)
-        assert done.returncode == fails, done.stderr
+        done = stack.vmbackup(*arguments, folder=folder, ends=fails)
         assert not simulator.sessions
         return done.stdout, done.stderr
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import subprocess
 import sys
 import sysconfig
 import uuid
@@ -15,8 +13,6 @@ from e2e.stack import Stack, assigned
 from sample import DC01, DISK_E, NAS01, OFFSITE01, SQL01
 
 from pulumi_vmbackup.simulator import Simulator
-
-log = logging.getLogger(__name__)
 
 TYPE = "vmbackup:index:VmBackupLocationAssignment"
 IMPORT = ("import", "--yes", "--generate-code=false", "--protect=false")
@@ -67,26 +63,7 @@ def add_location(simulator: Simulator, id_: str, path: str | None, kind: str) ->
 def export(stack: Stack, *arguments: str) -> None:
     """Write import.json and the program."""
     files = ("--import-file", "import.json", "--program", "__main__.py")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pulumi_vmbackup.command",
-            "export",
-            *files,
-            "--overwrite",
-            *arguments,
-        ],
-        cwd=stack.folder,
-        env=stack.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=600,
-    )
-    log.debug("%s", done.stdout + done.stderr)
-    assert done.returncode == 0, done.stderr
+    stack.vmbackup("export", *files, "--overwrite", *arguments)
 
 
 def take_over(stack: Stack, simulator: Simulator) -> None:

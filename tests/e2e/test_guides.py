@@ -50,27 +50,13 @@ def commands(console: str) -> Iterator[tuple[str, list[str]]]:
         yield line, [shown.strip() for shown in output.splitlines() if shown.strip()]
 
 
-def vmbackup(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pulumi_vmbackup.command", *arguments],
-        cwd=stack.folder,
-        env=stack.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=600,
-    )
-
-
 def run(stack: Stack, line: str, shown: list[str]) -> None:
     """Run a command of a console, and find in its output what the guide shows of it."""
     line, _, to_file = line.partition(" > ")
     program, *arguments = shlex.split(line)
     if program == "vmbackup":
-        done = vmbackup(stack, *arguments)
         is_broken = any(each.startswith("BROKEN:") for each in shown)
-        assert done.returncode == (2 if is_broken else 0), done.stdout + done.stderr
+        done = stack.vmbackup(*arguments, ends=2 if is_broken else 0)
         printed = done.stdout + done.stderr
         if to_file:
             (stack.folder / to_file).write_text(done.stdout, "utf-8")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +11,6 @@ from e2e.stack import ENCRYPTED, MakeStack, Stack
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Simulator
-
-log = logging.getLogger(__name__)
 
 PROGRAM = f"""\
 import pathlib
@@ -77,29 +72,14 @@ def stack(make_stack: MakeStack, base_url: str, url_b: str) -> Stack:
 def review(stack: Stack, base_url: str, url_b: str) -> Review:
     """Runs ``vmbackup review --json``, with snapshots of both servers."""
 
-    def vmbackup(*arguments: str, ends: int, url: str = base_url) -> str:
-        account = {"VMBACKUP_BASE_URL": url, "VMBACKUP_USERNAME": "Administrator"}
-        done = subprocess.run(
-            [sys.executable, "-m", "pulumi_vmbackup.command", *arguments],
-            cwd=stack.folder,
-            env={**stack.environment, **account, "VMBACKUP_PASSWORD": PASSWORD},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            timeout=600,
-        )
-        log.debug("%s", done.stdout + done.stderr)
-        assert done.returncode == ends, done.stderr
-        return done.stdout
-
     def review(*arguments: str, ends: int = 0) -> dict[str, Any]:
+        account = {"VMBACKUP_USERNAME": "Administrator", "VMBACKUP_PASSWORD": PASSWORD}
         for name, url in (("a.json", base_url), ("b.json", url_b)):
-            vmbackup("snapshot", "--output", name, ends=0, url=url)
+            at = {"VMBACKUP_BASE_URL": url, **account}
+            stack.vmbackup("snapshot", "--output", name, environment=at)
         inventories = ["--inventory", "a.json", "--inventory", "b=b.json"]
-        found: dict[str, Any] = json.loads(
-            vmbackup("review", *inventories, *arguments, "--json", ends=ends)
-        )
+        done = stack.vmbackup("review", *inventories, *arguments, "--json", ends=ends)
+        found: dict[str, Any] = json.loads(done.stdout)
         return found
 
     return review
