@@ -1257,7 +1257,8 @@ def test_a_stack_is_written_as_in_pulumi_or_after_the_folder_of_its_program(
             assert said.endswith(
                 "In the folder of the program or below it, write --stack as Pulumi does: prod, "
                 "contoso/prod or contoso/backup/prod. Elsewhere, write the folder before it: "
-                "infrastructure/prod or infrastructure/contoso/backup/prod."
+                "infrastructure/prod or infrastructure/contoso/backup/prod. A folder alone, "
+                "infrastructure/, is its selected stack."
             )
             continue
         assert "is not a port" in said, said
@@ -1267,7 +1268,11 @@ def test_a_stack_is_written_as_in_pulumi_or_after_the_folder_of_its_program(
 
 
 @pytest.mark.parametrize("text", ["", ".", "./", "/"])
-def test_a_stack_without_a_name_is_an_error_and_not_the_environment(text: str, run: Run) -> None:
+def test_a_stack_without_a_name_is_an_error_and_not_the_environment(
+    text: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if text:  # an empty one is an error beside a program, too
+        monkeypatch.chdir(tmp_path)
     assert f"{text!r} of --stack names no stack. In" in sentence(
         run("vms", "--stack", text, fails=1)
     )

@@ -49,6 +49,23 @@ def test_the_settings_of_a_stack_are_read_from_any_folder(run: Run, stack: Stack
         assert run("vms", "--json", "--stack", f"program/{written}")[0] == listed
 
 
+def test_a_folder_alone_is_its_selected_stack(run: Run, stack: Stack) -> None:
+    stack.pulumi("stack", "select", "test")
+    del stack.environment["PULUMI_STACK"]
+    for written, folder in (
+        (f"{stack.folder}/", stack.folder),
+        (".", stack.folder),
+        ("program", stack.folder.parent),
+    ):
+        listed, _ = run("vms", "--json", "--stack", written, folder=folder)
+        assert SQL01 in [vm["ref"] for vm in json.loads(listed)]
+    # There, a name is one of a stack, also if a folder has it.
+    (stack.folder / "other").mkdir()
+    (stack.folder / "other" / "Pulumi.yaml").write_text("name: other\nruntime: python\n")
+    _, said = run("vms", "--stack", "other", folder=stack.folder, fails=1)
+    assert "The configuration of the stack other cannot be read" in said
+
+
 def test_options_win_over_the_stack_which_wins_over_the_environment(
     run: Run, stack: Stack, base_url: str
 ) -> None:
@@ -92,7 +109,8 @@ def test_a_stack_that_cannot_be_read_is_one_sentence_with_pulumis_words(
         f"stack named 'none' found\". Check the folder (pulumi was run in {stack.folder}), the "
         "stack, and that you are logged in to its backend. In the folder of the program or below "
         "it, write --stack as Pulumi does: prod, contoso/prod or contoso/backup/prod. Elsewhere, "
-        "write the folder before it: infrastructure/prod or infrastructure/contoso/backup/prod.\n"
+        "write the folder before it: infrastructure/prod or infrastructure/contoso/backup/prod. "
+        "A folder alone, infrastructure/, is its selected stack.\n"
     )
     _, said = run("vms", "--stack", "contoso/backup/test", folder=stack.folder, fails=1)
     assert "pulumi says \"organization name must be 'organization'\"" in said

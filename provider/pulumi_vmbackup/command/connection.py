@@ -74,7 +74,7 @@ def connecting(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a connection to a command, which gets a Connection as first argument."""
     return click.option(
         "--stack",
-        metavar="[DIR/]STACK",
+        metavar="[DIR/][STACK]",
         help=f"read the configuration of this Pulumi stack, {_HOW_TO_NAME_STACK}; options win over "
         "it, and it wins over the environment",
     )(_connecting(command))
@@ -88,7 +88,7 @@ def connecting_with_stacks(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--stack",
         multiple=True,
-        metavar="[DIR/]STACK",
+        metavar="[DIR/][STACK]",
         help=f"read the state of this Pulumi stack, {_HOW_TO_NAME_STACK}; may be repeated, and the "
         "configuration of the first one is read as well",
     )(_connecting(command))
@@ -96,7 +96,7 @@ def connecting_with_stacks(command: Callable[..., None]) -> Callable[..., None]:
 
 _HOW_TO_NAME_STACK = (
     "such as prod or contoso/backup/prod, with the folder of its program before it unless that is "
-    "the present folder or above it"
+    "the present folder or above it; the folder alone, as DIR/, is its selected stack"
 )
 
 

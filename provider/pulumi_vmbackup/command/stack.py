@@ -22,7 +22,7 @@ _PROJECT_NAME = re.compile(r"""^name\s*:\s*(["']?)([\w.-]+)\1\s*(#.*)?$""", re.M
 _HOW_TO_WRITE = (
     "In the folder of the program or below it, write --stack as Pulumi does: prod, contoso/prod or "
     "contoso/backup/prod. Elsewhere, write the folder before it: infrastructure/prod or "
-    "infrastructure/contoso/backup/prod."
+    "infrastructure/contoso/backup/prod. A folder alone, infrastructure/, is its selected stack."
 )
 
 
@@ -75,14 +75,16 @@ def _run_pulumi(text: str, what: str, *command: str) -> str:
         SettingsError: there is no CLI or no such stack, or the command fails.
     """
     folder, stack = _folder_and_stack(text)
-    _refuse_other_project(stack, _project_folder(folder))
+    if stack:
+        _refuse_other_project(stack, _project_folder(folder))
     pulumi = shutil.which("pulumi")  # pulumi.exe, or the pulumi.cmd of npm
     if not pulumi:
         raise SettingsError(
             f"The {what} of --stack is read with the Pulumi CLI, and there is no `pulumi` on "
             "PATH: install it, or leave --stack out and set VMBACKUP_... variables."
         )
-    arguments = [*command, "--stack", stack, "--non-interactive", "--color", "never"]
+    chosen = ["--stack", stack] if stack else []
+    arguments = [*command, *chosen, "--non-interactive", "--color", "never"]
     try:
         done = subprocess.run(  # noqa: S603  # the user's own CLI
             [Path(pulumi).absolute(), *arguments],  # PATH may be relative to the present folder
@@ -104,13 +106,16 @@ def _run_pulumi(text: str, what: str, *command: str) -> str:
     return text_of(done.stdout)
 
 
-def _folder_and_stack(text: str) -> tuple[Path, str]:
-    """The folder to run pulumi in, and the stack in Pulumi's own notation.
+def _folder_and_stack(text: str) -> tuple[Path, str | None]:
+    """The folder to run pulumi in, and the stack in Pulumi's own notation; None for the selected.
 
     The folder is the longest beginning of the text that has a project in it. Other folders do not
     count, because a folder may have the name of an organization.
     """
     path = path_of(text)
+    is_folder = text.endswith(("/", "\\")) or path.name in ("", "..") or not _has_project_above()
+    if text and is_folder and _has_project(path):
+        return path, None  # pulumi takes the selected one
     if not path.name:
         raise SettingsError(f"{text!r} of --stack names no stack. {_HOW_TO_WRITE}")
     for folder in path.parents:
@@ -129,6 +134,10 @@ def _folder_and_stack(text: str) -> tuple[Path, str]:
 
 def _has_project(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _PROJECT_FILES)
+
+
+def _has_project_above() -> bool:
+    return _has_project(_project_folder(Path()))
 
 
 def _project_folder(folder: Path) -> Path:
