@@ -2,7 +2,8 @@
 
 In this order: `pulumi` on PATH, the copy in .tools/bin, the vendor's installer, and a build from
 the Go modules that the vendor publishes. The first and the third come with all of Pulumi's language
-hosts. A build makes the host for Python, and for the tests those for Node.js and YAML.
+hosts. A build makes the host for Python, and for the tests those for Node.js and YAML. The host for
+Python that can be built starts no policy packs, so the script that older CLIs used is copied too.
 """
 
 import json
@@ -36,9 +37,12 @@ CLI = "pulumi"
 PYTHON_HOST = "pulumi-language-python"
 NODE_HOST = "pulumi-language-nodejs"
 YAML_HOST = "pulumi-language-yaml"
+POLICY_SCRIPT = "pulumi-analyzer-policy-python"
+OF_VENDOR_ONLY = "pulumi-language-go"
 # The CLI goes last: without it, an incomplete set is not used.
 FOR_PYTHON = (PYTHON_HOST, CLI)
-FOR_ALL_LANGUAGES = (NODE_HOST, YAML_HOST, *FOR_PYTHON)
+FOR_POLICIES = () if os.name == "nt" else (POLICY_SCRIPT,)  # it is a shell script
+FOR_ALL_LANGUAGES = (*FOR_POLICIES, NODE_HOST, YAML_HOST, *FOR_PYTHON)
 
 PULUMI = "github.com/pulumi/pulumi"
 SOURCES = {  # the module, its version, and the package in it
@@ -60,7 +64,10 @@ class Target(NamedTuple):
         return self.tools / f"{tool}{self.suffix}"
 
     def missing(self, tools: Sequence[str]) -> list[str]:
-        return [tool for tool in tools if not self.file(tool).exists()]
+        absent = [tool for tool in tools if not self.file(tool).exists()]
+        if self.file(OF_VENDOR_ONLY).exists():  # the vendor's hosts start policy packs themselves
+            return [tool for tool in absent if tool != POLICY_SCRIPT]
+        return absent
 
 
 THIS_MACHINE = Target(TOOLS, ".exe" if os.name == "nt" else "", {})
@@ -177,7 +184,8 @@ class Build:
         self._target = target
         self._started = time.monotonic()
         self._step = 0
-        self._steps = 2 * len(tools) + (PYTHON_HOST in tools)
+        self._steps = sum(1 if tool == POLICY_SCRIPT else 2 for tool in tools)
+        self._steps += PYTHON_HOST in tools
         self._go = shutil.which("go") or ""
 
     def run(self) -> None:
@@ -196,6 +204,9 @@ class Build:
         if kept:
             say(f"  Built already: {', '.join(kept)}.")
         for tool in self._tools:
+            if tool == POLICY_SCRIPT:
+                self._copy_scripts(LANGUAGE_HOST_VERSION, f"dist/{POLICY_SCRIPT}", of=tool)
+                continue
             if tool == PYTHON_HOST:
                 self._copy_python_scripts()
             self._build_program(tool, *SOURCES[tool])
@@ -203,15 +214,19 @@ class Build:
 
     def _copy_python_scripts(self) -> None:
         """Copy the scripts that the Python language host runs; npm packages bring Node.js's."""
-        command = ["mod", "download", "-json", f"{PULUMI}/sdk/v3@v{VERSION}"]
-        module = self._run(command, self._folder, "fetching the scripts of", PYTHON_HOST)
+        dynamic = "dist/pulumi-resource-pulumi-python*"
+        self._copy_scripts(VERSION, f"cmd/{PYTHON_HOST}-exec", dynamic, of=PYTHON_HOST)
+
+    def _copy_scripts(self, version: str, *patterns: str, of: str) -> None:
+        """Copy scripts from the folder for Python of a version of the SDK's module."""
+        command = ["mod", "download", "-json", f"{PULUMI}/sdk/v3@v{version}"]
+        module = self._run(command, self._folder, "fetching the scripts of", of)
         python = Path(json.loads(module)["Dir"]) / "python"
-        scripts = [python / "cmd" / "pulumi-language-python-exec"]
-        scripts += (python / "dist").glob("pulumi-resource-pulumi-python*")
-        for script in scripts:
-            copy = self._target.tools / script.name
+        for script in (each for pattern in patterns for each in python.glob(pattern)):
+            copy = self._folder / script.name
             copy.write_bytes(script.read_bytes())
             copy.chmod(0o755)
+            copy.replace(self._target.tools / script.name)
 
     def _build_program(self, tool: str, module: str, version: str, package: str) -> None:
         folder = self._folder / f"build-{tool}"

@@ -18,6 +18,7 @@ if sys.platform == "win32":
     pytest.skip("the stand-in for Go is a shell script", allow_module_level=True)
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "pulumi_cli.py"
+POLICY = "pulumi-analyzer-policy-python"
 # Says yes to all that it is asked, and keeps what it was asked to compile.
 GO = """\
 #!/bin/sh
@@ -62,6 +63,7 @@ class Machine:
             shutil.copy(script, folder / "scripts")
         (folder / "sdk/python/cmd/pulumi-language-python-exec").touch()
         (folder / "sdk/python/dist/pulumi-resource-pulumi-python").touch()
+        (folder / "sdk/python/dist" / POLICY).touch()
 
     def has(self, *tools: str) -> None:
         for tool in tools:
@@ -120,9 +122,20 @@ def machine(tmp_path: Path) -> Machine:
 def test_a_machine_with_nothing_gets_the_cli_with_all_language_hosts(machine: Machine) -> None:
     assert machine.run() == 0, machine.output
     assert machine.built == TOOLS
-    assert machine.contents().keys() == {*TOOLS, *PYTHON}
+    assert machine.contents().keys() == {POLICY, *TOOLS, *PYTHON}
     assert machine.run() == 0
     assert machine.built == []
+    assert "lacks" not in machine.output
+
+
+def test_the_script_that_starts_policy_packs_comes_to_a_set_that_was_built_without_it(
+    machine: Machine,
+) -> None:
+    machine.has(*TOOLS, *PYTHON)
+    assert machine.run() == 0, machine.output
+    assert machine.built == []
+    assert POLICY in machine.contents()
+    assert "step 1 of 1: fetching the scripts of pulumi-analyzer-policy-python" in machine.output
 
 
 def test_the_cli_for_programs_in_python_waits_for_no_other_language(machine: Machine) -> None:
@@ -131,7 +144,7 @@ def test_the_cli_for_programs_in_python_waits_for_no_other_language(machine: Mac
 
 
 def test_only_what_is_missing_is_built(machine: Machine) -> None:
-    machine.has("pulumi", *PYTHON, "pulumi-language-yaml")
+    machine.has("pulumi", POLICY, *PYTHON, "pulumi-language-yaml")
     assert machine.run() == 0, machine.output
     assert machine.built == ["pulumi-language-nodejs"]
     contents = machine.contents()
@@ -148,6 +161,9 @@ def test_the_installer_of_the_vendor_saves_a_build(machine: Machine, tmp_path: P
     contents = machine.contents()
     assert contents.keys() == {"pulumi", "pulumi-language-python", "pulumi-language-go"}
     assert set(contents.values()) == {pulumi_cli.VERSION}
+    machine.has("pulumi-language-nodejs", "pulumi-language-yaml")
+    assert machine.run("-c", get) == 0  # its host for Python starts policy packs without a script
+    assert "lacks" not in machine.output
     installer.write_text("echo 'no such version' >&2; exit 1")
     (machine.tools / "pulumi").unlink()
     assert machine.run("-c", get) == 0, machine.output
@@ -167,13 +183,14 @@ def test_progress_tells_the_steps_the_time_and_what_a_build_takes(machine: Machi
         if "step" in line
     ]
     assert [step and step.groups() for step in steps] == [
-        ("1", "7", "fetching the modules of pulumi-language-yaml"),
-        ("2", "7", "compiling pulumi-language-yaml"),
-        ("3", "7", "fetching the scripts of pulumi-language-python"),
-        ("4", "7", "fetching the modules of pulumi-language-python"),
-        ("5", "7", "compiling pulumi-language-python"),
-        ("6", "7", "fetching the modules of pulumi"),
-        ("7", "7", "compiling pulumi"),
+        ("1", "8", "fetching the scripts of pulumi-analyzer-policy-python"),
+        ("2", "8", "fetching the modules of pulumi-language-yaml"),
+        ("3", "8", "compiling pulumi-language-yaml"),
+        ("4", "8", "fetching the scripts of pulumi-language-python"),
+        ("5", "8", "fetching the modules of pulumi-language-python"),
+        ("6", "8", "compiling pulumi-language-python"),
+        ("7", "8", "fetching the modules of pulumi"),
+        ("8", "8", "compiling pulumi"),
     ]
 
 
@@ -188,9 +205,9 @@ def test_a_long_step_is_reported_again_and_again(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("failing", "kept"),
     [
-        ("pulumi-language-nodejs", set()),
-        ("pulumi-language-yaml", {"pulumi-language-nodejs"}),
-        ("pulumi", {"pulumi-language-nodejs", "pulumi-language-yaml", *PYTHON}),
+        ("pulumi-language-nodejs", {POLICY}),
+        ("pulumi-language-yaml", {POLICY, "pulumi-language-nodejs"}),
+        ("pulumi", {POLICY, "pulumi-language-nodejs", "pulumi-language-yaml", *PYTHON}),
     ],
 )
 def test_a_build_that_fails_keeps_what_is_whole_and_says_what_failed(
@@ -222,11 +239,11 @@ def test_a_build_that_is_stopped_goes_on_where_it_was(
         assert [each.name for each in machine.tools.parent.iterdir()] == ["bin"]
     assert machine.run() == 0, machine.output
     assert machine.built == TOOLS[TOOLS.index(tool) :]
-    assert machine.contents().keys() == {*TOOLS, *PYTHON}
+    assert machine.contents().keys() == {POLICY, *TOOLS, *PYTHON}
 
 
 def test_without_go_an_error_names_what_is_missing_and_what_to_do(machine: Machine) -> None:
-    machine.has("pulumi", *PYTHON)
+    machine.has("pulumi", POLICY, *PYTHON)
     assert machine.run(go=False) == 1
     assert machine.output.splitlines()[-1].startswith(
         "There is no pulumi-language-nodejs and no pulumi-language-yaml: install the Pulumi CLI "
