@@ -143,6 +143,11 @@ class VmCoverage:
         """Whether it has a location of a kind now, as far as that is known."""
         return _any(self.now, wanted)
 
+    @property
+    def waits_for_update(self) -> bool:
+        """Whether some of its locations depend on a value that only the update knows."""
+        return bool(self.gains_unknown or self.may_lose)
+
     @cached_property
     def meanings(self) -> tuple[Meaning, ...]:
         """What the update means for the VM, the gravest first; empty if nothing changes."""

@@ -93,8 +93,12 @@ class Snapshot:
         return f"{{\n{head},\n{body}\n}}\n"
 
 
-def read_snapshot(path: Path) -> Snapshot:
+def read_snapshot(path: Path, given_by: str = "vmbackup:inventoryFile") -> Snapshot:
     """Read a snapshot file, as ``vmbackup snapshot`` writes it.
+
+    Args:
+        path: the file.
+        given_by: what gives its path, as an error names it.
 
     Raises:
         SettingsError: the file is missing, damaged, or has another format or version.
@@ -105,7 +109,7 @@ def read_snapshot(path: Path) -> Snapshot:
     except OSError as error:
         raise SettingsError(
             f"The inventory file {path.absolute()} cannot be read ({reason_of(error, path)}): "
-            f"correct vmbackup:inventoryFile, or {again}."
+            f"correct {given_by}, or {again}."
         ) from None
     except (ValueError, RecursionError):
         raise SettingsError(f"The inventory file {path} is not JSON: {again}.") from None

@@ -1,4 +1,4 @@
-"""Unique, readable labels for VMs and locations."""
+"""Unique, readable labels for VMs and locations, and how they are counted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from .models import BackupLocation, VirtualMachine
 
 _UNC = re.compile(r"[\\/]{2}([^\\/]+)")
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun: ``1 VM``, ``2 VMs``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def vm_labels(vms: Iterable[VirtualMachine]) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""What the resources of a stack assign, read from a preview or a state of Pulumi as JSON.
+"""What the resources of a stack assign, read from what Pulumi tells of them.
 
-Works without Pulumi. Seen with CLI 3.259: a preview leaves out resources that do not change, unless
-it is made with ``--show-sames``, and never shows Pulumi's default providers.
+That is a preview or a state as JSON, or what a policy pack is given. Works without Pulumi. Seen
+with CLI 3.259: a preview leaves out resources that do not change, unless it is made with
+``--show-sames``, and never shows Pulumi's default providers.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .coverage import PartlyKnown, ResourcePlan
 from .errors import ArgumentError, SettingsError
+from .inventory import Snapshot, read_snapshot
 from .models import Pair, normalize_guid
 from .plugin.schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE
 from .settings import ADDRESS_SETTINGS, SETTINGS, provider_server, read_settings
@@ -23,7 +26,7 @@ from .states import pair_of_id
 
 DYNAMIC_ASSIGNMENT = "pulumi-python:dynamic/vmbackup:VmBackupLocationAssignment"
 HOW_TO_PREVIEW = "`pulumi preview --json --show-sames`"
-_UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # what the engine writes for an unknown value
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # what the engine writes for an unknown value
 _SECRET = "[secret]"  # noqa: S105  # what the CLI writes for a secret one
 _SECRET_KEY = "4dabf18193072939515e22adb298388d"  # noqa: S105  # that of a secret in a state
 _PROVIDER = f"pulumi:providers:{PACKAGE}"
@@ -121,6 +124,80 @@ def read_state(text: str, stack: str, get_config: Callable[[str], object]) -> St
     ]
     reader = _Reader(source, steps, get_config)
     return StackPlan(_stack(steps, stack), tuple(reader.plans()), is_preview=False)
+
+
+class StackResource(NamedTuple):
+    """A resource as a policy pack is given it.
+
+    Attributes:
+        urn: its URN.
+        properties: its outputs; what is not known before the update is :data:`UNKNOWN`.
+        provider: the URN of its provider; empty if it has none.
+        provider_inputs: the inputs of the provider.
+    """
+
+    urn: str
+    properties: Mapping[str, Any]
+    provider: str
+    provider_inputs: Mapping[str, Any]
+
+
+def read_resources(
+    resources: Iterable[StackResource], get_config: Callable[[str], object]
+) -> list[ServerPlan]:
+    """What the resources of a program assign, as if all of it were new.
+
+    Args:
+        resources: the resources; those of other types are left out.
+        get_config: the configuration of the stack, by keys such as ``baseUrl``.
+
+    Raises:
+        ArgumentError: a resource cannot be read, or its server is not known.
+    """
+    steps: list[_Json] = []
+    for each in resources:
+        provider = {"inputs": each.provider_inputs}
+        state = {"inputs": each.properties, "provider": f"{each.provider}::id"}
+        steps.append({"op": "same", "urn": each.provider, "newState": provider})
+        steps.append({"op": "create", "urn": each.urn, "newState": state})
+    return list(_Reader("The stack", steps, get_config).plans())
+
+
+def read_inventory(file: Path, given_by: str) -> Snapshot:
+    """Read the snapshot that resources are compared with.
+
+    Args:
+        file: the snapshot.
+        given_by: what gives its path, as an error names it.
+
+    Raises:
+        SettingsError: it cannot be read.
+        ArgumentError: it holds no VM.
+    """
+    snapshot = read_snapshot(file, given_by)
+    if not snapshot.virtual_machines:
+        raise ArgumentError(
+            f"{file} of {given_by} holds no virtual machine at all: write it again with `vmbackup "
+            "snapshot`."
+        )
+    return snapshot
+
+
+def refuse_foreign(server: str, plans: Iterable[ServerPlan], inventory: Snapshot) -> None:
+    """Refuse the inventory of another server.
+
+    Raises:
+        ArgumentError: it has none of the VMs and locations that resources of the server name.
+    """
+    pairs = [pair for each in plans for pair in each.plan.declares | each.plan.unassigns]
+    ids = {id_ for pair in pairs for id_ in pair}
+    listed = {vm.ref for vm in inventory.virtual_machines}
+    listed |= {location.id for location in inventory.backup_locations}
+    if ids and ids.isdisjoint(listed):
+        raise ArgumentError(
+            f"The inventory has no VM and no location of the resources of {server}: check that it "
+            "is of the right server, since a tunnel may lead to another site."
+        )
 
 
 def _parsed(text: str, source: str, remedy: str) -> _Json:
@@ -361,7 +438,7 @@ def _pair(properties: _Json) -> tuple[object, object]:
 
 
 def _is_hidden(value: object) -> bool:
-    return value == _UNKNOWN or _is_secret(value)
+    return value == UNKNOWN or _is_secret(value)
 
 
 def _is_secret(value: object) -> bool:

@@ -260,8 +260,12 @@ def parse_limit(text: str) -> Limit:
     return Limit(int(found[1]), bool(found[2]))
 
 
-def read_rules(file: Path) -> Rules:
+def read_rules(file: Path, given_by: str = "its path") -> Rules:
     """Read a rules file.
+
+    Args:
+        file: the file.
+        given_by: what gives its path, as an error names it.
 
     Raises:
         ArgumentError: it cannot be read, or something in it is wrong; the error names the line.
@@ -271,8 +275,8 @@ def read_rules(file: Path) -> Rules:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ArgumentError(
-            f"The rules file {file} cannot be read ({reason_of(error, file)}): correct --rules, or "
-            "create the file."
+            f"The rules file {file} cannot be read ({reason_of(error, file)}): correct {given_by}, "
+            "or create the file."
         ) from None
     except UnicodeDecodeError:
         raise ArgumentError(

@@ -20,6 +20,7 @@ from rich.text import Text
 from ..client import Client, ProtocolAnswer
 from ..errors import BusyError, LoginError, NoAnswerError, SettingsError, VmBackupError
 from ..models import KINDS, VirtualMachine
+from ..names import counted
 from ..settings import (
     NEWEST_VERSION,
     VERSIONS,
@@ -29,7 +30,7 @@ from ..settings import (
 from ..tls import check_names, connect, fingerprint, port_of, refusal, trust
 from . import certificate
 from .connection import Connection, connecting
-from .output import counted, print_output
+from .output import print_output
 from .probe import Heard, accepts, listen, patience
 from .wording import name_of, one_line, where_to_set, worded
 

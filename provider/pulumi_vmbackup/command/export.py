@@ -25,11 +25,11 @@ from ..models import (
     normalize_guid,
     unique_locations,
 )
-from ..names import folded, location_slugs, unique_in_any_case, vm_slugs
+from ..names import counted, folded, location_slugs, unique_in_any_case, vm_slugs
 from ..plugin.schema import ASSIGNMENT, VERSION
 from ..settings import did_you_mean
 from .connection import Connection, connecting
-from .output import check_file, counted, echo, echo_json, write_file
+from .output import check_file, echo, echo_json, write_file
 
 _Thing = TypeVar("_Thing", VirtualMachine, BackupLocation)
 

@@ -8,8 +8,9 @@ import click
 
 from ..catalog import Lists, refuse_no_locations
 from ..models import KINDS, Assignment, BackupLocation, Kind, VirtualMachine, told_by_server
+from ..names import counted
 from .connection import Connection, connecting
-from .output import counted, new_table, print_json, print_output, text, time_text
+from .output import new_table, print_json, print_output, text, time_text
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON for programs, not a table")
 

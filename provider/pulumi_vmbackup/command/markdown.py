@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from ..coverage import Coverage
 from ..rules import Verdict
-from .report import Review, age_of, judged
+from ..sentences import judged
+from .report import Review, age_of
 from .wording import printable
 
 LONGEST_COMMENT = 65_000

@@ -121,10 +121,6 @@ def time_text(value: datetime | None) -> Text:
     return text(value.isoformat(" ", "minutes") if value else None)
 
 
-def counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 # Files
 
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timezone
 from typing import Any, NamedTuple
 
-from ..coverage import Coverage, Meaning, PartlyKnown, VmCoverage, Wanted
-from ..models import BackupLocation
-from ..names import location_labels
+from ..coverage import Coverage, Meaning, VmCoverage, Wanted
 from ..rules import Judgement, Verdict
-from .output import counted
+from ..sentences import LocationNames, Named, labels_of, listed, partly_known
 
 EXIT_CODES = {Verdict.KEPT: 0, Verdict.UNKNOWN: 1, Verdict.BROKEN: 2}
-_NAMED = 10
-
-Named = Callable[[str], str]
-"""How a name is written in a sentence."""
 
 
 class Row(NamedTuple):
@@ -120,7 +114,7 @@ class Review:
 
     def rows(self, coverage: Coverage) -> Iterator[Row]:
         """The VMs of a server that change, the gravest change first."""
-        names = _Names(coverage)
+        names = LocationNames(coverage)
         for each in coverage.changed:
             may_lose = {*each.may_lose}
             after = [
@@ -145,25 +139,24 @@ class Review:
             coverage: that of the server.
             named: how a name is written in a sentence.
         """
-        names = _Names(coverage)
-        for each in coverage.of_unknown_vm:
-            yield f"{named(each.resource)} {_partly_known(each, names, named)}."
+        names = LocationNames(coverage)
+        yield from partly_known(coverage, named)
         for (vm_ref, location_id), resources in coverage.unlisted:
             yield (
-                f"{_listed(map(named, resources))} assigns VM {vm_ref} to backup location "
+                f"{listed(map(named, resources))} assigns VM {vm_ref} to backup location "
                 f"{location_id}, and the inventory does not list both: `pulumi up` may fail."
             )
         for vm in coverage.vms:
             for location in vm.missing:
                 yield (
                     f"{named(vm.label)} is not assigned to {named(names.of(location))}, though "
-                    f"{_listed(map(named, vm.declared_by[location.id]))} declares it: somebody "
+                    f"{listed(map(named, vm.declared_by[location.id]))} declares it: somebody "
                     "un-assigned it. `pulumi up --refresh --run-program` assigns it again."
                 )
 
     def unmanaged(self, coverage: Coverage) -> Iterator[tuple[str, str]]:
         """The VMs of a server with the locations that nobody declares."""
-        names = _Names(coverage)
+        names = LocationNames(coverage)
         for each in coverage.vms if coverage.is_declared else ():
             if each.unmanaged:
                 yield each.label, ", ".join(map(names.of, each.unmanaged))
@@ -197,74 +190,9 @@ _GRAVEST_FIRST = (Verdict.BROKEN, Verdict.UNKNOWN, Verdict.KEPT)
 _WANTED: tuple[Wanted, ...] = ("offsite", "any")
 
 
-class _Names:
-    """What a reader calls the locations of a server: their paths with their kinds."""
-
-    def __init__(self, coverage: Coverage) -> None:
-        self._labels = {each.id: label for each, label in locations_of(coverage).items()}
-
-    def of(self, location: BackupLocation) -> str:
-        label = self._labels[location.id]
-        return f"{label} ({location.kind})" if location.kind else label
-
-    def of_id(self, location_id: str) -> str:
-        return self._labels.get(location_id, location_id)
-
-
-def locations_of(coverage: Coverage) -> dict[BackupLocation, str]:
-    """The locations that VMs of a server have or should have, with their labels."""
-    locations = {each.id: each for vm in coverage.vms for each in (*vm.now, *vm.after, *vm.missing)}
-    labels = location_labels(locations.values())
-    return {each: labels[id_] for id_, each in locations.items()}
-
-
-def judged(judgement: Judgement, named: Named = str) -> str:
-    """What became of a rule, as a sentence; ``named`` is how a name is written in it."""
-    rule = named(judgement.rule)
-    if judgement.reason:
-        verb = {Verdict.KEPT: "is kept", Verdict.BROKEN: "is broken"}.get(
-            judgement.verdict, "may be broken"
-        )
-        return f"{rule} {verb}: {judgement.reason}."
-    excepted = f" {counted(len(judgement.excepted), 'VM')} excepted." if judgement.excepted else ""
-    ended = _ended(judgement)
-    if judgement.broken:
-        return f"{rule} is broken by {_labels(judgement.broken, named)}.{ended}{excepted}"
-    if judgement.unknown:
-        return (
-            f"{rule} may be broken by {_labels(judgement.unknown, named)}: only `pulumi "
-            f"up` knows.{ended}{excepted}"
-        )
-    return f"{rule} is kept.{excepted}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    """The first names of many, and how many more there are."""
-    names = list(names)
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
 def age_of(coverage: Coverage) -> str:
     """When the inventory of a server was read."""
     return coverage.taken_at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _labels(vms: list[tuple[Coverage, VmCoverage]], named: Named) -> str:
-    many = len({coverage.server for coverage, _ in vms}) > 1
-    labels = _listed(
-        f"{named(each.label)} at {named(coverage.server)}" if many else named(each.label)
-        for coverage, each in vms
-    )
-    return f"{counted(len(vms), 'VM')}: {labels}"
-
-
-def _ended(judgement: Judgement) -> str:
-    ended = {exemption.line: exemption for _, _, exemption in judgement.ended}
-    return "".join(
-        f" The exception in line {line} held until {exemption.until}."
-        for line, exemption in sorted(ended.items())
-    )
 
 
 def _vms_do(number: int, meaning: str) -> str:
@@ -276,17 +204,6 @@ def _vms_do(number: int, meaning: str) -> str:
 
 def _number(number: int, of_one: str, of_many: str) -> str:
     return f"1 {of_one}." if number == 1 else f"{number:,} {of_many}."
-
-
-def _partly_known(each: PartlyKnown, names: _Names, named: Named) -> str:
-    why = "is a secret" if each.is_secret else "only `pulumi up` knows"
-    if each.vm_ref:
-        return (
-            f"assigns VM {each.vm_ref}, which the inventory does not list, to a location that {why}"
-        )
-    if each.location_id:
-        return f"assigns a VM that {why} to {named(names.of_id(each.location_id))}"
-    return f"assigns VMs and locations that {why}"
 
 
 def _server_json(coverage: Coverage, notes: list[str]) -> dict[str, Any]:
@@ -314,7 +231,7 @@ def _server_json(coverage: Coverage, notes: list[str]) -> dict[str, Any]:
         ],
         "backup_locations": {
             location.id: {"path": location.path, "kind": location.kind}
-            for location in locations_of(coverage)
+            for location in labels_of(coverage)
         },
         "notes": notes,
     }

@@ -17,8 +17,16 @@ from ..catalog import refuse_no_locations
 from ..coverage import Coverage, Meaning, Wanted, cover
 from ..errors import ArgumentError, SettingsError
 from ..files import path_of, reason_of, text_of
-from ..inventory import Snapshot, read_snapshot
-from ..previews import HOW_TO_PREVIEW, ServerPlan, StackPlan, read_preview, read_state
+from ..inventory import Snapshot
+from ..previews import (
+    HOW_TO_PREVIEW,
+    ServerPlan,
+    StackPlan,
+    read_inventory,
+    read_preview,
+    read_state,
+    refuse_foreign,
+)
 from ..rules import (
     RULES_FILE,
     UNMANAGED,
@@ -29,12 +37,13 @@ from ..rules import (
     parse_limit,
     read_rules,
 )
+from ..sentences import judged
 from ..settings import ADDRESS_SETTINGS, SETTINGS
 from .connection import Connection, connecting_with_stacks
 from .markdown import markdown
 from .output import check_file, echo, echo_json, new_table, print_output, text, write_file
 from .page import page
-from .report import EXIT_CODES, Review, age_of, judged
+from .report import EXIT_CODES, Review, age_of
 from .stack import export_stack, read_stack
 from .wording import printable
 
@@ -177,7 +186,7 @@ def _rules(
     default = Path(RULES_FILE)
     rules = Rules()
     if rules_file is not None:
-        rules = read_rules(path_of(rules_file))
+        rules = read_rules(path_of(rules_file), "--rules")
     elif default.exists():
         rules = read_rules(default)
     if at_most_removed is not None:
@@ -242,7 +251,7 @@ def _coverages(
     coverages = []
     for server, its in sorted(by_server.items(), key=_unnamed_first):
         inventory = files.get(server) or _live(connection, server, its)
-        _refuse_foreign(server, its, inventory)
+        refuse_foreign(server, its, inventory)
         names = sorted({each.name for each in its if each.name})
         coverages.append(
             cover(
@@ -288,13 +297,7 @@ def _files(
         server = servers.pop()
         if server in files:
             raise ArgumentError(f"{given} of --inventory is the second one of {server}: give one.")
-        snapshot = read_snapshot(path_of(file))
-        if not snapshot.virtual_machines:
-            raise ArgumentError(
-                f"{file} of --inventory holds no virtual machine at all: write it again with "
-                "`vmbackup snapshot`."
-            )
-        files[server] = snapshot
+        files[server] = read_inventory(path_of(file), "--inventory")
     return files
 
 
@@ -316,19 +319,6 @@ def _live(connection: Connection, server: str, its: list[ServerPlan]) -> Snapsho
         )
     refuse_no_locations(inventory.backup_locations)
     return inventory
-
-
-def _refuse_foreign(server: str, its: list[ServerPlan], inventory: Snapshot) -> None:
-    """Refuse the inventory of another server: nothing of the resources is in it."""
-    pairs = [pair for each in its for pair in each.plan.declares | each.plan.unassigns]
-    ids = {id_ for pair in pairs for id_ in pair}
-    listed = {vm.ref for vm in inventory.virtual_machines}
-    listed |= {location.id for location in inventory.backup_locations}
-    if ids and ids.isdisjoint(listed):
-        raise ArgumentError(
-            f"The inventory has no VM and no location of the resources of {server}: check that it "
-            "is of the right server, since a tunnel may lead to another site."
-        )
 
 
 # The output

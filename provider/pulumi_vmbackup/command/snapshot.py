@@ -10,8 +10,9 @@ import click
 from ..catalog import refuse_no_locations
 from ..errors import ArgumentError, SettingsError
 from ..inventory import Snapshot, is_snapshot, read_snapshot
+from ..names import counted
 from .connection import Connection, connecting
-from .output import check_file, counted, echo_json, write_file
+from .output import check_file, echo_json, write_file
 from .wording import one_line
 
 
