@@ -42,3 +42,20 @@ def test_what_needs_no_pulumi_imports_neither_pulumi_nor_grpc(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("imported: set()\n")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from pulumi_vmbackup import *; import pulumi_vmbackup.plugin",
+        "sys.argv[1:] = ['review', '--help']; from pulumi_vmbackup.command import main; main()",
+    ],
+    ids=["programs", "vmbackup review"],
+)
+def test_only_a_policy_pack_imports_what_policies_need(program: str) -> None:
+    at_exit = "print('imported:', {'pulumi_policy'} & {*sys.modules})"
+    program = f"import atexit, sys; atexit.register(lambda: {at_exit}); {program}"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("imported: set()\n")
