@@ -68,7 +68,7 @@ def backup_rules(
         enforcement_level: whether a broken rule fails the preview (``MANDATORY``) or is a warning
             (``ADVISORY``). None: as the policy pack says. ``--policy-pack-config`` wins over both.
     """
-    place = Path(folder)
+    place = Path(folder).absolute()
     files: Mapping[str | None, str] = {None: inventory} if isinstance(inventory, str) else inventory
 
     def validate(args: StackValidationArgs, report_violation: ReportViolation) -> None:

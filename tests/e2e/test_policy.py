@@ -89,9 +89,12 @@ def test_vms_that_lack_a_location_fail_the_preview_in_one_sentence(
     stack: Stack, pack: Pack
 ) -> None:
     stack.program(PROGRAM)
-    assert said(preview(stack, pack(), fails=True)) == [
+    (sentence,) = said(preview(stack, pack(), fails=True))
+    assert sentence == (
         "[mandatory] require offsite is broken by 3 VMs: EXCH01, FILE01, SQL02. 3 VMs excepted."
-    ]
+    )
+    for page in (EXAMPLE / "README.md", EXAMPLE.parents[1] / "docs" / "review.md"):
+        assert sentence.removeprefix("[mandatory] ") in page.read_text("utf-8")
     stack.program(PROGRAM + OF_PLUGIN)
     assert said(preview(stack, pack(), fails=True)) == [BROKEN]
     # The same at `pulumi up`, which would not have gone so far without --skip-preview.
