@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shlex
 import shutil
@@ -12,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from e2e.stack import MakeStack, Stack
 from e2e.test_guides import run
 from sample import FILE01, OFFSITE01, PASSWORD, ROTATING, SQL01
@@ -133,67 +130,6 @@ def test_every_vm_leaves_the_rest_alone_when_a_vm_of_the_same_name_is_added(
     )
     stack.destroy()
     assert simulator.inventory.assignments == Inventory.sample().assignments
-
-
-PLAN = ["Rotating disks", r"\\NAS01\VMBackups", r"\\OFFSITE01\VMBackups"]
-
-
-def plan(preview: str) -> list[str]:
-    """The lines of a preview that tell what is created, without the ids of this stack."""
-    return sorted(
-        line for line in preview.splitlines() if re.search(r"\+ |vm_|location_|kind", line)
-    )
-
-
-@pytest.mark.skipif(os.name == "nt", reason="that job of the workflow runs on Linux")
-def test_the_workflow_comments_the_plan_without_the_server_and_also_when_it_fails(
-    make_stack: MakeStack, simulator: Simulator
-) -> None:
-    stack = copied("pull-request-preview", make_stack(init=False))
-    with_server = stack.pulumi("preview", "--diff")
-    assert "inventory file" not in with_server
-    assert simulator.calls
-    simulator.calls.clear()
-    for variable in ("VMBACKUP_USERNAME", "VMBACKUP_PASSWORD"):
-        del stack.environment[variable]
-    stack.environment["VMBACKUP_BASE_URL"] = "http://127.0.0.1:9/api/rest"  # nothing listens there
-    file = stack.folder / ".github" / "workflows" / "vmbackup.yml"
-    workflow = yaml.safe_load(file.read_text("utf-8"))
-    (script,) = (
-        step["run"] for step in workflow["jobs"]["preview"]["steps"] if step.get("id") == "preview"
-    )
-
-    def comment(code: int) -> str:
-        done = subprocess.run(
-            [shutil.which("bash") or "bash", "-e", "-o", "pipefail", "-c", script],
-            cwd=stack.folder,
-            env=stack.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            check=False,
-            timeout=600,
-        )
-        assert done.returncode == code
-        return (stack.folder / "comment.md").read_text("utf-8")
-
-    text = comment(0)
-    assert text.startswith("### Preview of `test`\n~~~~~~text\n")
-    assert text.endswith("\n~~~~~~\n")
-    without = text.partition("~~~~~~text\n")[2].partition("~~~~~~\n")[0]
-    assert plan(without) == plan(with_server)
-    assert re.findall(r'vm_name +: "(\w+)"', without).count("SQL01") == 2
-    assert re.findall(r'vm_name +: "(\w+)"', without).count("FILE01") == 1
-    paths = re.findall(r'location_path +: (".+")', without)
-    assert sorted(json.loads(path) for path in paths) == PLAN
-    assert re.search(
-        r"warning: This preview takes VMs and backup locations from the inventory file "
-        r"inventory\.json, which is \d+ days old, because no credentials are configured\.\n",
-        without,
-    )
-    program = stack.folder / "__main__.py"
-    program.write_text(program.read_text("utf-8").replace('"FILE01"', '"FIEL01"'), "utf-8")
-    assert "did you mean 'FILE01'" in comment(1)
-    assert simulator.calls == []
 
 
 def test_the_snapshot_of_the_example_is_one_of_the_simulator() -> None:
