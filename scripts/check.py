@@ -1,22 +1,39 @@
-"""Checks format and lint (ruff), types (mypy, for Linux and Windows) and workflows (actionlint).
+"""Checks format and lint (ruff), types (mypy, for Linux and Windows) and workflows.
+
+For workflows, there are actionlint and the JSON schemas of GitHub and of Azure DevOps.
 
 With arguments, only those of the four that they name.
 """
 
 import subprocess
 import sys
+from pathlib import Path
 
 from environment import ROOT, use_environment
 
-EXAMPLES = sorted(
-    str(each.parent.relative_to(ROOT)) for each in ROOT.glob("examples/*/__main__.py")
-)
+
+def found(*patterns: str) -> list[str]:
+    return sorted(
+        str(each.relative_to(ROOT)) for pattern in patterns for each in ROOT.glob(pattern)
+    )
+
+
+EXAMPLES = [str(Path(each).parent) for each in found("examples/*/__main__.py")]
+WORKFLOWS = " ".join(found(".github/workflows/*.yml", "examples/*/.github/workflows/*.yml"))
+PIPELINES = " ".join(found("examples/*/azure-pipelines.yml"))
+SCHEMA = "-m check_jsonschema --builtin-schema"
 CHECKS = {
     "format": ["-m ruff format --check ."],
     "lint": ["-m ruff check ."],
     # The examples one by one, since all of them are called __main__.
     "types": ["-m mypy", "-m mypy --platform win32", *(f"-m mypy {each}" for each in EXAMPLES)],
-    "workflows": ["scripts/actionlint.py"],
+    "workflows": [
+        "scripts/actionlint.py",
+        f"{SCHEMA} vendor.github-workflows {WORKFLOWS}",
+        # Its patterns are ECMA's, but not of the kind for Unicode.
+        f"{SCHEMA} vendor.azure-pipelines --data-transform azure-pipelines "
+        f"--regex-variant nonunicode {PIPELINES}",
+    ],
 }
 
 

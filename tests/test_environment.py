@@ -85,7 +85,7 @@ class Clone:
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
         self._stand_ins.mkdir()
-        for name in ("venv", "pip", "pytest", "ruff", "mypy"):
+        for name in ("venv", "pip", "pytest", "ruff", "mypy", "check_jsonschema"):
             (self._stand_ins / f"{name}.py").write_text(STAND_IN)
         for name in ("pulumi", "pulumi.exe"):
             (self._stand_ins / name).touch(mode=0o755)
@@ -278,10 +278,15 @@ def test_the_checks_stop_at_the_first_that_fails(clone: Clone) -> None:
         program = clone.folder / "examples" / name / "__main__.py"
         program.parent.mkdir(parents=True)
         program.touch()
+    (clone.folder / "examples" / "two" / "azure-pipelines.yml").touch()
     clone.run("check.py")
     examples = [f"mypy {Path('examples', name)}" for name in ("one", "two")]
     types = ["mypy", "mypy --platform win32", *examples]
-    assert clone.asked()[2:] == ["ruff format --check .", "ruff check .", *types, "actionlint"]
+    *others, on_github, in_azure = clone.asked()[2:]
+    assert others == ["ruff format --check .", "ruff check .", *types, "actionlint"]
+    assert on_github == "check_jsonschema --builtin-schema vendor.github-workflows"
+    assert in_azure.startswith("check_jsonschema --builtin-schema vendor.azure-pipelines ")
+    assert in_azure.endswith(f" {Path('examples', 'two', 'azure-pipelines.yml')}")
     clone.run("check.py", "types", "lint", fails="mypy", code=3)
     assert clone.asked() == ["mypy"]
     _, error = clone.run("check.py", "tpyes", code=1)
