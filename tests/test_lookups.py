@@ -7,12 +7,14 @@ import json
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 import responses
+from e2e.stack import wait_until
 from programs import Recorder, SetConfig, run_program
 from pulumi.output import Unknown
 from sample import (
@@ -51,7 +53,7 @@ from pulumi_vmbackup import (
 from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.program import end_idle_sessions
-from pulumi_vmbackup.simulator import Behavior, Simulator
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 TOKEN = "e65aedeb-a0e7-440c-8309-1cc0bcd920db"
 UNKNOWN: Any = Unknown()  # type: ignore[no-untyped-call]
@@ -578,16 +580,22 @@ def test_lookups_in_outputs_share_one_session_and_do_not_wait_for_one_another(
     simulator.behavior = Behavior(second_session="refuse")
     account = {"username": "Administrator", "password": PASSWORD}
     set_config("password", baseUrl=base_url, parallelRequests="20", **account)
-    simulator.answer_seconds = 0.3
     found: list[Any] = []
+    held = Fault("hold", "GET /vms/backuplocations", times=None)
+
+    def release() -> None:
+        wait_until(lambda: held.hits == len(REFS))
+        simulator.faults.clear()
 
     def program() -> None:
         get_backup_locations(vm_ref=DC01)
+        simulator.faults.append(held)
         pulumi.Output.all(*map(locations_of, REFS)).apply(found.extend)
 
-    started = time.monotonic()
-    run_program(program)
-    assert time.monotonic() - started < 0.3 * len(REFS) / 2
+    with ThreadPoolExecutor(1) as threads:
+        released = threads.submit(release)
+        run_program(program)
+        released.result()
     assert found == [[PRIMARY[1]] if vm_ref == DC01 else [] for vm_ref in REFS]
     of_vms = [get for get in gets(simulator) if get.startswith("/vms/backuplocations/")]
     assert len(of_vms) == len(REFS) + 2
