@@ -135,7 +135,7 @@ class Run:
         self._pulumi("up", "--yes", "--skip-preview")
         # Longer by lines, so that Python does not take it for what it has compiled.
         (self._folder / "__main__.py").write_text(PROGRAM + AFTER)
-        preview = self._pulumi("preview", "--json", "--show-sames")
+        preview = self._pulumi("preview", "--json", "--show-sames", "--show-replacement-steps")
         (self._folder / "preview.json").write_text(preview)
         outputs = ("--markdown", "comment.md", "--html", "page.html")
         command = (str(BIN / "vmbackup"), "review", "--preview", "preview.json", *outputs)

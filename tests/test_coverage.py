@@ -199,7 +199,11 @@ def test_of_a_location_that_is_not_listed_nobody_knows_the_kind() -> None:
 @pytest.mark.parametrize("pair", [(NOWHERE, OFFSITE01), (SQL01, NOWHERE)])
 def test_what_the_server_does_not_list_is_told_and_not_counted_as_assigned(pair: Pair) -> None:
     coverage = covered(plans=[assigning(pair)])
-    assert coverage.unlisted == ((pair, ("one (backup/prod)",)),)
+    (unlisted,) = coverage.unlisted
+    assert unlisted.lists_vm is (pair[0] == SQL01)
+    assert unlisted.is_assigned
+    assert unlisted.resources == ("one (backup/prod)",)
+    assert len(coverage.unlisted_vms) == (pair[0] == NOWHERE)
     assert coverage.changed == []
     assert not any(each.missing for each in coverage.vms)
 
@@ -220,3 +224,44 @@ def test_the_gravest_change_comes_first() -> None:
         plans=[assigning((DC01, NAS01), (SQL01, NAS01)), unassigning((SQL02, NAS01))],
     )
     assert [each.label for each in coverage.changed] == ["SQL02", "DC01", "SQL01"]
+
+
+def test_an_exclusive_set_of_an_unknown_vm_may_remove_anything() -> None:
+    unknown = (PartlyKnown("one", None, NAS01),)
+    plan = replace(PLAN, partly_known=unknown, may_exclude_any_vm=True)
+    coverage = covered((SQL01, OFFSITE01), (SQL02, NAS01), plans=[plan])
+    assert [each.label for each in coverage.changed] == ["SQL01", "SQL02"]
+    assert all(each.meanings == (Meaning.MAY_LOSE,) for each in coverage.changed)
+
+
+def test_what_a_resource_declares_in_secret_is_not_lost_for_sure() -> None:
+    secret = replace(PLAN, not_shown=(PartlyKnown("one", None, None, is_secret=True),))
+    coverage = covered((SQL01, OFFSITE01), plans=[unassigning((SQL01, OFFSITE01)), secret])
+    assert vm(coverage).meanings == (Meaning.MAY_LOSE,)
+    assert coverage.not_shown == secret.not_shown
+    assert coverage.of_unknown_vm == ()
+
+
+def test_what_waits_to_be_removed_is_there_and_not_unmanaged() -> None:
+    pair = (SQL01, OFFSITE01)
+    coverage = covered(pair, plans=[replace(PLAN, will_unassign=frozenset({pair}))])
+    assert coverage.changed == []
+    assert vm(coverage).unmanaged == ()
+    ((name, path, resource),) = coverage.waiting
+    assert (name, path, resource) == ("SQL01", r"\\OFFSITE01\VMBackups", "one (backup/prod)")
+
+
+def test_what_an_exclusive_set_of_another_stack_removes_is_lost_and_not_missing() -> None:
+    pair = (SQL01, OFFSITE01)
+    exclusive = replace(PLAN, stack="backup/other", exclusive_vms=frozenset({SQL01}))
+    coverage = covered(pair, plans=[replace(PLAN, declares=frozenset({pair})), exclusive])
+    assert [each.id for each in vm(coverage).lost] == [OFFSITE01]
+    assert vm(coverage).missing == ()
+
+
+def test_of_a_vm_that_is_listed_twice_the_configured_one_counts() -> None:
+    moving = VirtualMachine(SQL01, "SQL01", "HV-00", False)
+    for vms in ((moving, *VMS), (*VMS, moving)):
+        coverage = cover("x", replace(holding(), virtual_machines=vms), [])
+        assert vm(coverage).vm.host == "HV-01"
+        assert len(coverage.configured) == 3

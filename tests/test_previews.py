@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,14 +62,14 @@ def only(stack: StackPlan) -> ResourcePlan:
     (found,) = stack.plans
     assert found.server == "localhost:36013"
     assert found.name is None
-    return found.plan
+    return replace(found.plan, names={})
 
 
 def plan(**changes: Any) -> ResourcePlan:
     given: Json = {
         key: frozenset(value) if isinstance(value, set) else value for key, value in changes.items()
     }
-    return ResourcePlan("one (backup/prod)", "backup/prod", **given)
+    return ResourcePlan("one (backup/prod)", "backup/prod", **{"names": {}, **given})
 
 
 A: Pair = (SQL01, OFFSITE01)
@@ -254,7 +255,7 @@ def test_a_resource_that_moves_to_another_server_is_removed_there_and_assigned_h
 def test_another_name_for_the_same_server_moves_nothing() -> None:
     renamed = step("replace", of_site_b(A), single(*A))
     stack = read(provider(baseUrl="http://127.0.0.1:36013/api/rest"), renamed)
-    assert only(stack) == plan(declares={A})
+    assert only(stack) == plan(declares={A}, assigns={A}, unassigns={A})
 
 
 def test_a_provider_called_default_is_no_default_one() -> None:
@@ -283,7 +284,27 @@ def test_a_secret_address_in_the_configuration_is_an_error() -> None:
 # What is no preview
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "Previewing update (dev):", "{}", '{"steps": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "Previewing update (dev):",
+        "{}",
+        '{"steps": 1}',
+        '{"steps": null}',
+        '{"steps": [1]}',
+        '{"steps": [{}]}',
+        '{"steps": [{"op": "same", "urn": []}]}',
+        '{"steps": [{"op": "same", "urn": "u", "oldState": "x"}]}',
+        '{"changeSummary": {}}',
+        '{"steps": [], "changeSummary": [1]}',
+        '{"steps": [], "changeSummary": {"same": "x"}}',
+        '{"steps": [], "diagnostics": ["x"]}',
+        '{"steps": [], "config": "x"}',
+    ],
+)
 def test_other_files_are_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(ArgumentError, match=r"p\.json is not .*`pulumi preview --json"):
         read_preview(text, "p.json")
@@ -345,3 +366,106 @@ def test_an_empty_state_declares_nothing() -> None:
     assert read_state('{"version": 3, "deployment": null}', "prod", no_config).plans == ()
     with pytest.raises(ArgumentError, match="The state of the stack prod is not"):
         read_state("{}", "prod", no_config)
+
+
+def test_what_an_earlier_update_could_not_delete_waits() -> None:
+    text = exported(
+        {"urn": urn("one"), **of_state(*A)}, {"urn": urn("one"), **of_state(*B), "delete": True}
+    )
+    stack = read_state(text, "prod", no_config)
+    (waiting,) = stack.pending
+    assert waiting.plan.unassigns == {B}
+
+
+def test_names_are_those_of_the_state_or_of_the_program() -> None:
+    state = {**of_state(*A), "outputs": {"vmName": "SQL01", "locationPath": "O"}}
+    (found,) = read_state(exported({"urn": urn("one"), **state}), "prod", no_config).plans
+    assert found.plan.names == {SQL01: "SQL01", OFFSITE01: "O"}
+    (created,) = read(step("create", None, a_set({"SQL": entry(SQL01, NAS=NAS01)}))).plans
+    assert created.plan.names == {SQL01: "SQL", NAS01: "NAS"}
+
+
+def test_labels_of_a_set_may_be_called_like_what_is_left_out() -> None:
+    vms = {"stackTrace": {"vmRef": SQL01, "backupLocationIds": {"sourcePosition": NAS01}}}
+    new = {"urn": urn("one", ASSIGNMENT_SET), "stackTrace": [{}], **a_set(vms)}
+    assert only(read(step("create", None, new))).assigns == {(SQL01, NAS01)}
+
+
+def test_an_exclusive_set_excludes_for_vms_without_a_location_too() -> None:
+    created = only(read(step("create", None, a_set({"DC01": entry(DC01)}, exclusive=True))))
+    assert created.exclusive_vms == {DC01}
+    was = a_set(
+        {"DC01": entry(DC01)},
+        exclusive=True,
+        otherAssignments={"DC01": entry(DC01, E=DISK_E)},
+    )
+    updated = only(read(step("update", was, a_set({"DC01": entry(DC01)}, exclusive=True))))
+    assert updated.unassigns == {(DC01, DISK_E)}
+
+
+def test_a_replaced_exclusive_set_excludes_for_all_of_its_vms() -> None:
+    both = a_set({"SQL01": entry(SQL01, OFF=OFFSITE01)}, exclusive=True)
+    replaced = only(read(step("replace", both, both)))
+    assert replaced.exclusive_vms == {SQL01}
+    assert replaced.assigns == {A}
+
+
+@pytest.mark.parametrize("vms", [UNKNOWN, {"x": UNKNOWN}, {"x": entry(UNKNOWN)}])
+def test_an_exclusive_set_may_exclude_for_vms_that_are_not_known(vms: Any) -> None:
+    created = only(read(step("create", None, a_set(vms, exclusive=True))))
+    assert created.may_exclude_any_vm
+    assert not only(read(step("create", None, a_set(vms)))).may_exclude_any_vm
+
+
+def test_secrets_of_an_unchanged_set_are_not_shown() -> None:
+    secret = a_set("[secret]")
+    shown = {key: value for key, value in secret.items() if key != "outputs"}
+    (hidden,) = only(read(step("same", secret, shown))).not_shown
+    assert hidden.is_secret
+
+
+def test_what_depends_on_a_replaced_resource_is_kept() -> None:
+    other = step("replace", of_state(*A), single(*A), name="other")
+    with_other = step("delete", of_state(*B, deletedWith=urn("other")), name="two")
+    assert B not in {pair for each in read(other, with_other).plans for pair in each.plan.unassigns}
+
+
+def test_a_provider_that_changes_in_place_deletes_at_its_new_address() -> None:
+    old, new = ({"inputs": {"baseUrl": f"http://localhost:{port}/api"}} for port in (1, 2))
+    changed = {"op": "update", "urn": SITE_B, "oldState": old, "newState": new}
+    stack = read(changed, step("delete", of_site_b(A)))
+    assert [each.server for each in stack.plans] == ["localhost:2"]
+    replaced = {**changed, "op": "replace"}
+    stack = read(replaced, step("delete", of_site_b(A)))
+    assert [each.server for each in stack.plans] == ["localhost:1"]
+
+
+def test_a_provider_in_a_component_is_found() -> None:
+    name = SITE_B.replace("pulumi:providers", "my:component:Site$pulumi:providers")
+    state = {"inputs": {"baseUrl": "http://localhost:46013/api"}}
+    inside = {"op": "create", "urn": name, "newState": state}
+    stack = read(inside, step("create", None, single(*A) | {"provider": f"{name}::id"}))
+    assert [each.server for each in stack.plans] == ["localhost:46013"]
+
+
+def test_a_preview_of_a_part_is_refused() -> None:
+    for new in (of_state(*A), {"type": ASSIGNMENT, "inputs": None}):
+        old = of_state(*A) if "outputs" in new else None
+        with pytest.raises(ArgumentError, match="with --target or --exclude"):
+            read(step("same", old, new))
+
+
+def test_a_step_that_is_not_known_is_an_error() -> None:
+    with pytest.raises(ArgumentError, match="its step is 'adopt', which this version does not"):
+        read(step("adopt", None, single(*A)))
+
+
+@pytest.mark.parametrize(
+    "connections",
+    ["[secret]", '{"site-b": {"baseUrl": "[secret]"}}', {"b": {"baseUrl": "[secret]"}}],
+)
+def test_secret_connections_are_one_sentence(connections: Any) -> None:
+    dynamic = single(*A, DYNAMIC_ASSIGNMENT)
+    dynamic["inputs"]["connection"] = "site-b"
+    with pytest.raises(ArgumentError, match="set it without --secret, and only the password"):
+        read(step("create", None, dynamic), config={"vmbackup:connections": connections})

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from sample import DC01, NAS01, OFFSITE01, ROTATING, SQL01, SQL02
+from sample import DC01, NAS01, NOWHERE, OFFSITE01, ROTATING, SQL01, SQL02
 from test_coverage import assigning, covered, unassigning
 
 from pulumi_vmbackup.coverage import Coverage, PartlyKnown, ResourcePlan
@@ -14,6 +14,7 @@ from pulumi_vmbackup.errors import ArgumentError
 from pulumi_vmbackup.rules import (
     Judgement,
     Limit,
+    Match,
     Requirement,
     Rules,
     Verdict,
@@ -72,7 +73,7 @@ def test_a_requirement_is_kept_or_not_known_yet() -> None:
 )
 def test_an_update_may_remove_so_many_assignments(limit: str, verdict: Verdict) -> None:
     coverage = covered(*HELD, plans=[unassigning((SQL01, OFFSITE01), (DC01, ROTATING))])
-    judgement = judge(Rules(at_most_removed=parse_limit(limit)), coverage)
+    judgement = judge(Rules(limits=(parse_limit(limit),)), coverage)
     assert judgement.verdict is verdict
     assert judgement.reason == "the update removes 1 of 3 assignments"
 
@@ -80,7 +81,7 @@ def test_an_update_may_remove_so_many_assignments(limit: str, verdict: Verdict) 
 def test_what_may_be_removed_makes_a_limit_unknown() -> None:
     unknown = ResourcePlan("one", "backup/prod", partly_known=(PartlyKnown("one", SQL01, None),))
     coverage = covered(*HELD, plans=[unassigning((SQL01, OFFSITE01)), unknown])
-    judgement = judge(Rules(at_most_removed=Limit(0, is_percentage=False)), coverage)
+    judgement = judge(Rules(limits=(Limit(0, is_percentage=False),)), coverage)
     assert judgement.verdict is Verdict.UNKNOWN
     assert judgement.reason == "the update removes 0 and up to 1 of 3 assignments"
 
@@ -169,6 +170,8 @@ def test_an_exception_holds_until_its_day(tmp_path: Path) -> None:
             5,
             "'soon' is not a date such as 2027-03-31",
         ),
+        ("require: any\nexceptions:\n- {vms: x, reason: y, until: 20270331}", 3, "'20270331' is"),
+        ("at-most-removed: " + "9" * 5_000, 1, "'999"),
         ("require: any\nexceptions:\n- vms: x\n  reason: y\n  rules: al", 5, "'al' is none of"),
         ("require: [any", 1, "this is not YAML"),
         ("a: b: c", 1, "this is not YAML"),
@@ -203,6 +206,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     ("text", "what"),
     [
         ("require: any\nexceptions:\n- {vms: SLQ*, reason: x}", "line 3: .* exception .VMs SLQ"),
+        ("require: any\nexceptions:\n- {vms: [SQL*, SLQ*], reason: x}", "line 3: .* .VMs SLQ"),
         ("require:\n- {location: any, hosts: HV-9*}", "line 2: .* requirement .hosts HV-9"),
     ],
 )
@@ -210,3 +214,18 @@ def test_a_pattern_that_matches_no_vm_is_an_error(text: str, what: str, tmp_path
     rules = rules_of(tmp_path, text)
     with pytest.raises(ArgumentError, match=what):
         rules.judge([covered(*HELD)], TODAY)
+
+
+def test_brackets_without_end_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="this is not YAML"):
+        rules_of(tmp_path, "[" * 5_000)
+
+
+def test_whether_a_declared_vm_that_is_not_listed_keeps_a_rule_is_not_known() -> None:
+    plan = ResourcePlan("one", "s", declares=frozenset({(NOWHERE, NAS01)}), names={NOWHERE: "FAR"})
+    rules = Rules((Requirement("primary", Match(vms=("SQL*", "F*"))),))
+    judgement = judge(rules, covered(*HELD, plans=[plan]))
+    assert judgement.verdict is Verdict.UNKNOWN
+    assert judgement.unlisted == ["FAR"]
+    others = Rules((Requirement("primary", Match(vms=("SQL*",))),))
+    assert judge(others, covered(*HELD, plans=[plan])).verdict is Verdict.KEPT

@@ -7,12 +7,12 @@ it may add or remove is kept apart.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .inventory import Snapshot
 from .models import KINDS, BackupLocation, Kind, Pair, VirtualMachine, unique_locations
@@ -49,9 +49,13 @@ class ResourcePlan:
         declares: the pairs that it declares after the update.
         assigns: those of them that the update assigns, whether or not the server has them.
         unassigns: the pairs that the update un-assigns, unless the stack declares them.
+        will_unassign: of a state, the same for the next update: an earlier one could not do it.
         partly_known: what else it assigns.
+        not_shown: what else it declares that Pulumi does not show, since it is secret.
         exclusive_vms: the VMs of which the update un-assigns all that the stack does not declare.
         may_be_exclusive_vms: the same, where it depends on a value that only the update knows.
+        may_exclude_any_vm: whether it does so for VMs that only the update knows.
+        names: what a state or a program calls VMs and locations, by their ids.
     """
 
     resource: str
@@ -59,26 +63,30 @@ class ResourcePlan:
     declares: frozenset[Pair] = frozenset()
     assigns: frozenset[Pair] = frozenset()
     unassigns: frozenset[Pair] = frozenset()
+    will_unassign: frozenset[Pair] = frozenset()
     partly_known: tuple[PartlyKnown, ...] = ()
+    not_shown: tuple[PartlyKnown, ...] = ()
     exclusive_vms: frozenset[str] = frozenset()
     may_be_exclusive_vms: frozenset[str] = frozenset()
+    may_exclude_any_vm: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 class Meaning(Enum):
     """What an update means for a VM, the gravest first."""
 
-    LOSES_LAST = "loses its last backup location"
-    LOSES_LAST_OFFSITE = "loses its last offsite location"
-    LOSES_LAST_PRIMARY = "loses its last primary location"
-    MAY_LOSE = "may lose a location: this depends on a value that only `pulumi up` knows"
-    LOSES = "loses a location"
-    SECOND_PRIMARY = "gets a second primary location, which the server may refuse"
-    GAINS_UNKNOWN = "gets a location that only `pulumi up` knows"
-    MOVES = "moves to another location"
-    GAINS_FIRST = "gains its first backup location"
-    GAINS_OFFSITE = "gains an offsite location"
-    GAINS_PRIMARY = "gains a primary location"
-    GAINS = "gains a location"
+    LOSES_LAST = "loses-last-location"
+    LOSES_LAST_OFFSITE = "loses-last-offsite"
+    LOSES_LAST_PRIMARY = "loses-last-primary"
+    MAY_LOSE = "may-lose"
+    LOSES = "loses"
+    SECOND_PRIMARY = "second-primary"
+    GAINS_UNKNOWN = "gains-unknown"
+    MOVES = "moves"
+    GAINS_FIRST = "gains-first-location"
+    GAINS_OFFSITE = "gains-offsite"
+    GAINS_PRIMARY = "gains-primary"
+    GAINS = "gains"
 
 
 _ORDER = list(Meaning)
@@ -186,6 +194,24 @@ class VmCoverage:
         return found
 
 
+class Unlisted(NamedTuple):
+    """A pair that resources declare, of which the server does not list a part.
+
+    Attributes:
+        vm: the name of its VM, or its ref.
+        location: the path of its location, or its id.
+        lists_vm: whether the server lists the VM, and not the location.
+        is_assigned: whether the update assigns it. If not, the host of the VM may be off.
+        resources: the resources that declare it.
+    """
+
+    vm: str
+    location: str
+    lists_vm: bool
+    is_assigned: bool
+    resources: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Coverage:
     """The VMs of one server with their locations, now and after an update.
@@ -194,21 +220,28 @@ class Coverage:
         server: what a reader calls the server.
         taken_at: when the inventory was read from the server.
         vms: the VMs that can be assigned or have locations, by name.
-        unlisted: pairs that resources declare, of which the server does not list the VM or the
-            location, each with the resources.
+        unlisted: the pairs that resources declare, of which the server does not list the VM or the
+            location.
+        unlisted_vms: the VMs of them that the server does not list, as far as resources name them.
         of_unknown_vm: other assignments that are partly known, mostly because only the update knows
             the VM.
+        waiting: the VM, the location and the resource of what the next update un-assigns, since an
+            earlier one could not.
         adopted: how many pairs the update assigns that the server has already and that nothing
             declared before.
+        not_shown: what resources declare that Pulumi does not show, since it is secret.
         is_declared: whether the resources are known. If not, nothing can be called unmanaged.
     """
 
     server: str
     taken_at: datetime
     vms: tuple[VmCoverage, ...]
-    unlisted: tuple[tuple[Pair, tuple[str, ...]], ...]
+    unlisted: tuple[Unlisted, ...]
+    unlisted_vms: tuple[VirtualMachine, ...]
     of_unknown_vm: tuple[PartlyKnown, ...]
+    waiting: tuple[tuple[str, str, str], ...]
     adopted: int
+    not_shown: tuple[PartlyKnown, ...]
     is_declared: bool
 
     @property
@@ -240,23 +273,34 @@ def cover(
     for plan in plans:
         for pair in plan.declares:
             declared_by.setdefault(pair, []).append(plan.resource)
+    waiting = {
+        pair: plan.resource
+        for plan in plans
+        for pair in plan.will_unassign
+        if pair in held and pair not in declared_by
+    }
+    declared_by |= {pair: [resource] for pair, resource in waiting.items()}
     assigned = {pair for plan in plans for pair in plan.assigns}
     lost, may_lose = _unassigned(plans, held)
     # Two stacks do not know of each other, so it depends on which of them is updated first.
     may_lose |= lost & assigned
     lost -= may_lose
-    partly_known = [each for plan in plans for each in plan.partly_known]
+    # Some previews tell of the same replacement in three steps.
+    partly_known = list(dict.fromkeys(each for plan in plans for each in plan.partly_known))
     gains = Counter(each.vm_ref for each in partly_known if each.vm_ref)
 
-    vms = {vm.ref: vm for vm in reversed(inventory.virtual_machines) if vm.ref}
+    # A VM that is moving may be listed on both hosts: the configured one counts.
+    listed = sorted(inventory.virtual_machines, key=lambda vm: vm.is_assignable)
+    vms = {vm.ref: vm for vm in listed if vm.ref}
     locations = unique_locations(inventory.backup_locations)
     unlisted = {
-        pair: tuple(resources)
-        for pair, resources in sorted(declared_by.items())
-        if pair not in held and (pair[0] not in vms or pair[1] not in locations)
+        pair for pair in declared_by.keys() - held if pair[0] not in vms or pair[1] not in locations
     }
-    after = (held - lost) | (assigned - unlisted.keys())
-    missing = declared_by.keys() - after - unlisted.keys()
+    after = (held - lost) | (assigned - unlisted)
+    missing = declared_by.keys() - after - unlisted - held
+    names = {id_: name for plan in plans for id_, name in plan.names.items()}
+    names |= {ref: vm.name for ref, vm in vms.items() if vm.name}
+    names |= {id_: location.label for id_, location in locations.items()}
     now, then, uncertain = map(_by_vm, (held, after, may_lose))
     absent, declared = map(_by_vm, (missing, declared_by))
     labels = vm_labels(vms.values())
@@ -287,9 +331,27 @@ def cover(
         server=server,
         taken_at=inventory.taken_at,
         vms=tuple(sorted(covered, key=lambda each: (each.label.casefold(), each.vm.ref))),
-        unlisted=tuple(unlisted.items()),
+        unlisted=tuple(
+            Unlisted(
+                vm=names.get(vm_ref, vm_ref),
+                location=names.get(location_id, location_id),
+                lists_vm=vm_ref in vms,
+                is_assigned=(vm_ref, location_id) in assigned,
+                resources=tuple(declared_by[vm_ref, location_id]),
+            )
+            for vm_ref, location_id in sorted(unlisted)
+        ),
+        unlisted_vms=tuple(
+            VirtualMachine(ref, names.get(ref))
+            for ref in sorted({ref for ref, _ in unlisted} - vms.keys())
+        ),
         of_unknown_vm=tuple(each for each in partly_known if each.vm_ref not in vms),
         adopted=len((assigned & held) - before),
+        waiting=tuple(
+            (names.get(vm_ref, vm_ref), names.get(location_id, location_id), resource)
+            for (vm_ref, location_id), resource in sorted(waiting.items())
+        ),
+        not_shown=tuple(each for plan in plans for each in plan.not_shown),
         is_declared=is_declared,
     )
 
@@ -304,10 +366,13 @@ def _unassigned(plans: list[ResourcePlan], held: set[Pair]) -> tuple[set[Pair], 
         may_be_exclusive = {ref for plan in own for ref in plan.may_be_exclusive_vms}
         unwanted = {pair for plan in own for pair in plan.unassigns}
         unwanted |= {pair for pair in held if pair[0] in exclusive}
-        uncertain = {pair for pair in held if pair[0] in may_be_exclusive}
+        may_be_any = any(plan.may_exclude_any_vm for plan in own)
+        uncertain = {pair for pair in held if may_be_any or pair[0] in may_be_exclusive}
         declared = {pair for plan in own for pair in plan.declares}
         partly_known = {
-            (each.vm_ref, each.location_id) for plan in own for each in plan.partly_known
+            (each.vm_ref, each.location_id)
+            for plan in own
+            for each in (*plan.partly_known, *plan.not_shown)
         }
         # One that turns out to be declared stays.
         uncertain -= unwanted

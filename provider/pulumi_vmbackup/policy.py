@@ -112,7 +112,7 @@ def _requirements(file: Path) -> Rules:
             f"{file} has no `require`, and a policy pack can judge no other rule: add one, or "
             "judge the file with `vmbackup review`."
         )
-    return replace(rules, at_most_removed=None, forbids_unmanaged=False)
+    return replace(rules, limits=(), forbids_unmanaged=False)
 
 
 def _violations(requirement: Requirement, judgement: Judgement) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -22,7 +22,8 @@ from .settings import did_you_mean
 RULES_FILE = "vmbackup-rules.yaml"
 WANTED: tuple[Wanted, ...] = get_args(Wanted)
 UNMANAGED = "unmanaged"
-_LIMIT = re.compile(r"(\d+)(%?)")
+_LIMIT = re.compile(r"(\d{1,9})(%?)")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,17 @@ class Match:
 
     def __contains__(self, vm: VirtualMachine) -> bool:
         return _matches(vm.name, self.vms) and _matches(vm.host, self.hosts)
+
+    def may_match(self, vm: VirtualMachine) -> bool:
+        """Whether it matches, or may: the name or the host of a VM may not be known."""
+        return vm in replace(
+            self, vms=self.vms if vm.name else (), hosts=self.hosts if vm.host else ()
+        )
+
+    def parts(self) -> Iterator[Match]:
+        """Each pattern by itself."""
+        yield from (Match(vms=(each,)) for each in self.vms)
+        yield from (Match(hosts=(each,)) for each in self.hosts)
 
     def __str__(self) -> str:
         parts = [f"VMs {', '.join(self.vms)}"] if self.vms else []
@@ -101,20 +113,20 @@ class Rules:
 
     Attributes:
         requirements: which kinds of locations VMs must have.
-        at_most_removed: how many assignments an update may remove; None for any number.
+        limits: how many assignments an update may remove.
         forbids_unmanaged: whether each assignment must be declared by a resource.
         exceptions: for which VMs that does not hold.
         source: the rules file, as errors name it.
     """
 
     requirements: tuple[Requirement, ...] = ()
-    at_most_removed: Limit | None = None
+    limits: tuple[Limit, ...] = ()
     forbids_unmanaged: bool = False
     exceptions: tuple[Exemption, ...] = ()
     source: str = RULES_FILE
 
     def __bool__(self) -> bool:
-        return bool(self.requirements or self.at_most_removed or self.forbids_unmanaged)
+        return bool(self.requirements or self.limits or self.forbids_unmanaged)
 
     def judge(self, coverages: Iterable[Coverage], today: date) -> list[Judgement]:
         """Which rules hold after an update, and for which VMs they do not.
@@ -127,31 +139,35 @@ class Rules:
         judged = [self._require(each, coverages, today) for each in self.requirements]
         if self.forbids_unmanaged:
             judged.append(self._forbid_unmanaged(coverages, today))
-        if self.at_most_removed:
-            judged.append(_limit_removed(self.at_most_removed, coverages))
-        return judged
+        return judged + [_limit_removed(each, coverages) for each in self.limits]
 
     def _refuse_no_match(self, coverages: list[Coverage]) -> None:
-        vms = [each.vm for coverage in coverages for each in coverage.vms]
-        matches = [("requirement", each.match, each.line) for each in self.requirements]
-        matches += [("exception", each.match, each.line) for each in self.exceptions]
-        for what, match, line in matches:
-            if line is not None and not any(vm in match for vm in vms):
-                raise ArgumentError(
-                    f"{self.source}, line {line}: no VM matches this {what} ({match}): correct the "
-                    "pattern, or remove it."
-                )
+        all_vms = [each.vm for coverage in coverages for each in coverage.vms]
+        all_vms += [vm for coverage in coverages for vm in coverage.unlisted_vms]
+        configured = [vm for vm in all_vms if vm.is_assignable]
+        given = [("requirement", each.match, each.line, configured) for each in self.requirements]
+        given += [("exception", each.match, each.line, all_vms) for each in self.exceptions]
+        for what, match, line, vms in given:
+            for part in () if line is None else (*match.parts(), match):
+                if not any(vm in part for vm in vms):
+                    raise ArgumentError(
+                        f"{self.source}, line {line}: no VM matches this {what} ({part}): correct "
+                        "the pattern, or remove it."
+                    )
 
     def _require(self, rule: Requirement, coverages: list[Coverage], today: date) -> Judgement:
         judgement = Judgement(str(rule))
         for coverage in coverages:
             for each in coverage.configured:
-                has = each.has(rule.wanted) if each.vm in rule.match else True
+                has = each.has(rule.wanted) if rule.match.may_match(each.vm) else True
                 if has:
                     continue
                 if self._excepted(judgement, coverage, each, rule.wanted, today):
                     continue
                 (judgement.unknown if has is None else judgement.broken).append((coverage, each))
+            for vm in coverage.unlisted_vms:
+                if rule.match.may_match(vm) and not self._exemptions(vm, rule.wanted, today):
+                    judgement.unlisted.append(vm.name or str(vm.ref))
         return judgement
 
     def _forbid_unmanaged(self, coverages: list[Coverage], today: date) -> Judgement:
@@ -165,7 +181,7 @@ class Rules:
                 # What is not known yet may declare them, or remove them.
                 is_unknown = (
                     each.gains_unknown > 0
-                    or bool(coverage.of_unknown_vm)
+                    or bool(coverage.of_unknown_vm or coverage.not_shown)
                     or {*each.unmanaged} <= {*each.may_lose}
                 )
                 (judgement.unknown if is_unknown else judgement.broken).append((coverage, each))
@@ -174,18 +190,20 @@ class Rules:
     def _excepted(
         self, judgement: Judgement, coverage: Coverage, each: VmCoverage, rule: str, today: date
     ) -> bool:
-        found = [
-            exemption
-            for exemption in self.exceptions
-            if rule in exemption.rules and each.vm in exemption.match
-        ]
-        for exemption in found:
-            if exemption.holds(today):
-                judgement.excepted.append((coverage, each, exemption))
-                return True
-        for exemption in found:
+        for exemption in self._exemptions(each.vm, rule, today):
+            judgement.excepted.append((coverage, each, exemption))
+            return True
+        for exemption in self._exemptions(each.vm, rule, date.min):
             judgement.ended.append((coverage, each, exemption))
         return False
+
+    def _exemptions(self, vm: VirtualMachine, rule: str, day: date) -> list[Exemption]:
+        """The exceptions from a rule that hold for a VM on a day."""
+        return [
+            each
+            for each in self.exceptions
+            if rule in each.rules and vm in each.match and each.holds(day)
+        ]
 
 
 class Verdict(Enum):
@@ -204,6 +222,8 @@ class Judgement:
         rule: the rule, as the command's options say it.
         broken: the VMs that break it, each with the coverage of its server.
         unknown: those of which only the update knows.
+        unlisted: the names of declared VMs that the server does not list: whether they break it is
+            not known.
         excepted: those that break it, or may, with the exception that holds for them.
         ended: those of ``broken`` and ``unknown`` for which an exception has ended.
         limit: what became of a limit, which is about no VM.
@@ -213,6 +233,7 @@ class Judgement:
     rule: str
     broken: list[tuple[Coverage, VmCoverage]] = field(default_factory=list)
     unknown: list[tuple[Coverage, VmCoverage]] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
     excepted: list[tuple[Coverage, VmCoverage, Exemption]] = field(default_factory=list)
     ended: list[tuple[Coverage, VmCoverage, Exemption]] = field(default_factory=list)
     limit: Verdict = Verdict.KEPT
@@ -222,7 +243,7 @@ class Judgement:
     def verdict(self) -> Verdict:
         if self.broken or self.limit is Verdict.BROKEN:
             return Verdict.BROKEN
-        return Verdict.UNKNOWN if self.unknown else self.limit
+        return Verdict.UNKNOWN if self.unknown or self.unlisted else self.limit
 
 
 def _limit_removed(limit: Limit, coverages: list[Coverage]) -> Judgement:
@@ -286,7 +307,7 @@ def read_rules(file: Path, given_by: str = "its path") -> Rules:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise ArgumentError(f"{file}{line}: this is not YAML ({error.problem}).") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ArgumentError(f"{file}: this is not YAML ({str(error).splitlines()[0]}).") from None
     return _File(str(file)).rules(node)
 
@@ -307,7 +328,7 @@ class _File:
         forbidden = [self._choice(each, (UNMANAGED,)) for each in self._list(given.get("forbid"))]
         return Rules(
             requirements=tuple(map(self._requirement, self._list(given.get("require")))),
-            at_most_removed=self._limit(limit) if limit else None,
+            limits=(self._limit(limit),) if limit else (),
             forbids_unmanaged=bool(forbidden),
             exceptions=tuple(map(self._exception, self._list(given.get("exceptions")))),
             source=self._name,
@@ -357,6 +378,8 @@ class _File:
     def _date(self, node: Any) -> date:
         text = self._text(node)
         try:
+            if not _DATE.fullmatch(text):  # Python 3.11 takes other forms too
+                raise ValueError
             return date.fromisoformat(text)
         except ValueError:
             self._refuse(node, f"{text!r} is not a date such as 2027-03-31")

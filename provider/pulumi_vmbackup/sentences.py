@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from .coverage import Coverage, PartlyKnown, VmCoverage
+from .coverage import Coverage, Meaning, PartlyKnown, VmCoverage
 from .models import BackupLocation
 from .names import counted, location_labels
 from .rules import Judgement, Verdict
@@ -13,6 +13,26 @@ _NAMED = 10
 
 Named = Callable[[str], str]
 """How a name is written in a sentence."""
+
+_MEANINGS = {
+    Meaning.LOSES_LAST: "loses its last backup location",
+    Meaning.LOSES_LAST_OFFSITE: "loses its last offsite location",
+    Meaning.LOSES_LAST_PRIMARY: "loses its last primary location",
+    Meaning.MAY_LOSE: "may lose a location: this depends on a value that only `pulumi up` knows",
+    Meaning.LOSES: "loses a location",
+    Meaning.SECOND_PRIMARY: "gets a second primary location, which the server may refuse",
+    Meaning.GAINS_UNKNOWN: "gets a location that only `pulumi up` knows",
+    Meaning.MOVES: "moves to another location",
+    Meaning.GAINS_FIRST: "gains its first backup location",
+    Meaning.GAINS_OFFSITE: "gains an offsite location",
+    Meaning.GAINS_PRIMARY: "gains a primary location",
+    Meaning.GAINS: "gains a location",
+}
+
+
+def meant(*meanings: Meaning) -> str:
+    """What an update means for a VM, in words."""
+    return "; ".join(map(_MEANINGS.__getitem__, meanings))
 
 
 def listed(names: Iterable[str]) -> str:
@@ -61,6 +81,12 @@ def judged(judgement: Judgement, named: Named = str) -> str:
         return (
             f"{rule} may be broken by {_labels(judgement.unknown, named)}: {why}.{ended}{excepted}"
         )
+    if judgement.unlisted:
+        vms = counted(len(judgement.unlisted), "VM")
+        return (
+            f"{rule} may be broken by {vms} that the inventory does not list: "
+            f"{listed(map(named, judgement.unlisted))}.{ended}{excepted}"
+        )
     return f"{rule} is kept.{excepted}"
 
 
@@ -82,18 +108,18 @@ def _ended(judgement: Judgement) -> str:
 
 
 def partly_known(coverage: Coverage, named: Named = str) -> Iterator[str]:
-    """The resources of which only the update knows the VM, a sentence for each assignment."""
+    """The resources of which the VM is not known, a sentence for each assignment."""
     names = LocationNames(coverage)
     for each in coverage.of_unknown_vm:
-        yield f"{named(each.resource)} {_partly_known(each, names, named)}."
+        yield f"{named(each.resource)} assigns {_partly_known(each, names, named)}."
+    for each in coverage.not_shown:
+        yield f"{named(each.resource)} declares {_partly_known(each, names, named)}."
 
 
 def _partly_known(each: PartlyKnown, names: LocationNames, named: Named) -> str:
-    why = "is a secret" if each.is_secret else "only `pulumi up` knows"
+    that = "that is secret" if each.is_secret else "that only `pulumi up` knows"
     if each.vm_ref:
-        return (
-            f"assigns VM {each.vm_ref}, which the inventory does not list, to a location that {why}"
-        )
+        return f"the VM {each.vm_ref} to a location {that}"
     if each.location_id:
-        return f"assigns a VM that {why} to {named(names.of_id(each.location_id))}"
-    return f"assigns VMs and locations that {why}"
+        return f"a VM {that} to {named(names.of_id(each.location_id))}"
+    return f"VMs and locations {that.replace('is secret', 'are secret')}"

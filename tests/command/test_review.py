@@ -12,7 +12,19 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
+from sample import (
+    DC01,
+    DISK_E,
+    EXCH01,
+    FILE01,
+    NAS01,
+    NOWHERE,
+    OFFSITE01,
+    PASSWORD,
+    ROTATING,
+    SQL01,
+    SQL02,
+)
 from test_previews import UNKNOWN, a_set, entry, of_site_b, of_state, provider, single, step
 
 from pulumi_vmbackup.command.group import vmbackup
@@ -362,7 +374,7 @@ def test_the_wrong_server_is_refused(run: Callable[..., Result], folder: Path) -
     write_inventory(other, folder / "empty.json")
     said = run("--preview", name, "--inventory", "empty.json", ends=1).stderr
     assert "holds no virtual machine at all" in said
-    foreign = preview(step("delete", of_state(UNKNOWN.replace("0", "1"), UNKNOWN)))
+    foreign = preview(step("delete", of_state(NOWHERE, NOWHERE)))
     said = run("--preview", foreign, ends=1).stderr
     assert "has no VM and no location of the resources" in said
 
@@ -411,3 +423,30 @@ def test_a_long_list_is_counted(run: Callable[..., Result], simulator: Simulator
     assert len(table(result)) == 1 + 1_000
     assert "And 201 more VMs that change; --html shows all." in result.stdout
     assert "And 1,152 more VMs; --json lists all." in result.stdout
+
+
+def test_a_comment_has_room_for_many_rules_and_long_names(
+    run: Callable[..., Result], simulator: Simulator, folder: Path
+) -> None:
+    for n, vm in enumerate(simulator.inventory.virtual_machines.values()):
+        vm["VirtualMachineName"] = "|" * 300 + str(n)
+    rules = "".join(f"- {{location: offsite, vms: '{'|' * 300}{n % 7}'}}\n" for n in range(500))
+    Path("vmbackup-rules.yaml").write_text(f"require:\n{rules}", "utf-8")
+    name = preview(step("create", None, single(SQL01, NAS01)))
+    result = run("--preview", name, "--markdown", "comment.md", ends=2)
+    assert result.stdout.count("BROKEN: ") > 400
+    comment = (folder / "comment.md").read_text("utf-8")
+    assert len(comment) < LONGEST_COMMENT
+    assert re.search(r"And \d+ more rules\.", comment)
+
+
+def test_two_outputs_are_not_mixed(run: Callable[..., Result]) -> None:
+    assert "are both standard output" in run("--json", "--markdown", "-", ends=1).stderr
+    same = ("--markdown", "x", "--html", "x")
+    assert "are the same file" in run(*same, ends=1).stderr
+
+
+def test_the_rules_file_has_one_name(run: Callable[..., Result]) -> None:
+    Path("vmbackup-rules.yml").write_text("require: any\n", "utf-8")
+    assert "call it vmbackup-rules.yaml, or give --rules" in run(ends=1).stderr
+    run("--rules", "vmbackup-rules.yml", ends=2)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 
 import click
@@ -45,7 +45,7 @@ class Connection:
         """
         from ..transport import add_secret
 
-        where = (self.get_config(), os.environ, self.name, self.options, _describe_option)
+        where = (self.get_config, os.environ, self.name, self.options, _describe_option)
         settings, sources = read_settings(*where, without), setting_sources(*where)
         can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr)
         if settings.username and not settings.has_credentials and can_ask:
@@ -56,6 +56,7 @@ class Connection:
                 add_secret(secret)
         return settings, sources
 
+    @cached_property
     def get_config(self) -> Callable[[str], object]:
         """The configuration of its first stack, if it has one."""
         return read_stack(self.stacks[0]) if self.stacks else _no_config

@@ -13,9 +13,11 @@ from .wording import printable
 
 LONGEST_COMMENT = 65_000
 """GitHub takes 65,536 characters. The rest is for what a workflow adds."""
-_LONGEST_LINE = 2_000
-_ROOM_FOR_COUNTS = 1_000
+_LONGEST_NAME = 100
+_ROOM_FOR_COUNTS = 1_500
+_ROOM_FOR_RULES = 20_000
 _PLAIN = re.compile(r"[\w .,:;()/\\+-]+")
+_ORDER = (Verdict.BROKEN, Verdict.UNKNOWN, Verdict.KEPT)
 _WORDS = {Verdict.KEPT: "KEPT", Verdict.UNKNOWN: "**UNKNOWN**", Verdict.BROKEN: "**BROKEN**"}
 
 
@@ -24,8 +26,12 @@ def markdown(review: Review) -> str:
 
     Names of the server stand in code, so that nothing in them is a format, a link or a mention.
     """
-    rules = [f"- {_WORDS[each.verdict]}: {judged(each, code)}" for each in review.judgements]
-    text = _Text(f"### {review.title(code)}", LONGEST_COMMENT - _ROOM_FOR_COUNTS - _length(rules))
+    gravest_first = sorted(review.judgements, key=lambda each: _ORDER.index(each.verdict))
+    rules = _Text("#### Rules", _ROOM_FOR_RULES)
+    rules.add_items(
+        "", [f"- {_WORDS[each.verdict]}: {judged(each, code)}" for each in gravest_first], "rules"
+    )
+    text = _Text(f"### {review.title(code)}", LONGEST_COMMENT - _ROOM_FOR_COUNTS - len(str(rules)))
     text.add("", *(f"- {sentence}" for sentence in review.summary()))
     for coverage in review.coverages:
         if len(review.coverages) > 1:
@@ -33,8 +39,8 @@ def markdown(review: Review) -> str:
         _add_changes(text, review, coverage)
         text.add_items("", [f"- {note}" for note in review.notes(coverage, code)], "notes")
         text.add("", f"Inventory of {age_of(coverage)}.")
-    if rules:
-        text.add("", "#### Rules", "", *rules)
+    if gravest_first:
+        text.add("", str(rules).rstrip())
     for coverage in review.coverages:
         unmanaged = [f"- {code(vm)}: {code(paths)}" for vm, paths in review.unmanaged(coverage)]
         if unmanaged:
@@ -47,7 +53,9 @@ def markdown(review: Review) -> str:
 
 def code(name: str) -> str:
     """A name as code. Within code, GitHub makes neither links nor mentions."""
-    name = printable(name).strip()[:_LONGEST_LINE] or " "
+    name = printable(name).strip() or " "
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}..."
     if _PLAIN.fullmatch(name):
         return f"`{name}`"
     return f"<code>{_escaped(name)}</code>"

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from ..coverage import Coverage, VmCoverage
 from ..models import BackupLocation
-from ..sentences import judged, labels_of
+from ..sentences import judged, labels_of, meant
 from .report import Review, age_of
 from .wording import printable
 
@@ -115,7 +115,7 @@ def _vm(each: VmCoverage, *, coverage: Coverage, locations: Iterable[BackupLocat
         last_offsite_copy=_time(
             vm.last_offsite_copy_time, vm.last_offsite_copy_result, coverage.taken_at
         ),
-        meaning="; ".join(meaning.value for meaning in each.meanings),
+        meaning=meant(*each.meanings),
     )
 
 

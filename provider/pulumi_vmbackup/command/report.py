@@ -9,8 +9,8 @@ from datetime import timezone
 from typing import Any, NamedTuple
 
 from ..coverage import Coverage, Meaning, VmCoverage, Wanted
-from ..rules import Judgement, Verdict
-from ..sentences import LocationNames, Named, labels_of, listed, partly_known
+from ..rules import Exemption, Judgement, Verdict
+from ..sentences import LocationNames, Named, labels_of, listed, meant, partly_known
 
 EXIT_CODES = {Verdict.KEPT: 0, Verdict.UNKNOWN: 1, Verdict.BROKEN: 2}
 
@@ -37,7 +37,7 @@ class Row(NamedTuple):
     @property
     def meaning(self) -> str:
         """What the update means for it."""
-        return "; ".join(each.value for each in self.meanings)
+        return meant(*self.meanings)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Review:
         if self.is_preview:
             changed = [each for coverage in self.coverages for each in coverage.changed]
             counts = Counter(meaning for each in changed for meaning in each.meanings)
-            yield from (_vms_do(counts[each], each.value) for each in Meaning if counts[each])
+            yield from (_vms_do(counts[each], meant(each)) for each in Meaning if counts[each])
             if not changed and not any(each.of_unknown_vm for each in self.coverages):
                 yield "No VM gains or loses a backup location."
             if adopted := sum(each.adopted for each in self.coverages):
@@ -141,11 +141,26 @@ class Review:
         """
         names = LocationNames(coverage)
         yield from partly_known(coverage, named)
-        for (vm_ref, location_id), resources in coverage.unlisted:
-            yield (
-                f"{listed(map(named, resources))} assigns VM {vm_ref} to backup location "
-                f"{location_id}, and the inventory does not list both: `pulumi up` may fail."
+        for each in coverage.unlisted:
+            what = "location" if each.lists_vm else "VM"
+            then = (
+                "`pulumi up` may fail"
+                if each.is_assigned or each.lists_vm
+                else "its host may be off"
             )
+            verb = "assigns" if each.is_assigned else "declares"
+            yield (
+                f"{listed(map(named, each.resources))} {verb} {named(each.vm)} to "
+                f"{named(each.location)}, and the inventory does not list that {what}: {then}."
+            )
+        for vm_name, location_name, resource in coverage.waiting:
+            yield (
+                f"{named(vm_name)} is still assigned to {named(location_name)}: {named(resource)} "
+                "was replaced, and the next `pulumi up` un-assigns it."
+            )
+        for vm in coverage.vms:
+            if vm.gained and not vm.vm.is_assignable:
+                yield f"{named(vm.label)} is not configured in VM Backup: `pulumi up` will fail."
         for vm in coverage.vms:
             for location in vm.missing:
                 yield (
@@ -174,12 +189,11 @@ class Review:
                     "rule": each.rule,
                     "verdict": each.verdict.value,
                     "reason": each.reason or None,
-                    "broken": [vm.vm.ref for _, vm in each.broken],
-                    "unknown": [vm.vm.ref for _, vm in each.unknown],
-                    "excepted": [
-                        {"ref": vm.vm.ref, "reason": exemption.reason}
-                        for _, vm, exemption in each.excepted
-                    ],
+                    "broken": [_vm_json(*found) for found in each.broken],
+                    "unknown": [_vm_json(*found) for found in each.unknown],
+                    "unlisted": each.unlisted,
+                    "excepted": [_exempted_json(*found) for found in each.excepted],
+                    "ended": [_exempted_json(*found) for found in each.ended],
                 }
                 for each in self.judgements
             ],
@@ -204,6 +218,15 @@ def _vms_do(number: int, meaning: str) -> str:
 
 def _number(number: int, of_one: str, of_many: str) -> str:
     return f"1 {of_one}." if number == 1 else f"{number:,} {of_many}."
+
+
+def _vm_json(coverage: Coverage, vm: VmCoverage) -> dict[str, Any]:
+    return {"server": coverage.server, "ref": vm.vm.ref, "name": vm.vm.name}
+
+
+def _exempted_json(coverage: Coverage, vm: VmCoverage, exemption: Exemption) -> dict[str, Any]:
+    until = exemption.until and exemption.until.isoformat()
+    return {**_vm_json(coverage, vm), "reason": exemption.reason, "until": until}
 
 
 def _server_json(coverage: Coverage, notes: list[str]) -> dict[str, Any]:

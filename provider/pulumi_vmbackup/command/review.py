@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -47,7 +46,6 @@ from .report import EXIT_CODES, Review, age_of
 from .stack import export_stack, read_stack
 from .wording import printable
 
-_NAMED = re.compile(r"([\w .-]+)=(.+)", re.DOTALL)
 _SHOWN = 50
 _LOSS, _MAYBE = "bold red", "bold yellow"
 _STYLES = {
@@ -145,12 +143,15 @@ def review(
 
     The exit code is 0 if no rule is broken, 2 if one is, and 1 if that cannot be told.
     """
-    given = {"--markdown": markdown_file, "--html": html_file}
-    files = {
-        option: check_file(name, option)
-        for option, name in given.items()
-        if name not in (None, "-")
-    }
+    if as_json and markdown_file == "-":
+        raise ArgumentError("--json and --markdown - are both standard output: give a file.")
+    files: dict[str, Path] = {}
+    if markdown_file not in (None, "-"):
+        files["--markdown"] = check_file(markdown_file, "--markdown")
+    if html_file is not None:
+        files["--html"] = check_file(html_file, "--html")
+    if len({*files.values()}) < len(files):
+        raise ArgumentError("--markdown and --html are the same file: give two.")
     wanted = _rules(**rules)
     if wanted.forbids_unmanaged and not previews and not connection.stacks:
         raise ArgumentError(
@@ -187,11 +188,15 @@ def _rules(
     rules = Rules()
     if rules_file is not None:
         rules = read_rules(path_of(rules_file), "--rules")
+    elif (misspelt := default.with_suffix(".yml")).exists() and not default.exists():
+        raise ArgumentError(
+            f"{misspelt} is not read: call it {default}, or give --rules {misspelt}."
+        )
     elif default.exists():
         rules = read_rules(default)
     if at_most_removed is not None:
         try:
-            rules = replace(rules, at_most_removed=parse_limit(at_most_removed))
+            rules = replace(rules, limits=(parse_limit(at_most_removed), *rules.limits))
         except ValueError as error:
             raise ArgumentError(f"The value of --at-most-removed: {error}.") from None
     return replace(
@@ -208,16 +213,27 @@ def _plans(connection: Connection, previews: tuple[str, ...]) -> list[StackPlan]
     """What all stacks assign; the state of a stack with a preview is not needed."""
     plans = [read_preview(_content(name), f"{name} of --preview") for name in previews]
     for number, stack in enumerate(connection.stacks):
-        get_config = connection.get_config() if number == 0 else read_stack(stack)
-        plan = read_state(export_stack(stack), stack, get_config)
-        if plan.stack not in {each.stack for each in plans}:
-            plans.append(plan)
+        get_config = connection.get_config if number == 0 else read_stack(stack)
+        state = read_state(export_stack(stack), stack, get_config)
+        before = [each for each in plans if each.stack == state.stack and each.is_preview]
+        if before:
+            plans.remove(before[0])
+            plans.append(replace(before[0], plans=before[0].plans + state.pending))
+        else:
+            plans.append(replace(state, plans=state.plans + tuple(map(_later, state.pending))))
     seen: set[str] = set()
     for plan in plans:
         if plan.stack in seen:
             raise ArgumentError(f"The stack {plan.stack} is given twice: give it once.")
         seen.add(plan.stack)
     return plans
+
+
+def _later(pending: ServerPlan) -> ServerPlan:
+    """What the next update un-assigns: now, it is still assigned."""
+    plan = pending.plan
+    later = replace(plan, unassigns=frozenset(), will_unassign=plan.unassigns)
+    return pending._replace(plan=later)
 
 
 def _content(name: str) -> str:
@@ -280,19 +296,22 @@ def _files(
 ) -> dict[str, Snapshot]:
     """The snapshots of --inventory, by server."""
     files: dict[str, Snapshot] = {}
+    names = {each.name for its in by_server.values() for each in its}
     for given in inventories:
-        named = _NAMED.fullmatch(given)
-        name, file = named.groups() if named and not path_of(given).exists() else (None, given)
+        start, sign, rest = given.partition("=")
+        is_named = sign and (start in names or start in by_server or not path_of(given).exists())
+        name, file = (start, rest) if is_named else (None, given)
         servers = {
-            server for server, its in by_server.items() if name in {each.name for each in its}
+            server
+            for server, its in by_server.items()
+            if name in {server, *(each.name for each in its)} or (name is None and not names)
         }
-        if name is None and not servers:
-            servers = {*by_server}
         if len(servers) != 1:
-            there_are = sorted({str(each.name) for its in by_server.values() for each in its})
+            there_are = sorted({*map(str, names - {None}), *by_server})
             raise ArgumentError(
                 f"{given} of --inventory does not tell which server it is of: write NAME=FILE, "
-                f"with the name of a connection or a provider (there are: {', '.join(there_are)})."
+                f"with the name of a connection or a provider, or with the server (there are: "
+                f"{', '.join(there_are)})."
             )
         server = servers.pop()
         if server in files:
