@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ..coverage import Coverage
 from ..rules import Verdict
 from ..sentences import judged
-from .report import Review, age_of
+from .report import GRAVEST_FIRST, Review, age_of
 from .wording import printable
 
 LONGEST_COMMENT = 65_000
@@ -17,7 +17,6 @@ _LONGEST_NAME = 100
 _ROOM_FOR_COUNTS = 1_500
 _ROOM_FOR_RULES = 20_000
 _PLAIN = re.compile(r"[\w .,:;()/\\+-]+")
-_ORDER = (Verdict.BROKEN, Verdict.UNKNOWN, Verdict.KEPT)
 _WORDS = {Verdict.KEPT: "KEPT", Verdict.UNKNOWN: "**UNKNOWN**", Verdict.BROKEN: "**BROKEN**"}
 
 
@@ -26,7 +25,7 @@ def markdown(review: Review) -> str:
 
     Names of the server stand in code, so that nothing in them is a format, a link or a mention.
     """
-    gravest_first = sorted(review.judgements, key=lambda each: _ORDER.index(each.verdict))
+    gravest_first = sorted(review.judgements, key=lambda each: GRAVEST_FIRST.index(each.verdict))
     rules = _Text("#### Rules", _ROOM_FOR_RULES)
     rules.add_items(
         "", [f"- {_WORDS[each.verdict]}: {judged(each, code)}" for each in gravest_first], "rules"
@@ -42,7 +41,10 @@ def markdown(review: Review) -> str:
     if gravest_first:
         text.add("", str(rules).rstrip())
     for coverage in review.coverages:
-        unmanaged = [f"- {code(vm)}: {code(paths)}" for vm, paths in review.unmanaged(coverage)]
+        unmanaged = [
+            f"- {code(vm)}: {', '.join(map(code, locations))}"
+            for vm, locations in review.unmanaged(coverage)
+        ]
         if unmanaged:
             at = f" at {code(coverage.server)}" if len(review.coverages) > 1 else ""
             text.add("", f"<details><summary>Assignments{at} that no resource declares</summary>")

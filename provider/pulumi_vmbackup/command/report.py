@@ -12,6 +12,7 @@ from ..coverage import Coverage, Meaning, VmCoverage, Wanted
 from ..rules import Exemption, Judgement, Verdict
 from ..sentences import LocationNames, Named, labels_of, listed, meant, partly_known
 
+GRAVEST_FIRST = (Verdict.BROKEN, Verdict.UNKNOWN, Verdict.KEPT)
 EXIT_CODES = {Verdict.KEPT: 0, Verdict.UNKNOWN: 1, Verdict.BROKEN: 2}
 
 
@@ -60,7 +61,7 @@ class Review:
     def verdict(self) -> Verdict:
         """That of all rules together."""
         verdicts = {each.verdict for each in self.judgements}
-        return next(each for each in _GRAVEST_FIRST if each in {*verdicts, Verdict.KEPT})
+        return next(each for each in GRAVEST_FIRST if each in {*verdicts, Verdict.KEPT})
 
     def title(self, named: Named = str) -> str:
         """The heading; ``named`` is how a name is written in it."""
@@ -83,6 +84,13 @@ class Review:
                 )
         vms = [each for coverage in self.coverages for each in coverage.configured]
         yield f"{'; '.join(self._have(each, vms) for each in _WANTED)}."
+        unlisted = sum(len(each.unlisted_vms) for each in self.coverages)
+        if unlisted:
+            yield _number(
+                unlisted,
+                "declared VM is not listed by the server",
+                "declared VMs are not listed by the server",
+            )
         missing = sum(len(each.missing) for coverage in self.coverages for each in coverage.vms)
         if missing:
             yield _number(
@@ -169,12 +177,12 @@ class Review:
                     "un-assigned it. `pulumi up --refresh --run-program` assigns it again."
                 )
 
-    def unmanaged(self, coverage: Coverage) -> Iterator[tuple[str, str]]:
+    def unmanaged(self, coverage: Coverage) -> Iterator[tuple[str, list[str]]]:
         """The VMs of a server with the locations that nobody declares."""
         names = LocationNames(coverage)
         for each in coverage.vms if coverage.is_declared else ():
             if each.unmanaged:
-                yield each.label, ", ".join(map(names.of, each.unmanaged))
+                yield each.label, list(map(names.of, each.unmanaged))
 
     def json(self) -> dict[str, Any]:
         """All of it, for programs."""
@@ -200,7 +208,6 @@ class Review:
         }
 
 
-_GRAVEST_FIRST = (Verdict.BROKEN, Verdict.UNKNOWN, Verdict.KEPT)
 _WANTED: tuple[Wanted, ...] = ("offsite", "any")
 
 

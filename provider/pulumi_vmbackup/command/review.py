@@ -373,7 +373,10 @@ def _print(review: Review) -> None:
         verdict = text(judgement.verdict.value.upper(), _STYLES_OF_VERDICTS[judgement.verdict])
         print_output(verdict.append(f": {printable(judged(judgement))}", "not bold default"))
     for coverage in review.coverages:
-        unmanaged = [f"  {printable(vm)}: {printable(at)}" for vm, at in review.unmanaged(coverage)]
+        unmanaged = [
+            f"  {printable(vm)}: {printable(', '.join(locations))}"
+            for vm, locations in review.unmanaged(coverage)
+        ]
         at = f" at {coverage.server}" if len(review.coverages) > 1 else ""
         _print_some(unmanaged, "VMs", f"Assignments{at} that no resource declares:")
 
