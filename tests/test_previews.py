@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from sample import DC01, DISK_E, NAS01, OFFSITE01, ROTATING, SQL01
+from test_coverage import holding
 
-from pulumi_vmbackup.coverage import PartlyKnown, ResourcePlan
+from pulumi_vmbackup.coverage import Meaning, PartlyKnown, ResourcePlan, cover
 from pulumi_vmbackup.errors import ArgumentError
 from pulumi_vmbackup.models import Pair
 from pulumi_vmbackup.plugin.schema import ASSIGNMENT, ASSIGNMENT_SET
@@ -104,6 +105,10 @@ def test_the_three_steps_of_a_replacement_mean_the_same_as_one() -> None:
         step("delete-replaced", old),
     ).plans
     assert {pair for each in plans for pair in each.plan.assigns} == {B}
+    coverage = cover("x", holding(A), [each.plan for each in plans])
+    (sql01,) = coverage.changed
+    assert sql01.declared_by == {ROTATING: ("one (backup/prod)",)}
+    assert sql01.meanings == (Meaning.MOVES,)
     assert {pair for each in plans for pair in each.plan.unassigns} == {A}
 
 

@@ -269,23 +269,22 @@ def cover(
     """
     plans = list(plans)
     held: set[Pair] = {(each.vm_ref, each.backup_location_id) for each in inventory.assignments}
-    declared_by: dict[Pair, list[str]] = {}
+    declared_by: dict[Pair, dict[str, None]] = {}  # some are told of in three steps
     for plan in plans:
         for pair in plan.declares:
-            declared_by.setdefault(pair, []).append(plan.resource)
+            declared_by.setdefault(pair, {})[plan.resource] = None
     waiting = {
         pair: plan.resource
         for plan in plans
         for pair in plan.will_unassign
         if pair in held and pair not in declared_by
     }
-    declared_by |= {pair: [resource] for pair, resource in waiting.items()}
+    declared_by |= {pair: {resource: None} for pair, resource in waiting.items()}
     assigned = {pair for plan in plans for pair in plan.assigns}
     lost, may_lose = _unassigned(plans, held)
     # Two stacks do not know of each other, so it depends on which of them is updated first.
     may_lose |= lost & assigned
     lost -= may_lose
-    # Some previews tell of the same replacement in three steps.
     partly_known = list(dict.fromkeys(each for plan in plans for each in plan.partly_known))
     gains = Counter(each.vm_ref for each in partly_known if each.vm_ref)
 
