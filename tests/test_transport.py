@@ -1,13 +1,18 @@
 """redaction.py: tokens and passwords stay out of texts and logs."""
 
 import logging
+import re
+import threading
+import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from lifecycles import make_lifecycle
 from sample import NOWHERE, PASSWORD, SQL01
 
-from pulumi_vmbackup import WrongServerError
+from pulumi_vmbackup import WrongServerError, transport
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.models import Assignment
 from pulumi_vmbackup.settings import Settings
@@ -30,6 +35,27 @@ def test_a_secret_is_replaced_in_any_case_and_the_longest_first() -> None:
 def test_a_secret_is_replaced_where_it_is_escaped(escaped: str) -> None:
     add_secret('p&s"w ö')
     assert redact(f"with {escaped}.") == "with [secret]."
+
+
+def test_two_threads_that_learn_a_secret_each_forget_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    second_is_learned = threading.Event()
+    compiled = re.compile
+
+    def compile_first_one_slowly(pattern: str, flags: int = 0) -> re.Pattern[str]:
+        if "second" not in pattern:
+            second_is_learned.wait(0.3)
+        return compiled(pattern, flags)
+
+    monkeypatch.setattr(
+        transport, "re", SimpleNamespace(**{**vars(re), "compile": compile_first_one_slowly})
+    )
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(add_secret, "the-first-secret")
+        time.sleep(0.05)
+        threads.submit(add_secret, "the-second-secret").result()
+        second_is_learned.set()
+        first.result()
+    assert redact("the-first-secret and the-second-secret") == "[secret] and [secret]"
 
 
 def test_a_short_secret_is_replaced_where_it_is_named_and_hides_no_other_letter() -> None:

@@ -410,13 +410,14 @@ class _Redactor(logging.Filter):
         super().__init__()
         self._secrets: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._adding = threading.Lock()
 
     def add(self, secret: str) -> None:
         """Replace this text from now on, in any case and in escaped forms too.
 
         A text of less than four characters is replaced only in quotes, or after ``password:``.
         """
-        self._secrets |= {
+        forms = {
             secret,
             quote(secret, safe=""),
             quote_plus(secret),
@@ -424,11 +425,13 @@ class _Redactor(logging.Filter):
             html.escape(secret).replace("&#x27;", "&#39;"),  # as .NET writes it
             json.dumps(secret)[1:-1],
         }
-        longest_first = sorted(self._secrets, key=len, reverse=True)
-        alternatives = [re.escape(each) for each in longest_first if not _is_short(each)]
-        if short := [re.escape(each) for each in longest_first if _is_short(each)]:
-            alternatives.append(rf"{_NAMED}(?:{'|'.join(short)})(?!\w)")
-        self._pattern = re.compile("|".join(alternatives), re.IGNORECASE)
+        with self._adding:  # else, a pattern without this secret may replace that with it
+            self._secrets |= forms
+            longest_first = sorted(self._secrets, key=len, reverse=True)
+            alternatives = [re.escape(each) for each in longest_first if not _is_short(each)]
+            if short := [re.escape(each) for each in longest_first if _is_short(each)]:
+                alternatives.append(rf"{_NAMED}(?:{'|'.join(short)})(?!\w)")
+            self._pattern = re.compile("|".join(alternatives), re.IGNORECASE)
 
     def redact(self, text: str) -> str:
         """The text with each known secret replaced by ``[secret]``."""
