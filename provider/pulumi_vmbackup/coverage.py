@@ -219,6 +219,7 @@ class Coverage:
     Attributes:
         server: what a reader calls the server.
         taken_at: when the inventory was read from the server.
+        is_snapshot: whether the inventory is of a file.
         vms: the VMs that can be assigned or have locations, by name.
         unlisted: the pairs that resources declare, of which the server does not list the VM or the
             location.
@@ -235,6 +236,7 @@ class Coverage:
 
     server: str
     taken_at: datetime
+    is_snapshot: bool
     vms: tuple[VmCoverage, ...]
     unlisted: tuple[Unlisted, ...]
     unlisted_vms: tuple[VirtualMachine, ...]
@@ -257,7 +259,12 @@ class Coverage:
 
 
 def cover(
-    server: str, inventory: Snapshot, plans: Iterable[ResourcePlan], *, is_declared: bool = True
+    server: str,
+    inventory: Snapshot,
+    plans: Iterable[ResourcePlan],
+    *,
+    is_declared: bool = True,
+    is_snapshot: bool = False,
 ) -> Coverage:
     """What some resources mean for the VMs of a server.
 
@@ -266,6 +273,7 @@ def cover(
         inventory: what the server holds.
         plans: the resources of all stacks that there are, for this server.
         is_declared: whether these are all that there are.
+        is_snapshot: whether the inventory is of a file, and not of the server just now.
     """
     plans = list(plans)
     held: set[Pair] = {(each.vm_ref, each.backup_location_id) for each in inventory.assignments}
@@ -329,6 +337,7 @@ def cover(
     return Coverage(
         server=server,
         taken_at=inventory.taken_at,
+        is_snapshot=is_snapshot,
         vms=tuple(sorted(covered, key=lambda each: (each.label.casefold(), each.vm.ref))),
         unlisted=tuple(
             Unlisted(

@@ -77,6 +77,8 @@ def backup_rules(
             plans = read_resources(map(_resource, args.resources), pulumi.Config(PACKAGE).get)
             coverages = list(_coverages(plans, place, files, counts_undeclared=counts_undeclared))
             judgements = wanted.judge(coverages, date.today())
+            for each in wanted.unmatched(coverages):
+                report_violation(judged(each), None)
         except VmBackupError as error:
             report_violation(str(error), None)
             return

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from .coverage import PartlyKnown, ResourcePlan
-from .errors import ArgumentError, SettingsError
+from .errors import ArgumentError
 from .inventory import Snapshot, read_snapshot
 from .models import Pair, normalize_guid
 from .plugin.schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE
@@ -99,7 +99,7 @@ def read_preview(text: str, source: str) -> StackPlan:
         raise no_preview from None
     if errors:
         raise ArgumentError(
-            f"The preview of {source} failed, so it does not tell what an update would do: "
+            f"{source} is of a preview that failed, so it does not tell what an update would do: "
             f"{errors[0]}"
         )
     if not _are_steps(steps):
@@ -347,7 +347,7 @@ class _Reader:
                     raise ArgumentError(f"its step is {op!r}, which this version does not know.")
                 before = None if op in _CREATES else self._read(resource, type_, old, "oldState")
                 after = None if op in _DELETES else self._read(resource, type_, new, "newState")
-            except (AttributeError, TypeError, ValueError, ArgumentError, SettingsError) as error:
+            except (AttributeError, TypeError, ValueError, ArgumentError) as error:
                 raise ArgumentError(
                     f"{self._source} cannot be read at the resource {resource}: {error}"
                 ) from None

@@ -129,31 +129,38 @@ class Rules:
         return bool(self.requirements or self.limits or self.forbids_unmanaged)
 
     def judge(self, coverages: Iterable[Coverage], today: date) -> list[Judgement]:
-        """Which rules hold after an update, and for which VMs they do not.
-
-        Raises:
-            ArgumentError: a requirement or an exception of the file matches no VM.
-        """
+        """Which rules hold after an update, and for which VMs they do not."""
         coverages = list(coverages)
-        self._refuse_no_match(coverages)
         judged = [self._require(each, coverages, today) for each in self.requirements]
         if self.forbids_unmanaged:
             judged.append(self._forbid_unmanaged(coverages, today))
         return judged + [_limit_removed(each, coverages) for each in self.limits]
 
-    def _refuse_no_match(self, coverages: list[Coverage]) -> None:
-        all_vms = [each.vm for coverage in coverages for each in coverage.vms]
-        all_vms += [vm for coverage in coverages for vm in coverage.unlisted_vms]
+    def unmatched(self, coverages: Iterable[Coverage]) -> list[Judgement]:
+        """The requirements and exceptions of the file that are about no VM, maybe by a misspelling.
+
+        What became of them is not known.
+        """
+        all_vms = [
+            vm
+            for coverage in coverages
+            for vm in (*(each.vm for each in coverage.vms), *coverage.unlisted_vms)
+        ]
         configured = [vm for vm in all_vms if vm.is_assignable]
         given = [("requirement", each.match, each.line, configured) for each in self.requirements]
         given += [("exception", each.match, each.line, all_vms) for each in self.exceptions]
-        for what, match, line, vms in given:
-            for part in () if line is None else (*match.parts(), match):
-                if not any(vm in part for vm in vms):
-                    raise ArgumentError(
-                        f"{self.source}, line {line}: no VM matches this {what} ({part}): correct "
-                        "the pattern, or remove it."
-                    )
+        return [
+            Judgement(
+                f"{self.source}, line {line}",
+                limit=Verdict.UNKNOWN,
+                problem=f"{self.source}, line {line}: no VM matches this {what} ({part}): correct "
+                "the pattern, or check whether its host is off.",
+            )
+            for what, match, line, vms in given
+            if line is not None
+            for part in dict.fromkeys((*match.parts(), match))
+            if not any(vm in part for vm in vms)
+        ]
 
     def _require(self, rule: Requirement, coverages: list[Coverage], today: date) -> Judgement:
         judgement = Judgement(str(rule))
@@ -228,6 +235,7 @@ class Judgement:
         ended: those of ``broken`` and ``unknown`` for which an exception has ended.
         limit: what became of a limit, which is about no VM.
         reason: of a limit, how many assignments are removed.
+        problem: why the rule cannot be judged, as a sentence.
     """
 
     rule: str
@@ -238,6 +246,7 @@ class Judgement:
     ended: list[tuple[Coverage, VmCoverage, Exemption]] = field(default_factory=list)
     limit: Verdict = Verdict.KEPT
     reason: str = ""
+    problem: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -387,7 +396,7 @@ class _File:
     def _choice(self, node: Any, choices: tuple[str, ...]) -> str:
         text = self._text(node)
         if text not in choices:
-            self._refuse(node, f"{text!r} is none of {', '.join(choices)}")
+            self._refuse(node, f"{text!r} is not {' or '.join(choices)}")
         return text
 
     def _text(self, node: Any) -> str:
@@ -408,7 +417,7 @@ class _File:
         if node is None:
             return {}
         if not isinstance(node, yaml.MappingNode):
-            self._refuse(node, f"names and values are expected here, such as {keys[0]}: ...")
+            self._refuse(node, f"names and values are expected here, as in `{keys[0]}: offsite`")
         found: dict[str, Any] = {}
         for key, value in node.value:
             name = self._text(key)

@@ -65,6 +65,8 @@ class LocationNames:
 
 def judged(judgement: Judgement, named: Named = str) -> str:
     """What became of a rule, as a sentence; ``named`` is how a name is written in it."""
+    if judgement.problem:
+        return judgement.problem
     rule = named(judgement.rule)
     if judgement.reason:
         verb = {Verdict.KEPT: "is kept", Verdict.BROKEN: "is broken"}.get(

@@ -318,7 +318,7 @@ def test_it_needs_no_server_if_it_has_files(
         config={"vmbackup:baseUrl": "http://localhost:46013/api/rest"},
     )
     result = run("--preview", name, "--inventory", "inventory.json")
-    assert "Inventory of 2026-11-28 04:30 UTC." in result.stdout
+    assert re.search(r"From a snapshot of 2026-11-28 04:30 UTC, \d+ days? old\.", result.stdout)
     assert not simulator.calls
 
 
@@ -450,3 +450,37 @@ def test_the_rules_file_has_one_name(run: Callable[..., Result]) -> None:
     Path("vmbackup-rules.yml").write_text("require: any\n", "utf-8")
     assert "call it vmbackup-rules.yaml, or give --rules" in run(ends=1).stderr
     run("--rules", "vmbackup-rules.yml", ends=2)
+
+
+def test_a_review_is_shown_though_an_exception_matches_no_vm(run: Callable[..., Result]) -> None:
+    rules = "require: any\nexceptions:\n- {vms: 'OLD*', reason: gone}\n- {vms: '*', reason: all}\n"
+    Path("vmbackup-rules.yaml").write_text(rules, "utf-8")
+    name = preview(step("create", None, single(SQL01, NAS01)))
+    result = run("--preview", name, "--markdown", "comment.md", ends=1)
+    said = "vmbackup-rules.yaml, line 3: no VM matches this exception (VMs OLD*): correct the"
+    assert f"UNKNOWN: {said}" in result.stdout
+    assert said in Path("comment.md").read_text("utf-8")
+    assert "1 VM gains its first backup location." in result.stdout
+
+
+def test_only_a_review_is_replaced(run: Callable[..., Result], folder: Path) -> None:
+    for option in ("--markdown", "--html"):
+        file = folder / "mine"
+        file.write_text("a program", "utf-8")
+        said = run(option, "mine", ends=1).stderr
+        assert f"of {option} exists already and is no review" in said
+        assert file.read_text("utf-8") == "a program"
+        run(option, "mine", "--overwrite")
+        run(option, "mine")
+        assert file.read_text("utf-8") != "a program"
+
+
+def test_without_rules_it_says_so(run: Callable[..., Result]) -> None:
+    assert "No rule is given, so none was judged." in run().stdout
+
+
+def test_without_an_account_it_says_what_to_give(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VMBACKUP_PASSWORD")
+    assert "Give --stack for the settings of a stack, or --inventory" in run(ends=1).stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -172,10 +173,12 @@ def test_a_preview_without_credentials_reads_the_inventory_file_and_says_so(
 
 
 def test_a_preview_of_a_stopped_server_reads_the_file_and_an_update_never_does(
-    make_stack: MakeStack, inventory_file: Path
+    make_stack: MakeStack, inventory_file: Path, request: pytest.FixtureRequest
 ) -> None:
-    with serve(Simulator()) as stopped:
-        pass
+    taken = socket.socket()  # so that no other test's server gets the port
+    request.addfinalizer(taken.close)
+    taken.bind(("127.0.0.1", 0))
+    stopped = f"http://127.0.0.1:{taken.getsockname()[1]}/api/rest"
     stack = make_stack(VMBACKUP_BASE_URL=stopped, VMBACKUP_INVENTORY_FILE=str(inventory_file))
     stack.program(PROGRAM)
     output = stack.pulumi("preview", "--diff")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ..coverage import Coverage
 from ..rules import Verdict
 from ..sentences import judged
-from .report import GRAVEST_FIRST, Review, age_of
+from .report import GRAVEST_FIRST, Review, source_of
 from .wording import printable
 
 LONGEST_COMMENT = 65_000
@@ -37,7 +37,7 @@ def markdown(review: Review) -> str:
             text.add("", f"#### {code(coverage.server)}")
         _add_changes(text, review, coverage)
         text.add_items("", [f"- {note}" for note in review.notes(coverage, code)], "notes")
-        text.add("", f"Inventory of {age_of(coverage)}.")
+        text.add("", source_of(coverage))
     if gravest_first:
         text.add("", str(rules).rstrip())
     for coverage in review.coverages:

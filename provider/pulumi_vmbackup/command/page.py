@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from ..coverage import Coverage, VmCoverage
 from ..models import BackupLocation
 from ..sentences import judged, labels_of, meant
-from .report import Review, age_of
+from .report import Review, source_of
 from .wording import printable
 
 
@@ -96,7 +96,7 @@ def _server(review: Review, coverage: Coverage) -> dict[str, Any]:
     by_host = groupby(vms, key=lambda each: each.vm.host or "")
     return {
         "name": coverage.server,
-        "age": age_of(coverage),
+        "source": source_of(coverage),
         "notes": list(review.notes(coverage)),
         "locations": [{"label": labels[each], "kind": each.kind} for each in locations],
         "has_times": has_times,

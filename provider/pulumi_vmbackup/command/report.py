@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from ..coverage import Coverage, Meaning, VmCoverage, Wanted
+from ..names import counted
 from ..rules import Exemption, Judgement, Verdict
 from ..sentences import LocationNames, Named, labels_of, listed, meant, partly_known
 
@@ -196,7 +197,7 @@ class Review:
                 {
                     "rule": each.rule,
                     "verdict": each.verdict.value,
-                    "reason": each.reason or None,
+                    "reason": each.problem or each.reason or None,
                     "broken": [_vm_json(*found) for found in each.broken],
                     "unknown": [_vm_json(*found) for found in each.unknown],
                     "unlisted": each.unlisted,
@@ -211,9 +212,13 @@ class Review:
 _WANTED: tuple[Wanted, ...] = ("offsite", "any")
 
 
-def age_of(coverage: Coverage) -> str:
-    """When the inventory of a server was read."""
-    return coverage.taken_at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+def source_of(coverage: Coverage) -> str:
+    """Where the inventory of a server is from, and how old it is, as a sentence."""
+    time = coverage.taken_at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    if not coverage.is_snapshot:
+        return f"The server was asked at {time}."
+    days = (datetime.now(timezone.utc) - coverage.taken_at).days
+    return f"From a snapshot of {time}, {counted(days, 'day')} old."
 
 
 def _vms_do(number: int, meaning: str) -> str:
@@ -240,6 +245,7 @@ def _server_json(coverage: Coverage, notes: list[str]) -> dict[str, Any]:
     return {
         "server": coverage.server,
         "inventory_taken_at": coverage.taken_at.isoformat(),
+        "is_snapshot": coverage.is_snapshot,
         "vms": [
             {
                 "ref": each.vm.ref,

@@ -42,7 +42,7 @@ from .connection import Connection, connecting_with_stacks
 from .markdown import markdown
 from .output import check_file, echo, echo_json, new_table, print_output, text, write_file
 from .page import page
-from .report import EXIT_CODES, Review, age_of
+from .report import EXIT_CODES, Review, source_of
 from .stack import export_stack, read_stack
 from .wording import printable
 
@@ -60,6 +60,10 @@ _STYLES_OF_VERDICTS = {
     Verdict.BROKEN: _LOSS,
 }
 _SHOWN_ROWS = 1_000
+_BEGINNINGS = {
+    "--markdown": (b"### Backup review", b"### Backup locations"),
+    "--html": (b'content="vmbackup review"',),
+}
 _FORMS: dict[str, Callable[[Review], str]] = {"--markdown": markdown, "--html": page}
 
 
@@ -126,6 +130,7 @@ class _Review(click.Command):
     metavar="FILE",
     help="a page to write, for a browser: all VMs with what they have, gain and lose",
 )
+@click.option("--overwrite", is_flag=True, help="replace a file that is no review, too")
 @connecting_with_stacks
 def review(
     connection: Connection,
@@ -134,6 +139,7 @@ def review(
     as_json: bool,
     markdown_file: str | None,
     html_file: str | None,
+    overwrite: bool,
     **rules: Any,
 ) -> None:
     """Say what an update means for the backups: which VM gains or loses which location.
@@ -150,6 +156,8 @@ def review(
         files["--markdown"] = check_file(markdown_file, "--markdown")
     if html_file is not None:
         files["--html"] = check_file(html_file, "--html")
+    for option, file in files.items():
+        _refuse_other(file, option, overwrite=overwrite)
     if len({*files.values()}) < len(files):
         raise ArgumentError("--markdown and --html are the same file: give two.")
     wanted = _rules(**rules)
@@ -164,7 +172,7 @@ def review(
         stacks=tuple(plan.stack for plan in plans),
         is_preview=any(plan.is_preview for plan in plans),
         coverages=tuple(coverages),
-        judgements=tuple(wanted.judge(coverages, date.today())),
+        judgements=(*wanted.unmatched(coverages), *wanted.judge(coverages, date.today())),
     )
     for option, file in files.items():
         write_file(file, _FORMS[option](done), option)
@@ -206,6 +214,19 @@ def _rules(
     )
 
 
+def _refuse_other(file: Path, option: str, *, overwrite: bool) -> None:
+    """Refuse to replace a file that is not of such a review."""
+    if overwrite or not file.exists() or not file.stat().st_size:
+        return
+    with file.open("rb") as opened:
+        beginning = opened.read(500)
+    if not any(each in beginning for each in _BEGINNINGS[option]):
+        raise ArgumentError(
+            f"{file} of {option} exists already and is no review: give another name, or "
+            "--overwrite to replace it."
+        )
+
+
 # The stacks
 
 
@@ -215,6 +236,8 @@ def _plans(connection: Connection, previews: tuple[str, ...]) -> list[StackPlan]
     for number, stack in enumerate(connection.stacks):
         get_config = connection.get_config if number == 0 else read_stack(stack)
         state = read_state(export_stack(stack), stack, get_config)
+        if plans and not state.plans and not state.pending:
+            continue  # it declares nothing yet
         before = [each for each in plans if each.stack == state.stack and each.is_preview]
         if before:
             plans.remove(before[0])
@@ -275,6 +298,7 @@ def _coverages(
                 inventory,
                 [each.plan for each in its],
                 is_declared=bool(plans),
+                is_snapshot=server in files,
             )
         )
     return coverages
@@ -330,7 +354,13 @@ def _live(connection: Connection, server: str, its: list[ServerPlan]) -> Snapsho
                 f"The resources are of the server {server}, and the options, --stack and the "
                 f"environment lead to {leads_to}: give --base-url of the first, or --inventory."
             )
-        inventory = connection.gather()
+        try:
+            inventory = connection.gather()
+        except SettingsError as error:
+            if connection.stacks:
+                raise
+            also = "Give --stack for the settings of a stack, or --inventory for a snapshot."
+            raise error.reworded(f"{error} {also}") from None
     else:
         raise ArgumentError(
             f"There is no inventory of the server {server}: give --inventory "
@@ -366,9 +396,8 @@ def _print(review: Review) -> None:
             if len(rows) > _SHOWN_ROWS:
                 echo(f"\nAnd {len(rows) - _SHOWN_ROWS:,} more VMs that change; --html shows all.\n")
         _print_some([printable(note) for note in review.notes(coverage)], "notes")
-        echo(f"\nInventory of {age_of(coverage)}.\n")
-    if review.judgements:
-        echo("\n")
+        echo(f"\n{source_of(coverage)}\n")
+    echo("\n" if review.judgements else "\nNo rule is given, so none was judged.\n")
     for judgement in review.judgements:
         verdict = text(judgement.verdict.value.upper(), _STYLES_OF_VERDICTS[judgement.verdict])
         print_output(verdict.append(f": {printable(judged(judgement))}", "not bold default"))
