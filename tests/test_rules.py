@@ -154,8 +154,8 @@ def test_an_exception_holds_until_its_day(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
-        ("require: ofsite", 1, "'ofsite' is not primary or offsite or any"),
-        ("require:\n- any\n- location: x", 3, "'x' is not primary or offsite or any"),
+        ("require: ofsite", 1, "'ofsite' is not one of primary, offsite, any"),
+        ("require:\n- any\n- location: x", 3, "'x' is not one of primary, offsite, any"),
         ("require:\n- vms: x", 2, "location is missing: give offsite, primary or any"),
         ("require: []", 1, "the list is empty"),
         ("require:", 1, "text is expected here"),
@@ -174,7 +174,7 @@ def test_an_exception_holds_until_its_day(tmp_path: Path) -> None:
         ),
         ("require: any\nexceptions:\n- {vms: x, reason: y, until: 20270331}", 3, "'20270331' is"),
         ("at-most-removed: " + "9" * 5_000, 1, "'999"),
-        ("require: any\nexceptions:\n- vms: x\n  reason: y\n  rules: al", 5, "'al' is not primary"),
+        ("require: any\nexceptions:\n- vms: x\n  reason: y\n  rules: al", 5, "'al' is not one of"),
         ("require: [any", 1, "this is not YAML"),
         ("a: b: c", 1, "this is not YAML"),
     ],

@@ -396,7 +396,8 @@ class _File:
     def _choice(self, node: Any, choices: tuple[str, ...]) -> str:
         text = self._text(node)
         if text not in choices:
-            self._refuse(node, f"{text!r} is not {' or '.join(choices)}")
+            one_of = "one of " if len(choices) > 1 else ""
+            self._refuse(node, f"{text!r} is not {one_of}{', '.join(choices)}")
         return text
 
     def _text(self, node: Any) -> str:

@@ -158,6 +158,6 @@ def test_a_wrong_file_is_one_sentence(stack: Stack, pack: Pack) -> None:
     stack.program(PROGRAM)
     (sentence,) = said(preview(stack, pack("require:\n  - ofsite\n"), fails=True))
     assert sentence == (
-        f"[mandatory] {pack() / 'vmbackup-rules.yaml'}, line 2: 'ofsite' is none of primary, "
-        "offsite, any."
+        f"[mandatory] {pack() / 'vmbackup-rules.yaml'}, line 2: 'ofsite' is not one of "
+        "primary, offsite, any."
     )
