@@ -153,7 +153,7 @@ class Run:
         file = self._folder / f"{name}.html"
         file.write_text(html, "utf-8")
         # Smaller than life, as on the page of a guide.
-        page = browser.new_page(viewport={"width": 1300, "height": 860}, device_scale_factor=0.8)
+        page = browser.new_page(viewport={"width": 1500, "height": 990}, device_scale_factor=0.72)
         page.goto(file.as_uri())
         (page.locator(of) if of else page).screenshot(path=PICTURES / f"{name}.png")
 
