@@ -231,7 +231,7 @@ def _refuse_other(file: Path, option: str, *, overwrite: bool) -> None:
 
 
 def _plans(connection: Connection, previews: tuple[str, ...]) -> list[StackPlan]:
-    """What all stacks assign; the state of a stack with a preview is not needed."""
+    """What all stacks assign. Of a stack with a preview, the state tells only what waits."""
     plans = [read_preview(_content(name), f"{name} of --preview") for name in previews]
     for number, stack in enumerate(connection.stacks):
         get_config = connection.get_config if number == 0 else read_stack(stack)
