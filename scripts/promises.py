@@ -1331,7 +1331,7 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "a provider of the program is taken for the default one because of its name",
             "plugin/server.py",
-            "is_explicit = news[_EXPLICIT] = True",
+            "is_explicit = news[EXPLICIT] = True",
             "pass",
             "contract/test_plugin.py::"
             "test_a_provider_of_the_program_has_its_own_inputs_whatever_its_name",

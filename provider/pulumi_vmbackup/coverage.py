@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from .inventory import Snapshot
 from .models import KINDS, BackupLocation, Kind, Pair, VirtualMachine, unique_locations
-from .names import vm_labels
+from .names import location_labels, vm_labels
 
 Wanted = Literal["primary", "offsite", "any"]
 """The kind of location that a VM should have; ``any`` for one of either kind."""
@@ -251,6 +251,13 @@ class Coverage:
         """The VMs for which the update means something, those with the gravest meaning first."""
         changed = [each for each in self.vms if each.meanings]
         return sorted(changed, key=lambda each: _ORDER.index(each.meanings[0]))
+
+    @cached_property
+    def labels(self) -> dict[BackupLocation, str]:
+        """The locations that VMs have or should have, each with a unique label."""
+        locations = {each.id: each for vm in self.vms for each in (*vm.now, *vm.after, *vm.missing)}
+        labels = location_labels(locations.values())
+        return {each: labels[id_] for id_, each in locations.items()}
 
     @property
     def configured(self) -> list[VmCoverage]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -23,7 +22,7 @@ from .coverage import PartlyKnown, ResourcePlan
 from .errors import ArgumentError
 from .inventory import Snapshot, read_snapshot
 from .models import Pair, normalize_guid
-from .plugin.schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE
+from .plugin.schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, is_explicit_provider
 from .settings import ADDRESS_SETTINGS, SETTINGS, provider_server, read_settings
 from .states import pair_of_id
 
@@ -34,7 +33,6 @@ _SECRET = "[secret]"  # noqa: S105  # what the CLI writes for a secret one
 _SECRET_KEY = "4dabf18193072939515e22adb298388d"  # noqa: S105  # that of a secret in a state
 _PROVIDER = f"pulumi:providers:{PACKAGE}"
 _TYPES = (DYNAMIC_ASSIGNMENT, ASSIGNMENT, ASSIGNMENT_SET)
-_DEFAULT_PROVIDER = re.compile(r"default(_\d+_\d+_\d+(_.+)?)?")
 # Most of the text of a state, and not needed.
 _LEFT_OUT = frozenset({"stackTrace", "sourcePosition", "propertyDependencies"})
 
@@ -406,8 +404,8 @@ class _Reader:
         provider = (is_old and step.get("oldState")) or step.get("newState") or {}
         inputs = (provider or step.get("oldState") or {}).get("inputs") or {}
         name = urn.rpartition("::")[2]
-        is_default = _DEFAULT_PROVIDER.fullmatch(name) if step else name.startswith("default")
-        if is_default and "__explicit" not in inputs:
+        is_default = not is_explicit_provider(name, inputs) if step else name.startswith("default")
+        if is_default:
             return self._of_connection(None)
         if not step:
             raise ArgumentError(f"its provider {name!r} is not there.")

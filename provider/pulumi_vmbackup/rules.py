@@ -125,9 +125,6 @@ class Rules:
     exceptions: tuple[Exemption, ...] = ()
     source: str = RULES_FILE
 
-    def __bool__(self) -> bool:
-        return bool(self.requirements or self.limits or self.forbids_unmanaged)
-
     def judge(self, coverages: Iterable[Coverage], today: date) -> list[Judgement]:
         """Which rules hold after an update, and for which VMs they do not."""
         coverages = list(coverages)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .coverage import Coverage, Meaning, PartlyKnown, VmCoverage
 from .models import BackupLocation
-from .names import counted, location_labels
+from .names import counted
 from .rules import Judgement, Verdict
 
 _NAMED = 10
@@ -42,18 +42,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def labels_of(coverage: Coverage) -> dict[BackupLocation, str]:
-    """The locations that VMs of a server have or should have, with their labels."""
-    locations = {each.id: each for vm in coverage.vms for each in (*vm.now, *vm.after, *vm.missing)}
-    labels = location_labels(locations.values())
-    return {each: labels[id_] for id_, each in locations.items()}
-
-
 class LocationNames:
     """What a reader calls the locations of a server: their paths with their kinds."""
 
     def __init__(self, coverage: Coverage) -> None:
-        self._labels = {each.id: label for each, label in labels_of(coverage).items()}
+        self._labels = {each.id: label for each, label in coverage.labels.items()}
 
     def of(self, location: BackupLocation) -> str:
         label = self._labels[location.id]

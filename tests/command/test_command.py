@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import signal
@@ -27,8 +26,6 @@ from pulumi_vmbackup.command.output import is_terminal
 from pulumi_vmbackup.inventory import read_snapshot
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
-log = logging.getLogger(__name__)
-
 COMMAND = [sys.executable, "-m", "pulumi_vmbackup.command"]
 LISTINGS = (
     ["vms"],
@@ -41,28 +38,6 @@ LISTINGS = (
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty and other signals")
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def login(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
-    monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
-    monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
-
-
-@pytest.fixture
-def run(login: None, simulator: Simulator) -> Run:  # noqa: ARG001  # for its variables
-    """Runs a command in this process, and sees that it ended its session."""
-
-    def run(*arguments: str, fails: int = 0) -> Result:
-        result = CliRunner().invoke(vmbackup, arguments)
-        log.debug("%s", result.output)
-        assert result.exit_code == fails, result.output
-        assert isinstance(result.exception, SystemExit | None)
-        assert not simulator.sessions
-        return result
-
-    return run
 
 
 def sentence(result: Result) -> str:

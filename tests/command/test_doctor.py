@@ -23,6 +23,8 @@ from pulumi_vmbackup.simulator import Behavior, Fault, Simulator, serve
 
 log = logging.getLogger(__name__)
 
+pytestmark = pytest.mark.usefixtures("login")
+
 STEPS = ["settings", "name", "port", "protocol", "Host header", "API", "login", "listing"]
 STEPS += ["assignments", "logout"]
 TLS_STEPS = [*STEPS[:4], "certificate", *STEPS[4:]]
@@ -86,13 +88,6 @@ def is_at(version: str, port: int, monkeypatch: pytest.MonkeyPatch) -> str:
     moved = VERSIONS[version]._replace(base_url=f"http://localhost:{port}{path}")
     monkeypatch.setitem(VERSIONS, version, moved)
     return moved.base_url
-
-
-@pytest.fixture(autouse=True)
-def login(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
-    monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
-    monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
 
 
 @pytest.fixture

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from sample import (
     DC01,
     DISK_E,
@@ -20,19 +19,15 @@ from sample import (
     NAS01,
     NOWHERE,
     OFFSITE01,
-    PASSWORD,
     ROTATING,
     SQL01,
     SQL02,
 )
 from test_previews import UNKNOWN, a_set, entry, of_site_b, of_state, provider, single, step
 
-from pulumi_vmbackup.command.group import vmbackup
 from pulumi_vmbackup.command.markdown import LONGEST_COMMENT
 from pulumi_vmbackup.previews import DYNAMIC_ASSIGNMENT
 from pulumi_vmbackup.simulator import Inventory, Simulator
-
-log = logging.getLogger(__name__)
 
 EVIL = "<script>alert(1)</script>|*_"
 Json = dict[str, Any]
@@ -46,24 +41,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(
+    run: Callable[..., Result],
     folder: Path,  # noqa: ARG001  # the present one
-    base_url: str,
-    simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Result]:
-    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
-    monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
-    monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
+    """Runs ``vmbackup review``."""
 
-    def run(*arguments: str, ends: int = 0, **more: Any) -> Result:
-        result = CliRunner().invoke(vmbackup, ["review", *arguments], **more)
-        log.debug("%s", result.output)
-        assert result.exit_code == ends, result.output
-        assert isinstance(result.exception, SystemExit | None)
-        assert not simulator.sessions
-        return result
+    def review(*arguments: str, ends: int = 0, **more: Any) -> Result:
+        return run("review", *arguments, fails=ends, **more)
 
-    return run
+    return review
 
 
 def preview(*steps: Json, name: str = "preview.json", **more: Any) -> str:

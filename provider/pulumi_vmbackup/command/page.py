@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from ..coverage import Coverage, VmCoverage
 from ..models import BackupLocation
-from ..sentences import judged, labels_of, meant
+from ..sentences import judged, meant
 from .report import Review, source_of
 from .wording import printable
 
@@ -87,7 +87,7 @@ def _hash(text: str) -> str:
 
 
 def _server(review: Review, coverage: Coverage) -> dict[str, Any]:
-    labels = labels_of(coverage)
+    labels = coverage.labels
     locations = sorted(labels, key=lambda each: (each.kind != "primary", labels[each].casefold()))
     times = [(each.vm.last_backup_time, each.vm.last_offsite_copy_time) for each in coverage.vms]
     has_times = any(time for both in times for time in both)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..coverage import Coverage, Meaning, VmCoverage, Wanted
 from ..names import counted
 from ..rules import Exemption, Judgement, Verdict
-from ..sentences import LocationNames, Named, labels_of, listed, meant, partly_known
+from ..sentences import LocationNames, Named, listed, meant, partly_known
 
 GRAVEST_FIRST = (Verdict.BROKEN, Verdict.UNKNOWN, Verdict.KEPT)
 EXIT_CODES = {Verdict.KEPT: 0, Verdict.UNKNOWN: 1, Verdict.BROKEN: 2}
@@ -267,7 +267,7 @@ def _server_json(coverage: Coverage, notes: list[str]) -> dict[str, Any]:
         ],
         "backup_locations": {
             location.id: {"path": location.path, "kind": location.kind}
-            for location in labels_of(coverage)
+            for location in coverage.labels
         },
         "notes": notes,
     }

@@ -113,7 +113,8 @@ def _folder_and_stack(text: str) -> tuple[Path, str | None]:
     count, because a folder may have the name of an organization.
     """
     path = path_of(text)
-    is_folder = text.endswith(("/", "\\")) or path.name in ("", "..") or not _has_project_above()
+    has_project_above = _has_project(_project_folder(Path()))
+    is_folder = text.endswith(("/", "\\")) or path.name in ("", "..") or not has_project_above
     if text and is_folder and _has_project(path):
         return path, None  # pulumi takes the selected one
     if not path.name:
@@ -134,10 +135,6 @@ def _folder_and_stack(text: str) -> tuple[Path, str | None]:
 
 def _has_project(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _PROJECT_FILES)
-
-
-def _has_project_above() -> bool:
-    return _has_project(_project_folder(Path()))
 
 
 def _project_folder(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -57,9 +58,18 @@ def semantic_version(python_version: str) -> str:
 
 # The names of the package and its resources. Users' programs and states hold them.
 PACKAGE = "vmbackup"
+# Among the inputs of a provider, in the state: the CLI shows no difference in a key of such a name.
+EXPLICIT = "__explicit"
 VERSION = semantic_version(version("pulumi-vmbackup"))
 ASSIGNMENT = "vmbackup:index:VmBackupLocationAssignment"
 ASSIGNMENT_SET = "vmbackup:index:VmBackupLocationAssignmentSet"
+_DEFAULT_PROVIDER = re.compile(r"default(_\d+_\d+_\d+(_.+)?)?")
+
+
+def is_explicit_provider(name: str, inputs: Mapping[str, Any]) -> bool:
+    """Whether a provider is a resource of the program, and not Pulumi's default provider."""
+    return bool(inputs.get(EXPLICIT)) or not _DEFAULT_PROVIDER.fullmatch(name)
+
 
 FIELD_DESCRIPTIONS: dict[type, dict[str, str]] = {
     VirtualMachine: {

@@ -50,7 +50,15 @@ from ..streams import print_any_text
 from . import functions
 from .context import Context
 from .handler import Handler, PartlyDoneError, Properties, input_text, is_unknown
-from .schema import ASSIGNMENT, ASSIGNMENT_SET, PACKAGE, VERSION, schema
+from .schema import (
+    ASSIGNMENT,
+    ASSIGNMENT_SET,
+    EXPLICIT,
+    PACKAGE,
+    VERSION,
+    is_explicit_provider,
+    schema,
+)
 from .set_handler import SetHandler
 from .single_handler import SingleHandler
 from .wording import HINTS, worded
@@ -175,7 +183,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         news = _values(request.news)
         is_explicit = _is_explicit(request.urn, news)
         if not is_explicit and not _is_the_configuration(news):
-            is_explicit = news[_EXPLICIT] = True
+            is_explicit = news[EXPLICIT] = True
         failures = [
             provider_pb2.CheckFailure(
                 property=key,
@@ -202,13 +210,13 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.DiffResponse:
         olds, news = _values(request.olds), _values(request.news)
         keys = [
-            key for key in {**olds, **news} if olds.get(key) != news.get(key) and key != _EXPLICIT
+            key for key in {**olds, **news} if olds.get(key) != news.get(key) and key != EXPLICIT
         ]
         # Once this provider is configured, the engine asks about a resource that moves here from
         # the provider of the old inputs. A resource belongs to a server: if that was another one,
         # the resource is replaced. The default provider of another version is no other provider.
         is_upgraded = olds.get("version") != news.get("version") and not (
-            _EXPLICIT in olds or _is_explicit(request.urn, news)
+            EXPLICIT in olds or _is_explicit(request.urn, news)
         )
         is_moved = self._provider_urn and not is_upgraded and _is_other_server(olds, news)
         return provider_pb2.DiffResponse(
@@ -362,17 +370,13 @@ def _configuration() -> Properties | None:
 
 
 # The default provider of Pulumi has no inputs but the configuration. A resource of the program may
-# have the same name. So what CheckConfig finds out is kept among the inputs, in the state. The CLI
-# shows no difference in a key of such a name.
-_EXPLICIT = "__explicit"
-_DEFAULT_NAME = re.compile(r"default(_\d+_\d+_\d+(_.+)?)?")
+# have the same name. So what CheckConfig finds out is kept among the inputs, as EXPLICIT.
 # What Pulumi itself adds to the inputs.
 _OF_PULUMI = ("version", "pluginDownloadURL")
 
 
 def _is_explicit(urn: str, inputs: Properties) -> bool:
-    """Whether a provider is a resource of the program, and not Pulumi's default provider."""
-    return bool(inputs.get(_EXPLICIT)) or not _DEFAULT_NAME.fullmatch(_name(urn))
+    return is_explicit_provider(_name(urn), inputs)
 
 
 def _is_other_server(olds: Properties, news: Properties) -> bool:
@@ -387,7 +391,7 @@ def _is_other_server(olds: Properties, news: Properties) -> bool:
 def _is_allowed(key: str, urn: str, *, is_explicit: bool) -> bool:
     """Whether a provider may have a setting of this name."""
     # `connections` is for the dynamic provider and is in the same stack configuration.
-    if key in (*SETTINGS, *_OF_PULUMI, _EXPLICIT, "connections"):
+    if key in (*SETTINGS, *_OF_PULUMI, EXPLICIT, "connections"):
         return True
     # A project of this name keeps its own configuration there too.
     is_of_project = not is_explicit and urn.split("::")[1] == PACKAGE
