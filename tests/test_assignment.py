@@ -510,9 +510,9 @@ def test_a_vm_that_is_not_configured_fails_the_program(ref: str | None) -> None:
     ("vm_ref", "location", "says"),
     [
         (
-            replace(VM, connection="site-a", server="localhost:46013"),
+            replace(VM, connection="site-a", server="localhost:26013"),
             LOCATION,
-            "vm_ref was looked up on localhost:46013 (connection 'site-a'), but it is used with "
+            "vm_ref was looked up on localhost:26013 (connection 'site-a'), but it is used with "
             "localhost:36013: give both the same connection.",
         ),
         (
@@ -568,13 +568,13 @@ def test_objects_of_the_same_server_fit_whatever_its_connection_is_called(
 ) -> None:
     set_config(baseUrl="https://127.0.0.1:36013/api/rest")
     vm: Any = replace(VM, connection="site-a", server="localhost:36013")
-    elsewhere: Any = replace(VM, server="localhost:46013")
+    elsewhere: Any = replace(VM, server="localhost:26013")
     if as_outputs:
         vm, elsewhere = pulumi.Output.from_input(vm), pulumi.Output.from_input(elsewhere)
     run_program(lambda: VmBackupLocationAssignment("a", vm_ref=vm, backup_location_id=LOCATION))
     assert "a" in [each.name for each in recorder.registered]
     # Pulumi wraps what an apply raises.
-    with pytest.raises(ValueError, match="vm_ref was looked up on localhost:46013, but it is used"):
+    with pytest.raises(ValueError, match="vm_ref was looked up on localhost:26013, but it is used"):
         run_program(
             lambda: VmBackupLocationAssignment("b", vm_ref=elsewhere, backup_location_id=LOCATION)
         )
@@ -647,7 +647,7 @@ def test_one_pair_on_two_servers_is_two_assignments_but_not_by_two_names_of_one_
                 str(connection), vm_ref=SQL01, backup_location_id=NAS01, connection=connection
             )
 
-    a, b = "http://localhost:36013/api", "http://localhost:46013/api"
+    a, b = "http://localhost:36013/api", "http://localhost:26013/api"
     connections = {"same": {"baseUrl": a.replace("localhost", "127.0.0.1")}, "b": {"baseUrl": b}}
     set_config(baseUrl=a, connections=json.dumps(connections))
     run_program(lambda: program("b"))

@@ -230,29 +230,29 @@ def provider(op: str = "same", **inputs: Any) -> Json:
 def test_each_resource_has_the_server_of_its_connection_or_provider() -> None:
     dynamic = single(*A, DYNAMIC_ASSIGNMENT)
     dynamic["inputs"]["connection"] = "site-b"
-    connections = json.dumps({"site-b": {"baseUrl": "http://127.0.0.1:46013/api/rest"}})
+    connections = json.dumps({"site-b": {"baseUrl": "http://127.0.0.1:26013/api/rest"}})
     stack = read(
-        provider(baseUrl="http://localhost:46013/api/rest", password="[secret]"),
+        provider(baseUrl="http://localhost:26013/api/rest", password="[secret]"),
         step("create", None, of_site_b(A)),
         step("create", None, dynamic, name="two"),
         step("create", None, single(*B), name="three"),
         config={
             "vmbackup:connections": connections,
-            "vmbackup:baseUrl": "http://localhost:56013/api",
+            "vmbackup:baseUrl": "http://localhost:27013/api",
         },
     )
     assert [(each.server, each.name) for each in stack.plans] == [
-        ("localhost:46013", "site-b"),
-        ("localhost:46013", "site-b"),
-        ("localhost:56013", None),
+        ("localhost:26013", "site-b"),
+        ("localhost:26013", "site-b"),
+        ("localhost:27013", None),
     ]
 
 
 def test_a_resource_that_moves_to_another_server_is_removed_there_and_assigned_here() -> None:
     moved = step("replace", of_site_b(A), single(*A))
-    stack = read(provider(baseUrl="http://localhost:46013/api/rest"), moved)
+    stack = read(provider(baseUrl="http://localhost:26013/api/rest"), moved)
     assert stack.plans == (
-        ServerPlan("localhost:46013", "site-b", plan(unassigns={A})),
+        ServerPlan("localhost:26013", "site-b", plan(unassigns={A})),
         ServerPlan("localhost:36013", None, plan(declares={A}, assigns={A})),
     )
 
@@ -265,10 +265,10 @@ def test_another_name_for_the_same_server_moves_nothing() -> None:
 
 def test_a_provider_called_default_is_no_default_one() -> None:
     name = SITE_B.replace("site-b", "default")
-    state = {"inputs": {"baseUrl": "http://localhost:46013/api", "__explicit": True}}
+    state = {"inputs": {"baseUrl": "http://localhost:26013/api", "__explicit": True}}
     explicit = {"op": "same", "urn": name, "oldState": state, "newState": state}
     stack = read(explicit, step("create", None, single(*A) | {"provider": f"{name}::id"}))
-    assert [each.server for each in stack.plans] == ["localhost:46013"]
+    assert [each.server for each in stack.plans] == ["localhost:26013"]
 
 
 @pytest.mark.parametrize("address", [UNKNOWN, "[secret]"])
@@ -447,10 +447,10 @@ def test_a_provider_that_changes_in_place_deletes_at_its_new_address() -> None:
 
 def test_a_provider_in_a_component_is_found() -> None:
     name = SITE_B.replace("pulumi:providers", "my:component:Site$pulumi:providers")
-    state = {"inputs": {"baseUrl": "http://localhost:46013/api"}}
+    state = {"inputs": {"baseUrl": "http://localhost:26013/api"}}
     inside = {"op": "create", "urn": name, "newState": state}
     stack = read(inside, step("create", None, single(*A) | {"provider": f"{name}::id"}))
-    assert [each.server for each in stack.plans] == ["localhost:46013"]
+    assert [each.server for each in stack.plans] == ["localhost:26013"]
 
 
 def test_a_preview_of_a_part_is_refused() -> None:

@@ -301,7 +301,7 @@ def test_it_needs_no_server_if_it_has_files(
     write_inventory(simulator.inventory, folder / "inventory.json")
     name = preview(
         step("create", None, single(SQL01, NAS01)),
-        config={"vmbackup:baseUrl": "http://localhost:46013/api/rest"},
+        config={"vmbackup:baseUrl": "http://localhost:26013/api/rest"},
     )
     result = run("--preview", name, "--inventory", "inventory.json")
     assert re.search(r"From a snapshot of 2026-11-28 04:30 UTC, \d+ days? old\.", result.stdout)
@@ -322,7 +322,7 @@ def test_a_preview_may_come_from_standard_input_as_powershell_writes_it(
 
 def of_two_servers() -> str:
     return preview(
-        provider(baseUrl="http://localhost:46013/api/rest"),
+        provider(baseUrl="http://localhost:26013/api/rest"),
         step("create", None, of_site_b((SQL01, NAS01)), name="b"),
         step("create", None, single(SQL02, NAS01), name="a"),
     )
@@ -334,17 +334,17 @@ def test_each_server_needs_its_inventory(
     write_inventory(simulator.inventory, folder / "b.json")
     name = of_two_servers()
     said = run("--preview", name, "--inventory", "b.json", ends=1).stderr
-    assert "no inventory of the server localhost:46013: give --inventory site-b=FILE" in said
+    assert "no inventory of the server localhost:26013: give --inventory site-b=FILE" in said
     both = ["--inventory", "site-b=b.json", "--inventory", "b.json"]
     result = run("--preview", name, *both)
-    first, second = result.stdout.split("\nlocalhost:46013 (site-b)\n")
+    first, second = result.stdout.split("\nlocalhost:26013 (site-b)\n")
     assert "SQL02" in first
     assert "SQL01" not in first
     assert "SQL01" in second
     misspelt = run("--preview", name, "--inventory", "sideb=b.json", ends=1).stderr
     assert "does not tell which server it is of: write NAME=FILE" in misspelt
     twice = run("--preview", name, *both, "--inventory", "site-b=b.json", ends=1).stderr
-    assert "is the second one of localhost:46013" in twice
+    assert "is the second one of localhost:26013" in twice
 
 
 # Errors

@@ -276,7 +276,7 @@ def test_a_setting_is_the_first_of_inputs_configuration_and_environment(
     assert plugin.create(URN, PAIR)[0] == ID
 
 
-SERVER_B = "http://localhost:46013/api/rest"
+SERVER_B = "http://localhost:26013/api/rest"
 
 
 @pytest.mark.parametrize(

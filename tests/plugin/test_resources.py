@@ -209,9 +209,9 @@ def _camel(name: str) -> str:
 # Servers
 
 
-A, B = "http://localhost:36013/api/rest", "https://127.0.0.1:46013/api/rest"
-VM_OF_B = replace(VM, server="localhost:46013", connection="site-b")
-NAS_OF_B = replace(NAS, server="localhost:46013")
+A, B = "http://localhost:36013/api/rest", "https://127.0.0.1:26013/api/rest"
+VM_OF_B = replace(VM, server="localhost:26013", connection="site-b")
+NAS_OF_B = replace(NAS, server="localhost:26013")
 
 
 def provider(name: str = "b", address: Any = B) -> Provider:
@@ -269,7 +269,7 @@ def test_objects_fit_the_server_of_their_resource_alone(
         (VM_OF_B, replace(NAS, server="localhost:36013"), "backup_location_id"),
     ):
         says = (
-            f"{key} was looked up on localhost:36013, but it is used with localhost:46013: give "
+            f"{key} was looked up on localhost:36013, but it is used with localhost:26013: give "
             "the resource the provider of that server."
         )
         # Pulumi wraps what an apply raises.
@@ -289,7 +289,7 @@ def test_objects_of_another_server_do_not_fit_the_default_provider(
     with pytest.raises(ArgumentError) as raised:
         run_program(lambda: declare(VM, NAS_OF_B, lambda: None, as_set))
     assert str(raised.value) == (
-        "backup_location_id was looked up on localhost:46013, but it is used with "
+        "backup_location_id was looked up on localhost:26013, but it is used with "
         "localhost:36013: give the resource the provider of that server."
     )
     assert isinstance(raised.value, ProgramError)
