@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -26,6 +27,30 @@ from .errors import (
 from .models import NO_GUID, BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid
 from .session import Session
 from .settings import Settings
+
+VM_FIELDS = (
+    "VirtualMachineName",
+    "HostName",
+    "AltaroVirtualMachineRef",
+    "HypervisorVirtualMachineUuid",
+    "AltaroHypervisorRef",
+    "Configured",
+    "NextBackupTime",
+    "NextOffsiteCopyTime",
+    "LastBackupTime",
+    "LastBackupResult",
+    "LastBackupDuration",
+    "LastBackupTransferSizeCompressed",
+    "LastBackupTransferSizeUncompressed",
+    "LastOffsiteCopyTime",
+    "LastOffsiteCopyResult",
+    "LastOffsiteCopyDuration",
+    "LastOffsiteCopyTransferSizeCompressed",
+    "LastOffsiteCopyTransferSizeUncompressed",
+)
+"""The fields of a VM that public clients read (seen)."""
+LOCATION_FIELDS = ("BackupLocationId", "LocationPath")
+"""The fields of a backup location that public clients read (seen)."""
 
 FIRST_PAUSE_SECONDS = 0.5
 # How many sessions one call may need: other tools end all sessions, again and again (seen).
@@ -179,8 +204,38 @@ class Client:
 
     def log_in(self) -> None:
         """Start the session now, not with the first call that needs it."""
-        with self._session.token():
+        with self.session_token():
             pass
+
+    # Questions about the server itself, for probe/
+
+    @contextmanager
+    def session_token(self) -> Iterator[str]:
+        """The token of the session, for a call of :meth:`send`; starts the session."""
+        with self._session.token() as (token, _):
+            yield token
+
+    def forget_session(self, token: str) -> None:
+        """Let the next call start another session: the server says that this one is over."""
+        self._session.forget(token)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        is_slow: bool = False,
+    ) -> tuple[int, bytes]:
+        """Send one call as it is, once; return the HTTP status and the content of any answer.
+
+        A token in the path must be one of :meth:`session_token` or :meth:`hide_token`.
+        """
+        return self._transport.send(method, path, body, is_slow=is_slow)
+
+    def hide_token(self, token: str) -> None:
+        """Redact the token of a session that this client did not start."""
+        self._transport.hide_token(token)
 
     # Calls within a session
 

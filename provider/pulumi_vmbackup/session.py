@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 # An idle session is ended soon: servers of V9 allow one session at a time (seen).
 IDLE_SECONDS = 2.0
 BUSY_POLL_SECONDS = 2.0
-# How long a session may live if the answer to its start was lost: five idle minutes (seen), and
-# some seconds more.
+# How long a session may live that nobody ends: five idle minutes (seen), and some seconds more.
 UNKNOWN_SESSION_SECONDS = 310.0
 # Pulumi gives its provider's process five seconds to end. It waits this long for calls that are
 # under way, and then tries twice to end the session.
@@ -65,7 +64,7 @@ _REFUSES_ACCOUNT = re.compile(
 # Something else holds the API. AnotherConsoleIsRegistered is seen; other words are likely.
 _SOUNDS_BUSY = re.compile(
     r"\banother\b.*\b(connect|log|session|open)|\balready\b.*\b(connect|log|open|in use)|"
-    r"console is|\bbusy\b",
+    r"console ?is|\bbusy\b",
     re.IGNORECASE,
 )
 
@@ -339,18 +338,8 @@ class Session:
         )
 
     def _started(self) -> str:
-        settings = self._settings
         answer = self._transport.exchange(
-            "POST",
-            "sessions/start",
-            {
-                "ServerAddress": settings.server_address,
-                "ServerPort": str(settings.server_port),
-                "Username": settings.username,
-                "Password": settings.password,
-                "Domain": settings.domain,
-            },
-            is_slow=True,
+            "POST", "sessions/start", login_body(self._settings), is_slow=True
         )
         token = answer.get("Data")
         if not isinstance(token, str) or not is_guid(token):
@@ -391,6 +380,17 @@ class Session:
         return True
 
 
+def login_body(settings: Settings) -> dict[str, object]:
+    """The body of ``sessions/start``."""
+    return {
+        "ServerAddress": settings.server_address,
+        "ServerPort": str(settings.server_port),
+        "Username": settings.username,
+        "Password": settings.password,
+        "Domain": settings.domain,
+    }
+
+
 # What is known of logins, for the whole process: several clients may use one account.
 
 
@@ -428,9 +428,12 @@ def _refuses_account(failure: RefusedError | LostAnswerError) -> bool:
 
 
 def _is_busy(failure: RefusedError | LostAnswerError) -> bool:
-    return isinstance(failure, RefusedError) and (
-        failure.is_busy or bool(_SOUNDS_BUSY.search(str(failure)))
-    )
+    return isinstance(failure, RefusedError) and (failure.is_busy or sounds_busy(str(failure)))
+
+
+def sounds_busy(words: str) -> bool:
+    """Whether a server's words say that something else holds the API."""
+    return bool(_SOUNDS_BUSY.search(words))
 
 
 def _closed() -> StoppedError:
@@ -442,24 +445,32 @@ def _closed() -> StoppedError:
 # ends them.
 
 _at_process_end: list[Callable[[], None]] = []
+_before_sessions_end: list[Callable[[], None]] = []
 
 
-def at_process_end(function: Callable[[], None]) -> None:
-    """Call a function when the process ends, on Windows also by an event of the console."""
+def at_process_end(function: Callable[[], None], *, before_sessions_end: bool = False) -> None:
+    """Call a function when the process ends, on Windows also by an event of the console.
+
+    Args:
+        function: the function.
+        before_sessions_end: whether it still needs the sessions. Where exit handlers run, it must
+            have been called before.
+    """
     atexit.register(function)
-    _at_process_end.append(function)
+    (_before_sessions_end if before_sessions_end else _at_process_end).append(function)
 
 
 def not_at_process_end(function: Callable[[], None]) -> None:
     """Undo :func:`at_process_end`."""
     atexit.unregister(function)
-    while function in _at_process_end:
-        _at_process_end.remove(function)
+    for functions in (_at_process_end, _before_sessions_end):
+        while function in functions:
+            functions.remove(function)
 
 
 def end_process() -> None:
     """Call the functions now, the last one first, for a process without exit handlers."""
-    for function in reversed(list(_at_process_end)):
+    for function in (*reversed(_before_sessions_end), *reversed(_at_process_end)):
         function()
 
 

@@ -499,20 +499,28 @@ def config_name(key: str, connection: str | None = None) -> str:
 
 
 def to_configure(key: str, connection: str | None = None) -> str:
-    """How to store a setting in the stack configuration, as a part of a sentence.
+    """How to store a setting in the stack configuration, as a part of a sentence."""
+    command = config_command(key, connection)
+    if command:
+        return f"run `{command}`"
+    # Each shell has its own way to quote this.
+    path = f'vmbackup:connections["{connection}"].{key}'
+    return f"run `pulumi config set --path` with {path}, quoted for your shell"
 
-    The command is the same in bash, PowerShell and cmd.
+
+def config_command(key: str, connection: str | None = None) -> str | None:
+    """The command that stores a setting in the stack configuration, before its value.
+
+    It is the same in bash, PowerShell and cmd; None if no command is.
     """
     command = "pulumi config set" + " --secret" * (key in SECRET_SETTINGS)
     if not connection:
-        return f"run `{command} {config_name(key)}`"
+        return f"{command} {config_name(key)}"
     if re.fullmatch(r"[\w-]+", connection):
-        return f"run `{command} --path {config_name(key, connection)}`"
+        return f"{command} --path {config_name(key, connection)}"
     if re.fullmatch(r"[\w -]+", connection):
-        return f'run `{command} --path "{config_name(key, connection)}"`'
-    # Each shell has its own way to quote this.
-    path = f'vmbackup:connections["{connection}"].{key}'
-    return f"run `{command} --path` with {path}, quoted for your shell"
+        return f'{command} --path "{config_name(key, connection)}"'
+    return None
 
 
 def for_programs(advice: SetSetting | CheckSettings) -> str:

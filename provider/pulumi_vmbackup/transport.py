@@ -43,7 +43,7 @@ LONGEST_ANSWER_BYTES = 64 * 2**20
 SLOW_CALL_FACTOR = 3
 _LONGEST_QUOTE = 500
 _BUSY = "AnotherConsoleIsRegistered"  # seen
-_SESSION_IS_OVER = "Invalid Token"  # seen
+SESSION_IS_OVER = "Invalid Token"  # seen
 _HOST_IS_REFUSED = b"hostname is invalid"  # seen
 # Windows delivers Ctrl-C only between waits.
 _WAIT_SLICE_SECONDS = 0.5
@@ -158,7 +158,7 @@ class Transport:
             if words
             else f"the server gives no reason (HTTP {status})."
         )
-        if any(_SESSION_IS_OVER in word for word in words):
+        if any(SESSION_IS_OVER in word for word in words):
             raise InvalidTokenError(says)
         if status in REFUSES_SESSION:
             raise LostAnswerError(says, status=status)

@@ -480,7 +480,7 @@ def test_a_slow_server_is_waited_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.command.probe.LONGEST_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("pulumi_vmbackup.command.port.LONGEST_LOOK_SECONDS", 0.1)
     simulator.answer_seconds = 0.25
     url = base_url if scheme == "http" else https_url
     options = ["--base-url", url, "--ca-file", path_of(authority, tmp_path)]
@@ -490,7 +490,7 @@ def test_a_slow_server_is_waited_for(
 def test_a_server_whose_tls_is_slow_is_waited_for(
     doctor: Doctor, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulumi_vmbackup.command.probe.LONGEST_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("pulumi_vmbackup.command.port.LONGEST_LOOK_SECONDS", 0.1)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
 

@@ -259,7 +259,7 @@ def test_the_locations_of_a_vm_are_not_listed_without_both_flags(
         assert response.status_code in (404, 405)
         assert response.headers["Content-Type"].startswith("text/html")
     shown = {
-        "/api/rest/vms/backuplocations/[guid]/[guid]",
+        f"/api/rest{OF_SQL01}",
         "/api/rest/vms/backuplocations/[guid]/[guid]/1",
     }
     assert {call.path for call in simulator.calls[1:]} == shown

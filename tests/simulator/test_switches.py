@@ -28,6 +28,7 @@ AS_STARTED: dict[str, Any] = {
         "vm_list": "all",
         "spelling": "plain",
         "lag_seconds": 0,
+        "facts": {},
     },
     "faults": [],
     "console_connected": False,
@@ -106,6 +107,7 @@ def test_each_switch_of_behavior_and_of_a_fault_can_be_changed(
 ) -> None:
     changed: dict[str, Any] = {each: choices[-1] for each, choices in behavior_choices().items()}
     changed |= {"second_session": "accept", "unassigned_delete": "accept", "lag_seconds": 1}
+    changed |= {"facts": {"secondAssign": {"form": "refused", "status": 200, "code": "Twice"}}}
     for each in fields(Behavior):
         assert changed[each.name] != each.default
     switches("PATCH /simulator", {"behavior": changed})

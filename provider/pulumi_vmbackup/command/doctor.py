@@ -31,7 +31,7 @@ from ..tls import check_names, connect, fingerprint, port_of, refusal, trust
 from . import certificate
 from .connection import Connection, connecting
 from .output import print_output
-from .probe import Heard, accepts, listen, patience
+from .port import Heard, accepts, listen, patience
 from .wording import name_of, one_line, where_to_set, worded
 
 

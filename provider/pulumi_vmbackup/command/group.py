@@ -30,6 +30,7 @@ _MODULES = {
     "export": "export",
     "review": "review",
     "doctor": "doctor",
+    "probe": "probe",
 }
 
 
@@ -81,6 +82,8 @@ def run() -> None:
     """Run the command as the main program of the process."""
     print_any_text()
     signal.signal(signal.SIGTERM, _terminate)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, _terminate)  # the terminal is gone
     _end_though_waiting()
     # On Windows, click would expand the patterns for VM names as file names.
     vmbackup(prog_name="vmbackup", windows_expand_args=False)

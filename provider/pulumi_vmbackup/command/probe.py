@@ -1,107 +1,306 @@
-"""What a port does: whether it accepts connections, and what it speaks."""
+"""``vmbackup probe``: finds out how a server behaves, and what to set for it."""
 
 from __future__ import annotations
 
-import socket
-import ssl
-import time
-from dataclasses import dataclass
-from typing import Literal
-from urllib.parse import SplitResult
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
-from ..settings import Settings
-from ..tls import connect, port_of, untrusting
+import click
+from rich.text import Text
 
-# How long to wait for a port that may be closed, or that may speak something else.
-LONGEST_PROBE_SECONDS = 5.0
-_LONGEST_QUOTE = 64
+from ..catalog import Catalog
+from ..client import LOCATION_FIELDS, VM_FIELDS, Client
+from ..errors import ArgumentError, VmBackupError, WrongServerError
+from ..facts import FACTS, Answer, Facts, Part, Value
+from ..models import BackupLocation, is_guid
+from ..names import counted
+from ..probe.advice import advised, differs, duration
+from ..probe.calls import Found
+from ..probe.reads import read_facts
+from ..probe.writes import Journal, Restored, WritingProbe, restore
+from ..settings import SETTINGS, Settings, config_command, to_configure
+from .connection import Connection, connecting
+from .output import check_file, is_terminal, new_table, print_output, text, write_file
+from .wording import one_line, worded
 
-Scheme = Literal["http", "https"]
+JOURNAL = "vmbackup-probe.json"
+_MOST_AT_A_TIME = 8
+_WITHOUT_WRITES = "not tried: it needs --vm and --location"
+_PARTS: dict[Part, str] = {
+    "connection": "The connection",
+    "sessions": "Sessions",
+    "lists": "Lists",
+    "assignments": "Assignments",
+}
 
 
-@dataclass(frozen=True)
-class Heard:
-    """What came back from a port.
+@click.command("probe", short_help="Find out how this server behaves, and what to set for it.")
+@click.option(
+    "--vm",
+    metavar="NAME",
+    help="the name or ref of a VM to assign and un-assign; without it, nothing is changed",
+)
+@click.option(
+    "--location",
+    metavar="PATH",
+    help="the path or id of a backup location that this VM does not have",
+)
+@click.option(
+    "--second-location",
+    metavar="PATH",
+    help="a primary location, to see what a second primary location of the VM does",
+)
+@click.option("--yes", is_flag=True, help="do not ask before the VM is assigned")
+@click.option(
+    "--output",
+    metavar="FILE",
+    default="facts.json",
+    show_default=True,
+    help="the file for what was found: without names, GUIDs, tokens and addresses",
+)
+@click.option(
+    "--restore",
+    "journal",
+    metavar="FILE",
+    help="restore the locations of a VM that a probe could not restore; nothing else is done",
+)
+@connecting
+def probe(
+    connection: Connection,
+    vm: str | None,
+    location: str | None,
+    second_location: str | None,
+    yes: bool,
+    output: str,
+    journal: str | None,
+) -> None:
+    """Find out how this server behaves, and what to set for it.
 
-    Attributes:
-        scheme: the protocol; None if it is neither of the two.
-        status: the HTTP status of an answer to plain http.
-        said: the beginning of an answer that is neither.
-        is_silent: whether the connection was accepted, and nothing came in time.
+    Many facts about the API are not documented. This finds them out on your server: it prints what
+    it found, what this package assumed, and the settings for this server. Without --vm, nothing is
+    changed on the server, but two more sessions are started and ended.
+
+    With --vm and --location, one VM is assigned to a location and un-assigned. In the end, it has
+    the locations that it had, also after an error or Ctrl-C.
     """
-
-    scheme: Scheme | None = None
-    status: int | None = None
-    said: bytes = b""
-    is_silent: bool = False
-
-
-def accepts(settings: Settings, url: SplitResult, port: int) -> bool:
-    """Whether a port of the machine accepts connections."""
-    try:
-        socket.create_connection((url.hostname or "", port), patience(settings)).close()
-    except OSError:
-        return False
-    return True
-
-
-def listen(settings: Settings, url: SplitResult) -> Heard:
-    """Find out what the port speaks.
-
-    The expected protocol goes first: servers log the other one as an error. If all is silent, the
-    server gets as long as it gets for a call.
-    """
-    expected, other = (_try_tls, _try_http) if url.scheme == "https" else (_try_http, _try_tls)
-    first = expected(settings, url, patience(settings))
-    # An https port may answer 400 to plain http.
-    if first.scheme and first.status != 400:
-        return first
-    second = other(settings, url, patience(settings))
-    if second.scheme:
-        return second
-    if first.is_silent and settings.timeout_seconds > patience(settings):
-        return expected(settings, url, settings.timeout_seconds)
-    return first if first.scheme or first.is_silent or first.said else second
-
-
-def _try_tls(_settings: Settings, url: SplitResult, timeout: float) -> Heard:
-    try:
-        with connect(url, untrusting(), timeout):
-            return Heard("https")
-    except ssl.SSLError as error:
-        # TLS too, but of another version, or the server wants a client certificate.
-        is_tls = any(word in (error.reason or "") for word in ("ALERT", "UNSUPPORTED_PROTOCOL"))
-        return Heard("https" if is_tls else None)
-    except TimeoutError:
-        return Heard(is_silent=True)
-    except OSError:
-        return Heard()
-
-
-def _try_http(settings: Settings, url: SplitResult, timeout: float) -> Heard:
-    host = settings.host_header or url.netloc
-    request = (
-        f"GET {url.path}/protocol/version HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    if journal is not None:
+        _restore(connection, Path(journal))
+        return
+    if (vm is None) != (location is None) or (second_location is not None and vm is None):
+        raise ArgumentError(
+            "--vm, --location and --second-location belong together: give --vm and --location, and "
+            "--second-location if there is another primary location."
+        )
+    file = check_file(output, "--output")
+    settings, _ = connection.read()
+    found = Found()
+    failure = _probe(connection, settings, found, vm, location, second_location, yes)
+    facts = found.facts(settings)
+    _print_facts(facts, settings)
+    _print_settings(facts, settings)
+    write_file(file, facts.dump(), "--output")
+    print_output(
+        Text(
+            f"\nWrote {file}: {counted(len(facts.values), 'fact')} and no name, GUID, token or "
+            "address. To help others with this server, attach it to an issue."
+        )
     )
-    answer = b""
-    is_silent = False
-    give_up_at = time.monotonic() + timeout
+    if failure:
+        click.echo(f"vmbackup: {one_line(worded(failure))}", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _probe(
+    connection: Connection,
+    settings: Settings,
+    found: Found,
+    vm: str | None,
+    location: str | None,
+    second_location: str | None,
+    yes: bool,
+) -> VmBackupError | None:
+    """Find out what can be found out; the error that ended it early, if some facts were found."""
+    with Client(replace(settings, parallel_requests=_MOST_AT_A_TIME)) as client:
+        writing = None
+        if vm is not None and location is not None:
+            writing = _prepared(client, found, vm, location, second_location, connection)
+            _confirm(writing, yes)
+        else:
+            for key, fact in FACTS.items():
+                if fact.step in ("writes", "second location"):
+                    found.miss(_WITHOUT_WRITES, key)
+        try:
+            read_facts(client, found, _say)
+            if writing:
+                writing.run()
+        except VmBackupError as error:
+            if "unknownToken" not in found.values:
+                raise
+            return error
+    return _not_restored(writing.restored) if writing else None
+
+
+def _prepared(
+    client: Client,
+    found: Found,
+    vm: str,
+    location: str,
+    second_location: str | None,
+    connection: Connection,
+) -> WritingProbe:
+    """The probe that changes a VM; nothing is changed yet."""
+    catalog = Catalog(client.settings, client=client)
+    its_vm = catalog.get_virtual_machine(**({"ref": vm} if is_guid(vm) else {"name": vm}))
+    its_location = _location(catalog, location)
+    second = None if second_location is None else _location(catalog, second_location)
+    if second and second.kind != "primary":
+        raise ArgumentError(
+            f"{second.label} of --second-location is {second.kind or 'of unknown kind'}: give a "
+            "primary location, since only a second one of these is in doubt."
+        )
+    if second and second.id == its_location.id:
+        raise ArgumentError("--location and --second-location are the same: give two locations.")
+    file = Path(JOURNAL).resolve()
+
+    def tell(restored: Restored) -> None:
+        _tell(restored, its_vm.name or vm, connection, file)
+
+    return WritingProbe(client, its_vm, its_location, second, found, file, _say, tell)
+
+
+def _location(catalog: Catalog, text: str) -> BackupLocation:
+    if is_guid(text):
+        return catalog.get_backup_location(id=text)
+    return catalog.get_backup_location(path=text)
+
+
+def _confirm(writing: WritingProbe, yes: bool) -> None:
+    if yes:
+        return
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        raise ArgumentError(
+            "Nobody can say yes here, so nothing was changed: give --yes to let --vm be changed."
+        )
+    if not click.confirm(f"{writing.plan} Go on?", err=True):
+        raise ArgumentError("The answer was no, so nothing was changed.")
+
+
+def _say(step: str) -> None:
+    """Say what is done next; never an error, since the VM must still be restored."""
     try:
-        with socket.create_connection((url.hostname or "", port_of(url)), timeout) as connected:
-            connected.sendall(request.encode("ascii", "replace"))
-            while len(answer) < 12 and time.monotonic() < give_up_at:
-                if not (received := connected.recv(_LONGEST_QUOTE)):
-                    break
-                answer += received
-    except TimeoutError:
-        is_silent = not answer
-    except OSError:
-        pass
-    if answer.startswith(b"HTTP/") and answer[9:12].isdigit():
-        return Heard("http", status=int(answer[9:12]))
-    return Heard(said=answer[:_LONGEST_QUOTE], is_silent=is_silent)
+        click.echo(f"... {one_line(step)}", err=True)
+    except (OSError, ValueError):  # the terminal is gone
+        return
 
 
-def patience(settings: Settings) -> float:
-    """How many seconds to wait for a port that may be closed, or that may speak something else."""
-    return min(settings.timeout_seconds, LONGEST_PROBE_SECONDS)
+# The end of the writing half
+
+
+def _tell(restored: Restored, vm: str, connection: Connection, file: Path) -> None:
+    if restored.is_done:
+        _say(f"{vm} has the locations that it had before, as a listing shows")
+        return
+    for line in _alarm(restored, vm, connection, file):
+        _say(line)
+
+
+def _alarm(restored: Restored, vm: str, connection: Connection, file: Path) -> list[str]:
+    lines = []
+    if restored.missing:
+        lines.append(
+            f"NOT RESTORED: {vm} IS NOT ASSIGNED TO {', '.join(restored.missing)} ANY MORE"
+        )
+    if restored.extra:
+        lines.append(f"NOT RESTORED: {vm} IS STILL ASSIGNED TO {', '.join(restored.extra)}")
+    if not lines:
+        lines.append(f"NOT CHECKED WHETHER {vm} HAS THE LOCATIONS THAT IT HAD BEFORE")
+    if restored.error:
+        lines.append(f"BECAUSE: {restored.error}")
+    return [*lines, f"AS SOON AS THE SERVER ANSWERS, RUN: {_restore_command(connection, file)}"]
+
+
+def _restore_command(connection: Connection, file: Path) -> str:
+    """The command that restores the VM, for the shell of this system."""
+    words = ["vmbackup", "probe", "--restore", str(file)]
+    for stack in connection.stacks:
+        words += ["--stack", stack]
+    if connection.name:
+        words += ["--connection", connection.name]
+    for key, value in connection.options.items():
+        words += [f"--{SETTINGS[key].name.replace('_', '-')}", value]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _not_restored(restored: Restored) -> VmBackupError | None:
+    return None if restored.is_done else VmBackupError("The VM could not be restored: see above.")
+
+
+def _restore(connection: Connection, file: Path) -> None:
+    journal = Journal.load(file)
+    settings, _ = connection.read()
+    if settings.server != journal.server:
+        raise WrongServerError(
+            f"{file} holds the locations of a VM of the server {journal.server}, and the settings "
+            f"lead to {settings.server}: give the settings of that server."
+        )
+    with Client(settings) as client:
+        restored = restore(client, journal, journal.touched, 0.0, _say)
+    _tell(restored, journal.vm_name, connection, file.resolve())
+    if not restored.is_done:
+        raise click.exceptions.Exit(1)
+    file.unlink(missing_ok=True)
+
+
+# What was found
+
+
+def _print_facts(facts: Facts, settings: Settings) -> None:
+    for part, title in _PARTS.items():
+        table = new_table(title, "Found", "Assumed", "")
+        for key, fact in FACTS.items():
+            if fact.part != part or fact.step == "none":
+                continue
+            if key in facts.values:
+                is_other = differs(key, facts, settings)
+                table.add_row(
+                    text(fact.what),
+                    text(_shown(facts.values[key]), "bold" if is_other else ""),
+                    text(fact.assumed),
+                    text(f"DIFFERS: {fact.if_wrong}" if is_other else "", "bold"),
+                )
+            else:
+                why = facts.not_found[key]
+                table.add_row(text(fact.what), text(f"- ({why})", "dim"), text(fact.assumed), "")
+        print_output(Text(""))
+        print_output(table)
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, float):
+        return duration(value)
+    if isinstance(value, (str, int, Answer)):
+        return str(value)
+    new = [
+        f"{name} ({' or '.join(types)})"
+        for name, types in value.items()
+        if name not in (*VM_FIELDS, *LOCATION_FIELDS)
+    ]
+    return f"{len(value)} fields, of them not known before: {', '.join(new) or 'none'}"
+
+
+def _print_settings(facts: Facts, settings: Settings) -> None:
+    print_output(Text("\nSettings for this server", "bold"))
+    lines = []
+    for each in advised(facts):
+        now = getattr(settings, SETTINGS[each.key].name)
+        command = config_command(each.key, settings.connection)
+        line = f"{command or to_configure(each.key, settings.connection)} {each.value}"
+        is_now = "as now" if now == each.value else f"now {now:g}"
+        lines.append((line, f"{is_now}; {each.reason}"))
+    width = max(len(line) for line, _ in lines)
+    for line, reason in lines:
+        print_output(Text(f"  {line:{width}}  # {reason}"))

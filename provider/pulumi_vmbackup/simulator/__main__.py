@@ -8,14 +8,16 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import VmBackupError
+from ..settings import NEWEST_VERSION
 from ..streams import print_any_text
 from .api import BASE_PATHS, PORTS, Simulator
-from .behavior import LONGEST_SECONDS, Behavior, behavior_choices
+from .behavior import LONGEST_SECONDS, PRESETS, Behavior, behavior_choices, facts_of
 from .data import Inventory
 from .faults import FAULT_KINDS, Fault
 from .http_server import serve
@@ -40,6 +42,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     stop = _stop_signal()
     try:
+        _read_facts(arguments)
         inventory = _inventory(arguments)
         simulator = Simulator(
             inventory,
@@ -47,10 +50,7 @@ def main() -> None:
             username=arguments.username,
             password=arguments.password,
             session_seconds=arguments.session_seconds,
-            behavior=Behavior(
-                **{key: getattr(arguments, key) for key in _ANSWERS},
-                lag_seconds=arguments.lag_seconds,
-            ),
+            behavior=_behavior(arguments),
             state_file=arguments.state,
         )
         simulator.faults = arguments.fault or []
@@ -104,7 +104,16 @@ def _parser() -> argparse.ArgumentParser:
         help="the port, 0 for a free one; by default the documented one of the API version",
     )
     parser.add_argument(
-        "--api-version", choices=BASE_PATHS, default="9.1", help="the API version to simulate"
+        "--like",
+        metavar="FACTS",
+        help="answer as the server whose facts `vmbackup probe` wrote to this file, or as what is "
+        f"known of a version: {', '.join(PRESETS)}. The default is v{NEWEST_VERSION}, a server "
+        "that allows one session at a time",
+    )
+    parser.add_argument(
+        "--api-version",
+        choices=BASE_PATHS,
+        help="the API version to simulate; by default that of --like",
     )
     parser.add_argument("--username", default="Administrator", help="the user who may log in")
     parser.add_argument("--password", default="simulator", help="that user's password")
@@ -134,20 +143,20 @@ def _parser() -> argparse.ArgumentParser:
         "--tls-key", type=Path, metavar="FILE", help="its key, if that is in another file"
     )
     answers = parser.add_argument_group(
-        "answers", "What to answer where real servers differ, or where their answer is unknown."
+        "answers",
+        "What to answer where real servers differ, or where their answer is unknown; by default, "
+        "what --like says.",
     )
     for key, choices in behavior_choices().items():
         answers.add_argument(
             f"--{key.replace('_', '-')}",
             choices=choices,
-            default=getattr(Behavior(), key),
             help=_ANSWERS[key],
         )
     trouble = parser.add_argument_group("trouble", "Delays and failures, for tests of a program.")
     trouble.add_argument(
         "--lag-seconds",
         type=_waiting_seconds,
-        default=0,
         metavar="N",
         help="how many seconds a list of a VM's locations lags behind a change",
     )
@@ -228,6 +237,21 @@ def _inventory(arguments: argparse.Namespace) -> Inventory:
     if arguments.inventory:
         return Inventory.load(arguments.inventory)
     return Inventory.sample()
+
+
+def _read_facts(arguments: argparse.Namespace) -> None:
+    """Read the facts about the server to simulate; they tell its version too."""
+    source = arguments.like or f"v{arguments.api_version or NEWEST_VERSION}"
+    arguments.facts = facts_of(source)
+    arguments.api_version = arguments.api_version or arguments.facts.api_version
+    if arguments.facts.values.get("scheme") == "https" and not arguments.tls_certificate:
+        print("That server answers https: so does this one with --tls-certificate.", flush=True)
+
+
+def _behavior(arguments: argparse.Namespace) -> Behavior:
+    given = {key: getattr(arguments, key) for key in (*_ANSWERS, "lag_seconds")}
+    given = {key: value for key, value in given.items() if value is not None}
+    return replace(Behavior.like(arguments.facts), **given)
 
 
 def _stop_signal() -> threading.Event:

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule, RuleFactory, Submount
 from werkzeug.wrappers import Request, Response
 
+from ..facts import Answer, spelled
 from .behavior import Behavior
 from .data import Inventory, InventoryError
 from .faults import CONNECTION, Fault
+from .like import like_facts
 from .spelling import GUID, plain_guid, respelled
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,9 @@ SERVER_PORTS = {"8": "35107", "9.0": "36014", "9.1": "36014"}
 # All session tokens begin with this, so that a test can search for leaks.
 # They hold no letter, so that the search finds them in any case.
 TOKEN_PREFIX = "53551047"  # noqa: S105  # of a server that holds nothing
+
+# As many listings at a time as `vmbackup probe` tries.
+_MANY = 8
 
 _INVALID_HOST = (
     "<!DOCTYPE HTML><html><body><h2>Bad Request - Invalid Hostname</h2><hr>"
@@ -79,6 +85,14 @@ class _OtherAnswerError(Exception):
         super().__init__(title)
         body = _PAGE.format(title) if title else ""
         self.response = Response(body, status, mimetype="text/html")
+
+
+class _ToldAnswerError(Exception):
+    """An answer as the facts about a server tell it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(str(answer))
+        self.answer = answer
 
 
 class _RefusedCallError(Exception):
@@ -153,8 +167,10 @@ class Simulator:
         self._server_port = SERVER_PORTS[api_version]
         self._state_file = state_file
         self._lock = threading.Lock()
-        # The assignments before each change that lists may not show yet, with its time.
-        self._before: list[tuple[float, dict[tuple[str, str], None]]] = []
+        # The assignments before each change that lists may not show yet, with its time and kind.
+        self._before: list[tuple[float, str, dict[tuple[str, str], None]]] = []
+        self._turns = threading.Condition()
+        self._listings_under_way = 0
         self._urls = Map(
             [Submount(self.base_path, self._rules())], strict_slashes=False, merge_slashes=False
         )
@@ -175,7 +191,7 @@ class Simulator:
         flags = "<int:primary>/<int:offsite>"
         of_vm = "/vms/backuplocations/<token>/<vm_ref>"
         return [
-            rule("/protocol/version", "GET", lambda: {"Data": "1.0"}),
+            rule("/protocol/version", "GET", self._tell_version),
             rule("/sessions/start", "POST", self._start_session),
             rule("/sessions/end/<token>", "POST", self._end_session),
             rule("/sessions/end", "POST", self._end_all_sessions),
@@ -183,10 +199,10 @@ class Simulator:
             rule("/vms/list/<token>/<int:configured>", "GET", self._list_vms),
             rule("/vms/altaro-ref/<token>/<uuid>", "GET", self._vm_by_hypervisor_uuid),
             rule("/vms/hypervisor-uuid/<token>/<vm_ref>", "GET", self._vm_by_ref),
-            rule("/backuplocations/<token>", "GET", self._list_locations),
+            rule("/backuplocations/<token>", "GET", self._list_locations_plain),
             rule(f"/backuplocations/<token>/{flags}", "GET", self._list_locations),
-            # Only with both flags (seen): no public client leaves them out.
             rule(f"{of_vm}/{flags}", "GET", self._list_vm_locations),
+            rule(of_vm, "GET", self._list_vm_locations_plain),
             rule(f"{of_vm}/<location_id>", "POST", self._assign),
             rule(f"{of_vm}/<location_id>", "DELETE", self._unassign),
         ]
@@ -198,7 +214,8 @@ class Simulator:
         request.get_data()  # only after that, a wait notices that the caller is gone
         path = GUID.sub("[guid]", request.path)
         fault = None
-        response = refused_host(request)
+        is_any_host = self.behavior.facts.get("hostHeader") == "any"
+        response: Response | None = None if is_any_host else refused_host(request)
         if not response:
             try:
                 answer, found = self._urls.bind_to_environ(environ).match()
@@ -216,27 +233,34 @@ class Simulator:
                     response = self._held(fault, environ, answer, arguments)
                     fault = None
                 else:
+                    seconds = self._seconds_of(answer)
                     if fault and fault.kind in ("busy", "refused"):
                         answer, arguments = partial(_refuse, fault), {}
                     elif fault and not fault.acted and fault.kind != "session over":
                         answer, arguments = dict, {}
-                    response = self._answer(answer, arguments)
+                    with self._listing_turn(answer):
+                        if seconds:
+                            environ[CONNECTION].wait(seconds)
+                        response = self._answer(answer, arguments)
         if self.answer_seconds:
             environ[CONNECTION].wait(self.answer_seconds)
         if fault and fault.kind in ("html", "error"):
             status, title = (200, "Sign in") if fault.kind == "html" else (500, "Server error")
             response = Response(_PAGE.format(title), status, mimetype="text/html")
-        is_answered = fault is None or fault.kind not in ("reset", "stall")
-        call = Call(request.method, path, response.status_code if is_answered else 0)
+        is_answered = response is not None and (
+            fault is None or fault.kind not in ("reset", "stall")
+        )
+        call = Call(request.method, path, response.status_code if response and is_answered else 0)
         self.calls.append(call)
         log.info("%s %s %s", call.method, call.path, call.status)
         if fault:
             with self._lock:
                 fault.hits += 1
-        if fault and not is_answered:
-            if fault.kind == "stall":
+        if response is None or not is_answered:
+            if fault and fault.kind == "stall":
                 environ[CONNECTION].wait(until=lambda: fault not in self.faults)
             environ[CONNECTION].reset()
+            raise AssertionError("unreachable")
         if fault and fault.kind == "cut short":
             return _cut_short(response, environ, start_response)
         return response(environ, start_response)
@@ -254,7 +278,7 @@ class Simulator:
         environ: Mapping[str, Any],
         answer: Callable[..., Mapping[str, Any]],
         arguments: Mapping[str, Any],
-    ) -> Response:
+    ) -> Response | None:
         """The answer to a call that waits until its fault is removed."""
         response = self._answer(answer, arguments) if fault.acted else None
         with self._lock:
@@ -262,9 +286,54 @@ class Simulator:
         environ[CONNECTION].wait(until=lambda: fault not in self.faults)
         return response or self._answer(answer, arguments)
 
+    def _seconds_of(self, answer: Callable[..., Mapping[str, Any]]) -> float:
+        """How long the facts say that an answer takes."""
+        key = {
+            self._start_session: "loginSeconds",
+            self._list_vms: "vmListSeconds",
+            self._list_vm_locations: "listingSeconds",
+            self._assign: "writeSeconds",
+            self._unassign: "writeSeconds",
+        }.get(answer, "")
+        return float(self.behavior.facts.get(key, 0))
+
+    @contextmanager
+    def _listing_turn(self, answer: Callable[..., Mapping[str, Any]]) -> Iterator[None]:
+        """One of the listings that the facts say are answered at a time."""
+        at_a_time = self.behavior.facts.get("parallelListings", _MANY)
+        if answer != self._list_vm_locations or at_a_time >= _MANY:
+            yield
+            return
+        with self._turns:
+            self._turns.wait_for(lambda: self._listings_under_way < at_a_time)
+            self._listings_under_way += 1
+        try:
+            yield
+        finally:
+            with self._turns:
+                self._listings_under_way -= 1
+                self._turns.notify_all()
+
+    def _odd(self, key: str, refusal: Exception | None) -> Mapping[str, Any]:
+        """Answer an odd call: refuse it, or accept it where ``refusal`` is None.
+
+        The facts may say how.
+        """
+        answer = self.behavior.facts.get(key)
+        if answer is not None and answer.is_accepted is (refusal is None):
+            raise _ToldAnswerError(answer)
+        if refusal:
+            raise refusal
+        return {}
+
+    def _accepts(self, key: str) -> bool:
+        """Whether the facts say that an odd call is accepted."""
+        answer = self.behavior.facts.get(key)
+        return answer is not None and bool(answer.is_accepted)
+
     def _answer(
         self, answer: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]
-    ) -> Response:
+    ) -> Response | None:
         envelope: dict[str, Any] = {
             "Success": True,
             "ErrorCode": None,
@@ -280,11 +349,16 @@ class Simulator:
                 status = refusal.status
             except _OtherAnswerError as other:
                 return other.response
+            except _ToldAnswerError as told:
+                return _told(told.answer)
             if self.behavior.spelling == "other":
                 envelope = respelled(envelope)
             return Response(json.dumps(envelope), status, mimetype="application/json")
 
     # Sessions
+
+    def _tell_version(self) -> Mapping[str, Any]:
+        return {"Data": self.behavior.facts.get("protocolVersion", "1.0")}
 
     def _start_session(self, body: Mapping[str, object]) -> Mapping[str, Any]:
         if str(body.get("ServerPort")) != self._server_port:
@@ -297,17 +371,26 @@ class Simulator:
                 "The user name or password is incorrect",
                 status=500 if self.behavior.wrong_password == "server error" else 200,  # noqa: S105
             )
-        another = self.behavior.second_session == "refuse" and any(
-            map(self._is_open, self.sessions)
-        )
-        if another or self.console_connected:
+        facts = self.behavior.facts
+        told = facts.get("numericServerPort")
+        if isinstance(body.get("ServerPort"), int) and told and not told.is_accepted:
+            raise _ToldAnswerError(told)
+        if self.console_connected:
             raise _busy()
+        if any(map(self._is_open, self.sessions)):
+            if facts.get("firstSession") == "ends":
+                self.sessions.clear()
+            if self.behavior.second_session == "refuse":
+                self._odd("secondSession", _busy())
         token = TOKEN_PREFIX + str(uuid.uuid4())[len(TOKEN_PREFIX) :]
         self.tokens.append(token)
         self.sessions[token] = time.monotonic()
-        return {"Data": token}
+        return {"Data": spelled(token, facts.get("tokenSpelling", ""))}
 
     def _end_session(self, token: str) -> Mapping[str, Any]:
+        told = self.behavior.facts.get("endedSessionEnd")
+        if told and plain_guid(token) in self.tokens and not self._is_open(plain_guid(token) or ""):
+            raise _ToldAnswerError(told)
         ended = self._use_session(token)
         del self.sessions[ended]
         return {"ClosedSessions": [{"SessionToken": ended}]}
@@ -323,7 +406,10 @@ class Simulator:
         token = plain_guid(spelled) or spelled
         if not self._is_open(token):
             self.sessions.pop(token, None)
-            raise _over(self.behavior)
+            over = _over(self.behavior)
+            if self.behavior.invalid_token == "envelope":  # noqa: S105  # an answer
+                self._odd("endedToken" if token in self.tokens else "unknownToken", over)
+            raise over
         self.sessions[token] = time.monotonic()
         return token
 
@@ -335,15 +421,17 @@ class Simulator:
 
     def _list_vms(self, token: str, configured: int = 0) -> Mapping[str, Any]:
         self._use_session(token)
+        facts = self.behavior.facts
         listed = self.inventory.virtual_machines.values() if self.behavior.vm_list == "all" else ()
-        return {
-            "VirtualMachines": [
-                vm
-                for vm in listed
-                if vm.get("Configured") or not configured
-                if vm.get("HostName") not in self.hosts_off
-            ]
-        }
+        wanted = facts.get("configuredList", "") if configured else "all VMs"
+        vms = [
+            vm
+            for vm in listed
+            if vm.get("Configured") or wanted == "all VMs"
+            if vm.get("HostName") not in self.hosts_off
+        ]
+        vms = {"other VMs": vms[:1], "nothing": []}.get(wanted, vms)
+        return {"VirtualMachines": like_facts(vms, facts)}
 
     def _vm_by_hypervisor_uuid(self, token: str, uuid: str) -> Mapping[str, Any]:
         self._use_session(token)
@@ -361,83 +449,148 @@ class Simulator:
     def _known_vm(self, vm_ref: str) -> str:
         ref = _guid(vm_ref)
         if ref not in self.inventory.virtual_machines:
-            raise _RefusedCallError("InvalidParameter", "The virtual machine was not found")
+            raise _no_vm()
         return ref
 
     # Backup locations and their assignments
 
-    def _list_locations(self, token: str, primary: int = 1, offsite: int = 1) -> Mapping[str, Any]:
+    def _list_locations(self, token: str, primary: int, offsite: int) -> Mapping[str, Any]:
         self._use_session(token)
         return self._locations(list(self.inventory.backup_locations), primary, offsite)
+
+    def _list_locations_plain(self, token: str) -> Mapping[str, Any]:
+        self._use_session(token)
+        facts = self.behavior.facts
+        if "locationListPlain" in facts and not self._accepts("locationListPlain"):
+            raise _ToldAnswerError(facts["locationListPlain"])
+        offsite = facts.get("locationListForms") != "differ"
+        return self._locations(list(self.inventory.backup_locations), 1, offsite)
 
     def _list_vm_locations(
         self, token: str, vm_ref: str, primary: int, offsite: int
     ) -> Mapping[str, Any]:
         self._use_session(token)
-        if self.behavior.unknown_vm == "refuse":
-            self._known_vm(vm_ref)
-        vm, assigned = _guid(vm_ref), self._listed_assignments()
-        listed = [each for each in self.inventory.kinds if (vm, each) in assigned]
-        return self._locations(listed, primary, offsite)
+        facts = self.behavior.facts
+        vm = _guid(vm_ref)
+        if vm not in self.inventory.virtual_machines:
+            if self._accepts("unknownVmListing") and facts["unknownVmListing"].form == "list":
+                return self._locations(list(self.inventory.kinds), primary, offsite)
+            self._odd(
+                "unknownVmListing", _no_vm() if self.behavior.unknown_vm == "refuse" else None
+            )
+        key = {(1, 1): "vmListing", (1, 0): "vmListingPrimary"}.get(
+            (primary, offsite), "vmListingOffsite"
+        )
+        if key in facts and not self._accepts(key):
+            raise _ToldAnswerError(facts[key])
+        if facts.get("vmListingForms") == "differ":
+            primary = offsite = 1
+        return self._vm_locations(vm, primary, offsite)
+
+    def _list_vm_locations_plain(self, token: str, vm_ref: str) -> Mapping[str, Any]:
+        # No public client leaves out the flags, so nobody knows the answer.
+        if not self._accepts("vmListingPlain"):
+            raise _ToldAnswerError(self.behavior.facts.get("vmListingPlain", Answer("page", 404)))
+        self._use_session(token)
+        return self._vm_locations(self._known_vm(vm_ref), 1, 1)
+
+    def _vm_locations(self, vm: str, primary: int, offsite: int) -> Mapping[str, Any]:
+        assigned = self._listed_assignments()
+        found = self._locations(
+            [each for each in self.inventory.kinds if (vm, each) in assigned], primary, offsite
+        )
+        if found["BackupLocations"]:
+            return found
+        written = self.behavior.facts.get("emptyListing", "empty list")
+        return {"null list": {"BackupLocations": None}, "no list": {}}.get(written, found)
 
     def _listed_assignments(self) -> Mapping[tuple[str, str], None]:
-        shown_until = time.monotonic() - self.behavior.lag_seconds
-        for changed_at, before in self._before:
-            if changed_at > shown_until:
+        now = time.monotonic()
+        for changed_at, key, before in self._before:
+            if changed_at + self._lag(key) > now:
                 return before
         return self.inventory.assignments
 
+    def _lag(self, key: str) -> float:
+        """How long lists lag behind a change."""
+        lag = self.behavior.lag_seconds
+        return lag if key == "appearSeconds" else self.behavior.facts.get(key, lag)
+
     def _locations(self, ids: list[str], primary: int, offsite: int) -> Mapping[str, Any]:
         wanted = {"primary": primary, "offsite": offsite}
-        return {
-            "BackupLocations": [
-                self.inventory.backup_locations[location_id]
-                for location_id in ids
-                if wanted[self.inventory.kinds[location_id]]
-            ]
-        }
+        locations = [
+            self.inventory.backup_locations[location_id]
+            for location_id in ids
+            if wanted[self.inventory.kinds[location_id]]
+        ]
+        return {"BackupLocations": like_facts(locations, self.behavior.facts)}
 
     def _assign(self, token: str, vm_ref: str, location_id: str) -> Mapping[str, Any]:
         self._use_session(token)
-        vm, location = self._known_vm(vm_ref), _guid(location_id)
+        vm, location = _guid(vm_ref), _guid(location_id)
         kinds = self.inventory.kinds
+        if vm not in self.inventory.virtual_machines:
+            return self._odd(
+                "unknownVmAssign", None if self._accepts("unknownVmAssign") else _no_vm()
+            )
         if not self.inventory.virtual_machines[vm].get("Configured"):
             raise _RefusedCallError("InvalidParameter", "The virtual machine is not configured")
         if location not in kinds:
-            raise _RefusedCallError("InvalidParameter", "The backup location was not found")
+            is_accepted = self._accepts("unknownLocationAssign")
+            return self._odd(
+                "unknownLocationAssign",
+                None
+                if is_accepted
+                else _RefusedCallError("InvalidParameter", "The backup location was not found"),
+            )
         assignments = dict(self.inventory.assignments)
         if (vm, location) in assignments:
-            if self.behavior.second_post == "refuse":
-                raise _RefusedCallError(
-                    "AlreadyAssigned", "The virtual machine is assigned already"
-                )
-            return {}
+            refusal = _RefusedCallError(
+                "AlreadyAssigned", "The virtual machine is assigned already"
+            )
+            return self._odd(
+                "secondAssign", refusal if self.behavior.second_post == "refuse" else None
+            )
         others = [each for each in self.inventory.locations_of(vm) if kinds[each] == "primary"]
         if kinds[location] == "primary" and others and self.behavior.second_primary != "allow":
             if self.behavior.second_primary == "refuse":
-                raise _RefusedCallError(
-                    "PrimaryLocationExists", "The virtual machine has a location"
+                self._odd(
+                    "secondPrimaryAnswer",
+                    _RefusedCallError(
+                        "PrimaryLocationExists", "The virtual machine has a location"
+                    ),
                 )
             for other in others:
                 del assignments[vm, other]
         assignments[vm, location] = None
-        self._change(assignments)
+        self._change(assignments, "appearSeconds")
         return {}
 
     def _unassign(self, token: str, vm_ref: str, location_id: str) -> Mapping[str, Any]:
         self._use_session(token)
-        pair = self._known_vm(vm_ref), _guid(location_id)
-        assignments = dict(self.inventory.assignments)
-        if pair in assignments:
-            del assignments[pair]
-            self._change(assignments)
-        elif self.behavior.unassigned_delete == "refuse":
-            raise _RefusedCallError(
-                "NotAssigned", "The virtual machine is not assigned to the location"
+        vm, location = _guid(vm_ref), _guid(location_id)
+        if vm not in self.inventory.virtual_machines:
+            return self._odd(
+                "unknownVmUnassign", None if self._accepts("unknownVmUnassign") else _no_vm()
             )
-        return {}
+        assignments = dict(self.inventory.assignments)
+        if (vm, location) in assignments:
+            del assignments[vm, location]
+            self._change(assignments, "disappearSeconds")
+            return {}
+        key, is_accepted = "secondUnassign", self.behavior.unassigned_delete == "accept"
+        if (
+            location not in self.inventory.kinds
+            and "unknownLocationUnassign" in self.behavior.facts
+        ):
+            key, is_accepted = "unknownLocationUnassign", self._accepts("unknownLocationUnassign")
+        refusal = _RefusedCallError(
+            "NotAssigned", "The virtual machine is not assigned to the location"
+        )
+        return self._odd(key, None if is_accepted else refusal)
 
-    def _change(self, assignments: dict[tuple[str, str], None]) -> None:
+    def _change(self, assignments: dict[tuple[str, str], None], key: str) -> None:
+        """Change the assignments; ``key`` is the fact that tells how long lists lag behind it."""
         before = self.inventory.assignments
         self.inventory.assignments = assignments
         try:
@@ -447,10 +600,9 @@ class Simulator:
             log.error("%s", error)
             raise _RefusedCallError("InternalError", str(error)) from None
         now = time.monotonic()
-        settled_at = now - self.behavior.lag_seconds
-        self._before = [each for each in self._before if each[0] > settled_at]
-        if self.behavior.lag_seconds:
-            self._before.append((now, before))
+        self._before = [each for each in self._before if each[0] + self._lag(each[1]) > now]
+        if self._lag(key):
+            self._before.append((now, key, before))
 
     def _save(self) -> None:
         if self._state_file:
@@ -485,6 +637,30 @@ def _guid(value: str) -> str:
     if guid is None:
         raise _RefusedCallError("InvalidParameter", "The parameter is not a GUID")
     return guid
+
+
+def _no_vm() -> _RefusedCallError:
+    return _RefusedCallError("InvalidParameter", "The virtual machine was not found")
+
+
+def _told(answer: Answer) -> Response | None:
+    """An answer as the facts tell it; None for no answer."""
+    if answer.form == "none":
+        return None
+    if answer.form == "other":
+        return Response("Something else", answer.status, mimetype="text/plain")
+    if answer.form in ("page", "empty"):
+        title = "Server error" if answer.form == "page" else ""
+        return _OtherAnswerError(answer.status, title).response
+    envelope: dict[str, Any] = {
+        "Success": answer.form != "refused",
+        "ErrorCode": answer.code,
+        "ErrorMessage": answer.message,
+        "ErrorAdditionalDetails": answer.details,
+    }
+    if answer.form in ("empty list", "null list"):
+        envelope["BackupLocations"] = [] if answer.form == "empty list" else None
+    return Response(json.dumps(envelope), answer.status, mimetype="application/json")
 
 
 def _busy() -> _RefusedCallError:

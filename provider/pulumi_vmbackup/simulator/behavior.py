@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ..facts import Facts, checked
+from ..settings import VERSIONS
 
 LONGEST_SECONDS = 86_400
+
+PRESETS = tuple(f"v{version}" for version in VERSIONS)
+"""The names of what is known of the servers of a version."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,10 @@ class Behavior:
         lag_seconds: how many seconds a list of a VM's locations lags behind a change; from 0 to
             86400 (unknown: public scripts wait for some seconds before they check).
 
+        facts: the values of facts, as ``vmbackup probe`` finds them on a server: how long answers
+            take, the words of refusals, fields, and what else has no attribute here. Where such a
+            value contradicts another attribute, the attribute wins.
+
     Raises:
         ValueError: a value is not one of these.
     """
@@ -61,8 +74,39 @@ class Behavior:
     vm_list: Literal["all", "none"] = "all"
     spelling: Literal["plain", "other"] = "plain"
     lag_seconds: float = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def like(cls, source: str | Path | Facts) -> Behavior:
+        """The behavior of a server of which some facts are known.
+
+        Args:
+            source: the facts, the file of them that ``vmbackup probe`` wrote, or the name of a
+                version: ``"v8"``, ``"v9.0"`` or ``"v9.1"``.
+
+        Raises:
+            ArgumentError: the file cannot be read, or holds no facts.
+        """
+        facts = source if isinstance(source, Facts) else facts_of(source)
+        values: Mapping[str, Any] = facts.values
+        choices: dict[str, Any] = {
+            name: "accept" if values[key].is_accepted else "refuse"
+            for name, key in _BY_ANSWER.items()
+            if key in values
+        }
+        if "unknownVmListing" in values:
+            choices["unknown_vm"] = "empty" if values["unknownVmListing"].is_accepted else "refuse"
+        if "secondPrimary" in values:
+            choices["second_primary"] = _SECOND_PRIMARY[values["secondPrimary"]]
+        if "appearSeconds" in values:
+            choices["lag_seconds"] = values["appearSeconds"]
+        return cls(**choices, facts=values)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.facts, Mapping):
+            raise ValueError(f"facts is {self.facts!r}: use an object of facts and their values.")
+        facts = {key: checked(key, value) for key, value in self.facts.items()}
+        object.__setattr__(self, "facts", facts)
         for key, choices in behavior_choices().items():
             value = getattr(self, key)
             if value not in choices:
@@ -70,10 +114,30 @@ class Behavior:
         check_seconds("lag_seconds", self.lag_seconds)
 
 
+_BY_ANSWER = {
+    "second_post": "secondAssign",
+    "unassigned_delete": "secondUnassign",
+    "second_session": "secondSession",
+}
+_SECOND_PRIMARY = {"is allowed": "allow", "is refused": "refuse", "moves the VM": "move"}
+
+
+def facts_of(source: str | Path) -> Facts:
+    """The facts in a file, or those that are known of a version.
+
+    Raises:
+        ArgumentError: the file cannot be read, or holds no facts.
+    """
+    if source in PRESETS:
+        text = (files(__package__) / "presets" / f"{source}.json").read_text("utf-8")
+        return Facts.parse(text, f"the preset {source}")
+    return Facts.load(Path(source))
+
+
 def behavior_choices() -> dict[str, tuple[str, ...]]:
     """The odd calls, and the choices for each of them."""
     hints = get_type_hints(Behavior)
-    return {key: get_args(hint) for key, hint in hints.items() if get_args(hint)}
+    return {key: get_args(hint) for key, hint in hints.items() if get_origin(hint) is Literal}
 
 
 def check_seconds(name: str, value: object) -> None:

@@ -64,8 +64,12 @@ def _item(item: dict[str, Any]) -> dict[str, Any]:
 def _time(key: str, value: object) -> str:
     if not isinstance(value, str):
         return _NEVER
+    return iso_time(value) + ("" if key.startswith("Next") else ".1234567")  # as .NET writes them
+
+
+def iso_time(time: str) -> str:
+    """A time of the API in ISO 8601."""
     try:
-        time = datetime.strptime(value, "%Y-%m-%d-%H-%M-%S")
+        return datetime.strptime(time, "%Y-%m-%d-%H-%M-%S").isoformat()
     except ValueError:  # of an inventory that somebody wrote
-        return value
-    return time.isoformat() + ("" if key.startswith("Next") else ".1234567")  # as .NET writes them
+        return time

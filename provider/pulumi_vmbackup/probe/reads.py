@@ -1,0 +1,415 @@
+"""The questions that change nothing on the server."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
+
+from ..client import Client
+from ..errors import NoAnswerError, VmBackupError
+from ..facts import GUID_SPELLINGS, guid_spelling, json_type, rounded, time_spelling
+from ..models import NO_GUID, is_guid, normalize_guid
+from ..session import at_process_end, login_body, not_at_process_end
+from ..settings import Settings
+from ..tls import connect, port_of, presented
+from .calls import Calls, Found, Heard, made_up_guid
+
+LISTED = "BackupLocations"
+# How many VMs are asked for their locations, to find one that has some.
+_MOST_VMS = 10
+# How many calls at a time are tried. An answer that comes at once tells nothing about that.
+_AT_A_TIME = (2, 4, 8)
+_SHORTEST_TO_COMPARE = 0.05
+_MUCH_LONGER = 1.6
+_TRIES = 3
+
+
+def read_facts(client: Client, found: Found, say: Callable[[str], None]) -> None:
+    """Find out what needs no change of the server.
+
+    Args:
+        client: the client; its session is ended at the end.
+        found: gets the facts, as far as they were found when this is left by an error.
+        say: is told what is asked next.
+
+    Raises:
+        VmBackupError: the server could not be asked.
+    """
+    calls = Calls(client)
+    say("the connection")
+    _read_connection(client.settings, found)
+    say("a token that no session has")
+    unknown = calls.send("GET", f"backuplocations/{_hidden(client, made_up_guid())}/1/0")
+    found.add("unknownToken", unknown.answer)
+    calls.invalid_token = unknown.answer
+    say("a session")
+    client.log_in()
+    _read_lists(calls, found, say)
+    _read_sessions(calls, found, say)
+
+
+# The connection
+
+
+def _read_connection(settings: Settings, found: Found) -> None:
+    url = urlsplit(settings.base_url)
+    path = url.path if url.path in ("/api", "/api/rest") else "another"
+    found.add("apiPath", path)
+    found.add("scheme", url.scheme)
+    if url.scheme == "https":
+        _read_certificate(settings, found)
+    else:
+        why = "the API answers plain http"
+        found.miss(why, "certificateName", "certificateTrust")
+    with Client(settings) as client:
+        answer = client.ask_protocol()
+    if answer.version:
+        found.add("protocolVersion", answer.version)
+    else:
+        found.miss(f"protocol/version answers HTTP {answer.status}", "protocolVersion")
+    computer = socket.gethostname()
+    found.learn((computer, url.hostname if not settings.is_local else None))
+    hosts = [f"127.0.0.1:{port_of(url)}", *([computer] if computer.isascii() else [])]
+    try:
+        refused = [_refuses_host(settings, host) for host in hosts]
+    except NoAnswerError:
+        found.miss("no answer came to another Host header", "hostHeader")
+    else:
+        found.add("hostHeader", "localhost only" if any(refused) else "any")
+
+
+def _refuses_host(settings: Settings, host: str) -> bool:
+    with Client(replace(settings, host_header=host)) as client:
+        answer = client.ask_protocol()
+        return answer.refuses_host or not answer.is_api
+
+
+def _read_certificate(settings: Settings, found: Found) -> None:
+    url = urlsplit(settings.base_url)
+    try:
+        names = presented(settings, settings.timeout_seconds).names
+    except (OSError, ValueError):
+        found.miss("the certificate cannot be read", "certificateName", "certificateTrust")
+        return
+    found.learn(names)
+    found.add("certificateName", _whom_for(names, url.hostname or ""))
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    try:
+        connect(url, context, settings.timeout_seconds).close()
+    except ssl.SSLCertVerificationError:
+        found.add("certificateTrust", "nobody")
+    except OSError:
+        found.miss("the TLS handshake failed", "certificateTrust")
+    else:
+        found.add("certificateTrust", "the system")
+
+
+def _whom_for(names: tuple[str, ...], host: str) -> str:
+    if not names:
+        return "no name"
+    kind = "IP Address" if host.replace(".", "").isdigit() or ":" in host else "DNS"
+    certificate: Any = {"subjectAltName": tuple((kind, name) for name in names)}
+    try:
+        match_hostname(certificate, host)
+    except CertificateError:
+        return "another name"
+    return "localhost"
+
+
+# The lists
+
+
+def _read_lists(calls: Calls, found: Found, say: Callable[[str], None]) -> None:
+    say("the list of VMs")
+    listed = calls.ask("GET", "vms/list", wanted="VirtualMachines", is_slow=True)
+    vms = listed.items("VirtualMachines")
+    found.learn(vm.get(key) for vm in vms for key in ("VirtualMachineName", "HostName"))
+    found.add("vmListSeconds", rounded(listed.seconds))
+    if vms:
+        found.add("vmFields", _fields(vms))
+        _add_spelling(found, "vmRefSpelling", vms, "AltaroVirtualMachineRef")
+        _add_time_spelling(found, vms)
+        _read_configured_list(calls, found, vms)
+    else:
+        found.miss(
+            f"the server lists no VM ({listed.answer})",
+            "vmFields",
+            "vmRefSpelling",
+            "timeSpelling",
+            "configuredList",
+        )
+    say("the backup locations")
+    _read_locations(calls, found)
+    say("the locations of a VM")
+    refs = [_ref(vm) for vm in vms if vm.get("Configured") is not False and _ref(vm)]
+    _read_listings(calls, found, refs[:_MOST_VMS])
+
+
+def _ref(vm: Mapping[str, Any]) -> str:
+    ref = vm.get("AltaroVirtualMachineRef")
+    return normalize_guid(ref) if is_guid(ref) and normalize_guid(ref) != NO_GUID else ""
+
+
+def _read_configured_list(calls: Calls, found: Found, vms: list[Mapping[str, Any]]) -> None:
+    heard = calls.ask("GET", "vms/list", "1", wanted="VirtualMachines", is_slow=True)
+    if not heard.answer.is_accepted:
+        found.miss(f"vms/list/[token]/1 answers: {heard.answer}", "configuredList")
+        return
+
+    def ids(listed: Iterable[Mapping[str, Any]]) -> set[tuple[object, ...]]:
+        keys = ("AltaroVirtualMachineRef", "VirtualMachineName", "HostName")
+        return {tuple(str(vm.get(key)) for key in keys) for vm in listed}
+
+    configured = ids(vm for vm in vms if vm.get("Configured") is not False)
+    got = ids(heard.items("VirtualMachines"))
+    found.add(
+        "configuredList",
+        "the configured VMs"
+        if got == configured
+        else "all VMs"
+        if got == ids(vms)
+        else "other VMs"
+        if got
+        else "nothing",
+    )
+
+
+def _read_locations(calls: Calls, found: Found) -> None:
+    primary = calls.ask("GET", "backuplocations", "1", "0", wanted=LISTED)
+    offsite = calls.ask("GET", "backuplocations", "0", "1", wanted=LISTED)
+    plain = calls.ask("GET", "backuplocations", wanted=LISTED)
+    listed = [*primary.items(LISTED), *offsite.items(LISTED)]
+    found.learn(location.get("LocationPath") for location in listed)
+    found.add("locationListPlain", plain.answer)
+    if plain.answer.is_accepted:
+        is_same = _ids(plain.items(LISTED)) == _ids(listed)
+        found.add("locationListForms", "agree" if is_same else "differ")
+    else:
+        found.miss("backuplocations without flags gives no list", "locationListForms")
+    if listed:
+        found.add("locationFields", _fields(listed))
+        _add_spelling(found, "locationIdSpelling", listed, "BackupLocationId")
+    else:
+        found.miss("the server lists no location", "locationFields", "locationIdSpelling")
+
+
+def _read_listings(calls: Calls, found: Found, refs: list[str]) -> None:
+    unknown = calls.ask(
+        "GET", "vms/backuplocations", made_up_guid(), "1", "1", wanted=LISTED
+    ).answer
+    found.add("unknownVmListing", unknown)
+    if not refs:
+        found.miss(
+            "no VM is configured",
+            "vmListing",
+            "vmListingPrimary",
+            "vmListingOffsite",
+            "vmListingPlain",
+            "vmListingForms",
+            "emptyListing",
+            "listingSeconds",
+            "parallelListings",
+        )
+        return
+    # The VM with the most locations tells the most.
+    by_ref = {
+        ref: calls.ask("GET", "vms/backuplocations", ref, "1", "1", wanted=LISTED) for ref in refs
+    }
+    ref = max(by_ref, key=lambda each: len(by_ref[each].items(LISTED)))
+    both = by_ref[ref]
+    primary = calls.ask("GET", "vms/backuplocations", ref, "1", "0", wanted=LISTED)
+    offsite = calls.ask("GET", "vms/backuplocations", ref, "0", "1", wanted=LISTED)
+    plain = calls.ask("GET", "vms/backuplocations", ref, wanted=LISTED)
+    _add_list(found, "vmListing", both)
+    _add_list(found, "vmListingPrimary", primary)
+    _add_list(found, "vmListingOffsite", offsite)
+    _add_list(found, "vmListingPlain", plain)
+    _compare_listings(found, both, primary, offsite, plain)
+    empty = [
+        heard.answer.form
+        for heard in (*by_ref.values(), primary, offsite, plain)
+        if heard.answer.is_accepted and heard.answer.form != "list"
+    ]
+    if empty:
+        found.add("emptyListing", empty[0])
+    else:
+        found.miss("each VM that was asked has locations of both kinds", "emptyListing")
+    seconds = statistics.median(heard.seconds for heard in (both, primary, offsite))
+    found.add("listingSeconds", rounded(seconds))
+    _read_parallel(calls, found, ref, seconds)
+
+
+def _add_list(found: Found, key: str, heard: Heard) -> None:
+    """Add the answer to a listing; how an empty one is written is a fact of its own."""
+    is_list = heard.answer.is_accepted
+    found.add(key, replace(heard.answer, form="list") if is_list else heard.answer)
+
+
+def _compare_listings(
+    found: Found, both: Heard, primary: Heard, offsite: Heard, plain: Heard
+) -> None:
+    if not (both.answer.is_accepted and primary.answer.is_accepted and offsite.answer.is_accepted):
+        found.miss("not all of them are lists", "vmListingForms")
+        return
+    ids = _ids(both.items(LISTED))
+    agree = ids == _ids(primary.items(LISTED)) | _ids(offsite.items(LISTED))
+    agree &= not _ids(primary.items(LISTED)) & _ids(offsite.items(LISTED))
+    if plain.answer.is_accepted:
+        agree &= ids == _ids(plain.items(LISTED))
+    if not ids:
+        found.miss("no VM that was asked has a location", "vmListingForms")
+    else:
+        found.add("vmListingForms", "agree" if agree else "differ")
+
+
+def _read_parallel(calls: Calls, found: Found, ref: str, seconds: float) -> None:
+    if seconds < _SHORTEST_TO_COMPARE:
+        found.miss("the answers come too fast to tell", "parallelListings")
+        return
+    answered = 1
+    for count in _AT_A_TIME:
+        took = min(_seconds_of(calls, ref, count) for _ in range(_TRIES))
+        if took > _MUCH_LONGER * seconds:
+            break
+        answered = count
+    found.add("parallelListings", answered)
+
+
+def _seconds_of(calls: Calls, ref: str, count: int) -> float:
+    """How long so many listings at a time take."""
+
+    def ask(_: int) -> Heard:
+        return calls.ask("GET", "vms/backuplocations", ref, "1", "1", wanted=LISTED)
+
+    with ThreadPoolExecutor(count) as threads:
+        heard = list(threads.map(ask, range(count)))
+    if not all(each.answer.is_accepted for each in heard):
+        return float("inf")
+    return max(each.heard_at for each in heard) - min(each.sent_at for each in heard)
+
+
+def _ids(locations: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {str(location.get("BackupLocationId")).lower() for location in locations}
+
+
+def _fields(items: list[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    types: dict[str, set[str]] = {}
+    for item in items:
+        for key, value in item.items():
+            types.setdefault(key, set()).add(json_type(value))
+    return {key: tuple(sorted(each)) for key, each in types.items()}
+
+
+def _add_time_spelling(found: Found, vms: Iterable[Mapping[str, Any]]) -> None:
+    times = [
+        value
+        for vm in vms
+        for key, value in vm.items()
+        if key.endswith("Time") and isinstance(value, str) and value
+    ]
+    if times:
+        found.add("timeSpelling", time_spelling(times[0]))
+    else:
+        found.miss("no VM has a time", "timeSpelling")
+
+
+def _add_spelling(found: Found, key: str, items: Iterable[Mapping[str, Any]], field: str) -> None:
+    guids = [str(item[field]) for item in items if is_guid(item.get(field))]
+    spellings = filter(None, map(guid_spelling, guids))
+    spelling = next((each for each in spellings if each in GUID_SPELLINGS), None)
+    if spelling:
+        found.add(key, spelling)
+    else:
+        found.miss("no GUID shows it", key)
+
+
+# The sessions
+
+_LOGIN_FACTS = (
+    "secondSession",
+    "firstSession",
+    "numericServerPort",
+    "endedToken",
+    "endedSessionEnd",
+    "tokenSpelling",
+    "loginSeconds",
+)
+
+
+def _read_sessions(calls: Calls, found: Found, say: Callable[[str], None]) -> None:
+    client = calls.client
+    settings = client.settings
+    if settings.session_token:
+        found.miss("the session of a given token is not ended", *_LOGIN_FACTS)
+        return
+    say("a second session")
+    with client.session_token() as first:
+        with _logged_in(calls, login_body(settings)) as (_, heard):
+            found.add("secondSession", heard.answer)
+            still = calls.send("GET", f"backuplocations/{first}/1/0", wanted=LISTED)
+            found.add("firstSession", "goes on" if still.answer.is_accepted else "ends")
+        if not still.answer.is_accepted:
+            client.forget_session(first)
+    say("a session that was ended")
+    client.end_session()
+    with _logged_in(calls, {**login_body(settings), "ServerPort": settings.server_port}) as login:
+        token, heard = login
+        found.add("numericServerPort", heard.answer)
+    if not token:
+        with _logged_in(calls, login_body(settings)) as (token, heard):
+            pass
+    if not token:
+        found.miss(f"no session was started: {heard.answer}", *_LOGIN_FACTS)
+        return
+    found.add("loginSeconds", rounded(heard.seconds))
+    spelling = guid_spelling(str(heard.envelope["Data"]))
+    if spelling:
+        found.add("tokenSpelling", spelling)
+    else:
+        found.miss("the token does not show it", "tokenSpelling")
+    ended = calls.send("GET", f"backuplocations/{token}/1/0")
+    if ended.answer.is_accepted:
+        found.miss("the session could not be ended", "endedToken", "endedSessionEnd")
+        return
+    found.add("endedToken", ended.answer)
+    found.add("endedSessionEnd", calls.send("POST", f"sessions/end/{token}").answer)
+
+
+@contextmanager
+def _logged_in(calls: Calls, body: Mapping[str, object]) -> Iterator[tuple[str, Heard]]:
+    """Another session, if the server starts one: its token, or ``""``, and the answer."""
+    heard = calls.send("POST", "sessions/start", body, is_slow=True)
+    token = heard.envelope.get("Data")
+    if not heard.answer.is_accepted or not isinstance(token, str) or not is_guid(token):
+        yield "", heard
+        return
+    token = _hidden(calls.client, token.strip("{}"))
+    end = partial(_end, calls, token)
+    at_process_end(end)
+    try:
+        yield token, heard
+    finally:
+        not_at_process_end(end)
+        end()
+
+
+def _end(calls: Calls, token: str) -> None:
+    with suppress(VmBackupError):  # the server ends it after five idle minutes (seen)
+        calls.send("POST", f"sessions/end/{token}")
+
+
+def _hidden(client: Client, token: str) -> str:
+    client.hide_token(token)
+    return token

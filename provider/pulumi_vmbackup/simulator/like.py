@@ -1,0 +1,75 @@
+"""VMs and locations as the facts about a server say that it lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..facts import TIME_SPELLINGS, json_type, spelled
+from .spelling import iso_time, plain_guid
+
+_SAMPLES: dict[str, Any] = {
+    "text": "sample",
+    "number": 0,
+    "boolean": False,
+    "null": None,
+    "list": [],
+    "object": {},
+}
+# What tells which VM or location it is: it has the inventory's value, whatever its types are.
+_OWN = {
+    "AltaroVirtualMachineRef",
+    "VirtualMachineName",
+    "HostName",
+    "HypervisorVirtualMachineUuid",
+    "AltaroHypervisorRef",
+    "Configured",
+    "BackupLocationId",
+    "LocationPath",
+}
+
+
+def like_facts(items: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[Any]:
+    """VMs or locations with the fields, types and spellings of the facts.
+
+    A field that the inventory lacks, or has in another type, gets a sample value.
+    """
+    listed = [dict(item) for item in items]
+    is_of_vms = any("VirtualMachineName" in item for item in listed)
+    if "timeSpelling" in facts:
+        listed = [
+            {key: _time(key, value, facts["timeSpelling"]) for key, value in item.items()}
+            for item in listed
+        ]
+    for key, name in (
+        ("vmRefSpelling", "AltaroVirtualMachineRef"),
+        ("locationIdSpelling", "BackupLocationId"),
+    ):
+        for item in listed:
+            guid = plain_guid(str(item.get(name)))
+            if key in facts and guid:
+                item[name] = spelled(guid, facts[key])
+    fields = facts.get("vmFields" if is_of_vms else "locationFields")
+    return listed if fields is None else _with_fields(listed, fields)
+
+
+def _with_fields(
+    items: list[dict[str, Any]], fields: Mapping[str, tuple[str, ...]]
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [{} for _ in items]
+    for name, types in fields.items():
+        for row, item in zip(rows, items, strict=True):
+            is_right = name in item and (json_type(item[name]) in types or name in _OWN)
+            row[name] = item[name] if is_right else _SAMPLES[types[0]]
+        if name not in _OWN:
+            missing = [each for each in types if each not in {json_type(row[name]) for row in rows}]
+            for row, each in zip(reversed(rows), missing, strict=False):
+                row[name] = _SAMPLES[each]
+    return rows
+
+
+def _time(key: str, value: Any, spelling: str) -> Any:
+    if not key.endswith("Time") or not isinstance(value, str) or spelling == TIME_SPELLINGS[0]:
+        return value
+    time = iso_time(value)
+    return time if spelling == "ISO 8601" else f"at {time}"
