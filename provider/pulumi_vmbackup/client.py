@@ -216,8 +216,8 @@ class Client:
             yield token
 
     def forget_session(self, token: str) -> None:
-        """Let the next call start another session: the server says that this one is over."""
-        self._session.forget(token)
+        """Let the next call start another session: this one may be over."""
+        self._session.forget(token, may_live=True)
 
     def send(
         self,

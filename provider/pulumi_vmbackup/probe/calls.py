@@ -190,10 +190,7 @@ class Found:
             missing.pop(key)
         return Facts(
             settings.api_version,
-            {
-                key: value if FACTS[key].choices else mask.of(value)
-                for key, value in self.values.items()
-            },
+            {key: mask.of(value) for key, value in self.values.items()},
             dict.fromkeys(self.values, "found"),
             missing | self.not_found,
         )
@@ -228,7 +225,7 @@ class _Mask:
             )
         if isinstance(value, Mapping):
             return {key: types for key, types in value.items() if self._text(key) == key}
-        return self._text(value) if isinstance(value, str) else value
+        return value
 
     def _text(self, text: str | None) -> Any:
         if not text:
