@@ -512,6 +512,12 @@ def test_localhost_with_any_port_is_answered(host: str, api: Caller) -> None:
     assert api("GET /vms/list/[token]")["Success"]
 
 
+def test_a_base_url_may_end_with_a_slash(simulator: Simulator, api: Caller) -> None:
+    api.base_url += "/"
+    assert api("GET /vms/list/[token]")["Success"]
+    assert simulator.calls[-1].path == "/api/rest/vms/list/[token]"
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -520,6 +526,7 @@ def test_localhost_with_any_port_is_answered(host: str, api: Caller) -> None:
         "/nothing",
         "/protocol",
         "/protocol//version",
+        "///protocol/version",
         "/backuplocations",
         "/backuplocations/[token]/1",
         "/backuplocations/[token]/1/x",

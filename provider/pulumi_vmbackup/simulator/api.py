@@ -212,18 +212,20 @@ class Simulator:
     ) -> Iterable[bytes]:
         request = Request(environ)
         request.get_data()  # only after that, a wait notices that the caller is gone
-        path = GUID.sub("[guid]", request.path)
+        # A base URL that ends with a slash makes two of them, which servers accept (seen).
+        requested = request.path.replace(f"{self.base_path}//", f"{self.base_path}/", 1)
+        path = GUID.sub("[guid]", requested)
         fault = None
         is_any_host = self.behavior.facts.get("hostHeader") == "any"
         response: Response | None = None if is_any_host else refused_host(request)
         if not response:
             try:
-                answer, found = self._urls.bind_to_environ(environ).match()
+                answer, found = self._urls.bind_to_environ(environ).match(requested)
                 arguments = dict(found)
             except HTTPException as error:
                 response = Response(error.get_body(), error.code, mimetype="text/html")
             else:
-                path = request.path.replace(arguments.get("token", "\0"), "[token]")
+                path = requested.replace(arguments.get("token", "\0"), "[token]")
                 if request.method == "POST" and answer == self._start_session:
                     body = json_body(request)
                     arguments["body"] = given = body if isinstance(body, dict) else {}
@@ -436,7 +438,9 @@ class Simulator:
     def _vm_by_hypervisor_uuid(self, token: str, uuid: str) -> Mapping[str, Any]:
         self._use_session(token)
         wanted = _guid(uuid)
-        for vm in self.inventory.virtual_machines.values():
+        vms = self.inventory.virtual_machines.values()
+        # A replica has the UUID of its VM but no ref, which is what is asked for (unknown).
+        for vm in sorted(vms, key=lambda vm: not vm.get("Configured")):
             if plain_guid(str(vm.get("HypervisorVirtualMachineUuid"))) == wanted:
                 return {"VirtualMachineIdentificationDetails": _identification(vm)}
         raise _RefusedCallError("InvalidParameter", "The virtual machine was not found")
