@@ -802,6 +802,14 @@ PROMISES: dict[str, list[Break]] = {
             "pass",
             "test_client.py",
         ),
+        Break(
+            "the error names no exporter",
+            "session.py",
+            "client such as a monitoring exporter",
+            "client",
+            "e2e/test_exporter.py::"
+            "test_a_run_that_waits_in_vain_names_the_exporter_and_leaves_it_alone",
+        ),
     ],
     "A refused password is sent once by a process.": [
         Break(
@@ -1645,6 +1653,36 @@ PROMISES: dict[str, list[Break]] = {
             "autoescape=True",
             "autoescape=False",
             "e2e/test_page.py",
+        ),
+    ],
+    "The simulator answers an exporter that shares no code with the package.": [
+        Break(
+            "a base URL with a slash at its end is not found",
+            "simulator/api.py",
+            'request.path.replace(f"{self.base_path}//", f"{self.base_path}/", 1)',
+            "request.path",
+            "simulator/test_exporter.py",
+        ),
+        Break(
+            "a server port is text only",
+            "simulator/api.py",
+            'str(body.get("ServerPort"))',
+            'body.get("ServerPort")',
+            "simulator/test_exporter.py",
+        ),
+        Break(
+            "a call that ends all sessions ends none",
+            "simulator/api.py",
+            "        self.sessions.clear()\n        # With none",
+            "        # With none",
+            "simulator/test_exporter.py",
+        ),
+        Break(
+            "a replica hides the ref of its VM",
+            "simulator/api.py",
+            'sorted(vms, key=lambda vm: not vm.get("Configured"))',
+            "vms",
+            "simulator/test_exporter.py",
         ),
     ],
     "The command, the simulator and a preview import nothing that they do not need.": [
