@@ -41,7 +41,7 @@ INVALID = [
     *REFUSED,
 ]
 LISTS = [Answer("list"), Answer("empty list"), Answer("null list"), Answer("no list")]
-SECONDS = [0.0, 0.4, 1.2]
+SECONDS = [0.0, 0.6]
 DISK = BackupLocation(DISK_E, r"E:\VMBackups", "primary")
 SECOND_PRIMARY = {
     "is allowed": [ACCEPTED],
@@ -115,7 +115,6 @@ def cases(*steps: str) -> list[Any]:
 
 
 def like(**values: Any) -> Simulator:
-    """A server with some facts, whose VM has a location of each kind but the one that is tried."""
     return Simulator(password=PASSWORD, behavior=Behavior.like(Facts("9.1", values)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -61,11 +62,19 @@ def _with_fields(
         for row, item in zip(rows, items, strict=True):
             is_right = name in item and (json_type(item[name]) in types or name in _OWN)
             row[name] = item[name] if is_right else _SAMPLES[types[0]]
-        if name not in _OWN:
-            missing = [each for each in types if each not in {json_type(row[name]) for row in rows}]
-            for row, each in zip(reversed(rows), missing, strict=False):
-                row[name] = _SAMPLES[each]
+        for each in () if name in _OWN else types:
+            _show_type(rows, name, each)
     return rows
+
+
+def _show_type(rows: list[dict[str, Any]], name: str, wanted: str) -> None:
+    """Let one item have a type in a field, if no other type is lost by that."""
+    count = Counter(json_type(row[name]) for row in rows)
+    if not count[wanted]:
+        for row in reversed(rows):
+            if count[json_type(row[name])] > 1:
+                row[name] = _SAMPLES[wanted]
+                return
 
 
 def _time(key: str, value: Any, spelling: str) -> Any:
