@@ -189,8 +189,8 @@ def test_a_certificate(
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
     server = certificate.write_server(tmp_path)
     with serve(Simulator(password=PASSWORD), certificate=server) as base_url:
-        base_url = base_url.replace("127.0.0.1", "localhost")
-        found = found_by_reads(settings_for(base_url, ca_file=str(file)))
+        localhost = base_url.replace("127.0.0.1", "localhost")
+        found = found_by_reads(settings_for(localhost, ca_file=str(file)))
     assert (found["scheme"], found["certificateName"]) == ("https", name)
     assert found["certificateTrust"] == trust
 
@@ -221,4 +221,4 @@ def test_each_fact_that_a_probe_finds_is_here() -> None:
     found = {key for key, fact in FACTS.items() if fact.step != "none"}
     with_choices = {key for key in found if FACTS[key].choices}
     assert found == with_choices | VALUES.keys()
-    assert TIME_SPELLINGS == FACTS["timeSpelling"].choices
+    assert FACTS["timeSpelling"].choices == TIME_SPELLINGS

@@ -1,0 +1,274 @@
+"""The VM of a probe has the locations that it had, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from probe.servers import PRIMARY, Writes, settings_for
+from sample import DISK_E, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01
+from simulator.caller import wait_for
+
+from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.errors import ArgumentError, VmBackupError
+from pulumi_vmbackup.models import BackupLocation
+from pulumi_vmbackup.probe import writes as probe_writes
+from pulumi_vmbackup.probe.writes import Journal, Restored, restore
+from pulumi_vmbackup.session import end_process
+from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
+
+DISK = BackupLocation(DISK_E, r"E:\VMBackups", "primary")
+OFFSITE = BackupLocation(OFFSITE01, r"\\OFFSITE01\VMBackups", "offsite")
+# Each behavior that changes what is left to be restored.
+SERVERS: dict[str, dict[str, Any]] = {
+    "allows a second primary location": {},
+    "refuses a second primary location": {"second_primary": "refuse"},
+    "moves the VM": {"second_primary": "move"},
+    "lags": {"lag_seconds": 0.3},
+    "accepts what makes no sense": {
+        "unassigned_delete": "accept",
+        "facts": {
+            each: {"form": "accepted"}
+            for each in ("unknownLocationAssign", "unknownVmAssign", "unknownVmUnassign")
+        },
+    },
+}
+MOST_EXCHANGES = 30
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_writes, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(probe_writes, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(probe_writes, "LONGEST_LAG_SECONDS", 1.0)
+    monkeypatch.setattr(probe_writes, "RESTORE_SECONDS", 3.0)
+
+
+def server(**behavior: Any) -> Simulator:
+    """A server whose SQL01 has an offsite location, and one that refuses or moves a primary one."""
+    inventory = Inventory.sample()
+    inventory.assignments[SQL01, OFFSITE01] = None
+    if behavior.get("second_primary", "allow") != "allow":
+        inventory.assignments[SQL01, DISK_E] = None
+    return Simulator(inventory, password=PASSWORD, behavior=Behavior(**behavior))
+
+
+def probed(simulator: Simulator, folder: Path, fault: Fault | None = None) -> Writes:
+    """Probe a server whose faults begin with the first change."""
+    has_disk = (SQL01, DISK_E) in simulator.inventory.assignments
+    second = None if has_disk else DISK
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        writes = Writes(client, folder, PRIMARY, second)
+        simulator.faults = [fault] if fault else []
+        try:
+            writes.probe.run()
+        except VmBackupError as error:
+            writes.said.append(str(error))
+        simulator.faults = []
+    return writes
+
+
+@pytest.mark.parametrize("behavior", SERVERS.values(), ids=SERVERS)
+def test_without_trouble_each_fact_is_found(behavior: dict[str, Any], tmp_path: Path) -> None:
+    simulator = server(**behavior)
+    before = dict(simulator.inventory.assignments)
+    writes = probed(simulator, tmp_path)
+    assert writes.restored == Restored()
+    assert simulator.inventory.assignments == before
+    assert not writes.file.exists()
+    refuses = behavior.get("second_primary") == "refuse"
+    assert len(writes.found.values) == (2 if refuses else 11)
+    assert len(simulator.calls) < MOST_EXCHANGES or behavior.get("lag_seconds")
+
+
+def _in_full(name: str) -> Any:
+    """A server, whose test only the full run has unless it moves the VM."""
+    marks = [] if name == "moves the VM" else [pytest.mark.full]
+    return pytest.param(SERVERS[name], id=name, marks=marks)
+
+
+@pytest.mark.parametrize("skip", range(MOST_EXCHANGES))
+@pytest.mark.parametrize("behavior", [_in_full(name) for name in SERVERS])
+@pytest.mark.parametrize("fault", ["reset", "reset before", "session over", "error"])
+def test_one_exchange_that_fails(
+    fault: str, behavior: dict[str, Any], skip: int, tmp_path: Path
+) -> None:
+    simulator = server(**behavior)
+    before = dict(simulator.inventory.assignments)
+    writes = probed(simulator, tmp_path, Fault.parse(f"{fault} skip={skip}"))
+    assert simulator.inventory.assignments == before
+    assert writes.restored == Restored()
+    assert not writes.file.exists()
+    assert not simulator.sessions
+
+
+@pytest.mark.parametrize("skip", range(0, MOST_EXCHANGES, 3))
+def test_a_server_that_is_gone_for_a_while(skip: int, tmp_path: Path) -> None:
+    simulator = server()
+    before = dict(simulator.inventory.assignments)
+    fault = Fault("reset", skip=skip, times=None)
+    threading.Thread(target=_remove_when_met, args=(simulator, fault)).start()
+    writes = probed(simulator, tmp_path, fault)
+    assert simulator.inventory.assignments == before
+    assert writes.restored == Restored()
+    assert not writes.file.exists()
+
+
+def _remove_when_met(simulator: Simulator, fault: Fault) -> None:
+    give_up = threading.Event()
+    for _ in range(500):
+        if fault.hits > 5:
+            break
+        give_up.wait(0.01)
+    simulator.faults = []
+
+
+def test_a_server_that_is_gone_for_good_leaves_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_writes, "RESTORE_SECONDS", 0.3)
+    simulator = server()
+    before = dict(simulator.inventory.assignments)
+    writes = probed(simulator, tmp_path, Fault("reset", "", skip=5, times=None))
+    assert simulator.inventory.assignments == {**before, (SQL01, NAS01): None}
+    assert writes.restored
+    assert writes.restored.error
+    journal = Journal.load(writes.file)
+    assert journal.assigned == {OFFSITE01: r"\\OFFSITE01\VMBackups"}
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        assert restore(client, journal, journal.touched, 0.0, print).is_done
+    assert simulator.inventory.assignments == before
+
+
+def test_a_change_that_the_server_makes_after_its_answer_was_lost_is_noticed(
+    tmp_path: Path,
+) -> None:
+    simulator = server()
+    before = dict(simulator.inventory.assignments)
+    late = Fault("hold", "POST /vms/backuplocations", acted=False)
+    with serve(simulator) as base_url:
+        settings = settings_for(base_url, timeout_seconds=0.3, settle_seconds=2.0)
+        with Client(settings) as client:
+            writes = Writes(client, tmp_path)
+            simulator.faults = [late]
+            thread = threading.Thread(target=_run, args=(writes,))
+            thread.start()
+            wait_for(lambda: any("restoring" in each for each in writes.said))
+            simulator.inventory.assignments = {**before, (SQL01, NAS01): None}
+            simulator.faults = []
+            thread.join()
+    assert simulator.inventory.assignments == before
+    assert writes.restored == Restored()
+
+
+def _run(writes: Writes) -> None:
+    with pytest.raises(VmBackupError):
+        writes.probe.run()
+
+
+@pytest.mark.parametrize("skip", range(0, MOST_EXCHANGES, 2))
+def test_the_end_of_the_process_waits_until_the_vm_is_restored(skip: int, tmp_path: Path) -> None:
+    # As on Windows, when the console is closed.
+    simulator = server()
+    before = dict(simulator.inventory.assignments)
+    held = Fault("hold", skip=skip)
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        writes = Writes(client, tmp_path, PRIMARY, DISK)
+        simulator.faults = [held]
+        thread = threading.Thread(target=writes.probe.run)
+        thread.start()
+        wait_for(lambda: bool(held.hits) or not thread.is_alive())
+        ending = threading.Thread(target=end_process)
+        ending.start()
+        simulator.faults = []
+        ending.join()
+        assert writes.restored == Restored()
+        assert simulator.inventory.assignments == before
+        assert not simulator.sessions
+        thread.join()
+
+
+@pytest.mark.parametrize("before", [[OFFSITE01], [OFFSITE01, DISK_E], []])
+def test_what_somebody_else_changes_meanwhile_stays(before: list[str], tmp_path: Path) -> None:
+    simulator = Simulator(password=PASSWORD)
+    simulator.inventory.assignments |= {(SQL01, each): None for each in before}
+    held = Fault("hold", "DELETE")
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        writes = Writes(client, tmp_path)
+        simulator.faults = [held]
+        thread = threading.Thread(target=writes.probe.run)
+        thread.start()
+        wait_for(lambda: bool(held.hits))
+        other = {(SQL01, "b339a476-9ddc-46f8-afb6-fbfe8de4ab47"): None}
+        simulator.inventory.assignments = {**simulator.inventory.assignments, **other}
+        simulator.faults = []
+        thread.join()
+    assert writes.restored == Restored()
+    assert set(simulator.inventory.locations_of(SQL01)) == {*before, *(each for _, each in other)}
+
+
+@pytest.mark.parametrize("second", [None, OFFSITE])
+def test_a_location_that_the_vm_has_is_refused_before_anything_is_sent(
+    second: BackupLocation | None, tmp_path: Path
+) -> None:
+    simulator = server()
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        says = "SQL01 is assigned to .+OFFSITE01.+ already: choose"
+        with pytest.raises(ArgumentError, match=says):
+            Writes(client, tmp_path, OFFSITE if second is None else PRIMARY, second)
+    assert not any(call.method in ("POST", "DELETE") for call in simulator.calls[1:-1])
+
+
+def test_the_file_of_an_earlier_probe_is_not_overwritten(tmp_path: Path) -> None:
+    simulator = server()
+    (tmp_path / "probe.json").write_text("{}")
+    says = r"vmbackup probe --restore .*probe.json` first"
+    with (
+        serve(simulator) as base_url,
+        Client(settings_for(base_url)) as client,
+        pytest.raises(ArgumentError, match=says),
+    ):
+        Writes(client, tmp_path)
+    assert (tmp_path / "probe.json").read_text() == "{}"
+
+
+def test_a_file_that_cannot_be_written_stops_it_before_anything_is_changed(
+    tmp_path: Path,
+) -> None:
+    simulator = server()
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        writes = Writes(client, tmp_path / "nowhere")
+        with pytest.raises(ArgumentError, match=r"cannot be written: .* Nothing was changed."):
+            writes.probe.run()
+    assert not any(call.method == "POST" for call in simulator.calls[1:-1])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"server": 1}', "\xff", json.dumps({"vm_ref": 1, "assigned": []})],
+)
+def test_a_file_that_is_no_journal_is_one_sentence(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "probe.json"
+    file.write_text(content, "latin-1")
+    with pytest.raises(ArgumentError, match=r"does not hold the locations of a VM: give the file"):
+        Journal.load(file)
+
+
+def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
+    journal = Journal("localhost:1", SQL01, "SQL01", {NAS01: "a"}, {OFFSITE01: "b"})
+    journal.save(tmp_path / "probe.json")
+    assert Journal.load(tmp_path / "probe.json") == journal
+
+
+def test_a_vm_that_cannot_be_restored_is_told() -> None:
+    simulator = server()
+    journal = Journal("x", SQL01, "SQL01", {NOWHERE: "GONE"}, {NAS01: "NAS"})
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        restored = restore(client, journal, (), 0.0, lambda _: None)
+    assert restored.missing == ["GONE"]
+    assert "not found" in str(restored.error)
+    assert replace(restored, error=None) == Restored(missing=["GONE"])
