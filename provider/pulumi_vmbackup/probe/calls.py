@@ -231,4 +231,4 @@ class _Mask:
         if not text:
             return text
         text = _GUIDS.sub("[guid]", text)
-        return _LIKE_NAMES.sub("[name]", self._names.sub("[name]", text))
+        return self._names.sub("[name]", _LIKE_NAMES.sub("[name]", text))

@@ -151,6 +151,11 @@ class WritingProbe:
         say: Callable[[str], None],
         tell: Callable[[Restored], None],
     ) -> None:
+        if journal_file.exists():
+            raise ArgumentError(
+                f"{journal_file} holds the locations of a VM that an earlier probe did not "
+                f"restore: run `vmbackup probe --restore {journal_file}` first."
+            )
         self._client = client
         self._calls = Calls(client)
         self._vm, self._location, self._second = vm, location, second
@@ -181,11 +186,6 @@ class WritingProbe:
             {each.id: each.label for each in before},
             {each.id: each.label for each in chosen} | {self._unknown_location: "an unknown id"},
         )
-        if journal_file.exists():
-            raise ArgumentError(
-                f"{journal_file} holds the locations of a VM that an earlier probe did not "
-                f"restore: run `vmbackup probe --restore {journal_file}` first."
-            )
 
     @property
     def plan(self) -> str:
@@ -293,7 +293,7 @@ class WritingProbe:
         while time.monotonic() < write.heard_at + patience:
             heard = self._listed()
             if heard is not None and (location_id in _ids(heard)) == is_listed:
-                seconds = max(0.0, heard.sent_at - write.heard_at)
+                seconds = heard.heard_at - write.heard_at
                 self._found.add(key, rounded(seconds))
                 self._proof_at = time.monotonic() + 2 * seconds + POLL_SECONDS
                 return True
