@@ -217,6 +217,7 @@ class Fact:
 
 
 _DOCUMENTED = "the vendor's documentation"
+_SAMPLES = "the samples of the vendor's documentation"
 _CLIENTS = "public clients of the API"
 _NOBODY = "nobody says"
 _BOTH = "either"
@@ -369,9 +370,9 @@ _ALL = (
         "tokenSpelling",
         "how a session token is spelled",
         "sessions",
-        "seen",
+        "documented",
         "a GUID, in any spelling",
-        _CLIENTS,
+        _SAMPLES,
         "a token that is no GUID is an error",
         "reads",
         _choice(*GUID_SPELLINGS),
@@ -463,9 +464,9 @@ _ALL = (
         "vmRefSpelling",
         "how an AltaroVirtualMachineRef is spelled",
         "lists",
-        "seen",
+        "documented",
         "a GUID, in any spelling",
-        _CLIENTS,
+        _SAMPLES,
         _NOTHING,
         "reads",
         _choice(*GUID_SPELLINGS),
@@ -518,7 +519,7 @@ _ALL = (
         "lists",
         "documented",
         "a GUID, in any spelling",
-        _DOCUMENTED,
+        _SAMPLES,
         _NOTHING,
         "reads",
         _choice(*GUID_SPELLINGS),

@@ -358,6 +358,13 @@ def test_reliability(stack: Stack, simulator: Simulator) -> None:
     assert simulator.inventory.locations_of(SQL01) == [OFFSITE01]
 
 
+def test_check_your_server(stack: Stack, simulator: Simulator) -> None:
+    before = dict(simulator.inventory.assignments)
+    run_guide("check-your-server.md", stack)
+    assert simulator.inventory.assignments == before
+    assert {each.name for each in stack.folder.glob("*.json")} == {"facts.json"}
+
+
 def test_performance(stack: Stack) -> None:
     run_guide("performance.md", stack)
     settings = yaml.safe_load(stack.settings_file().read_text("utf-8"))["config"]
@@ -377,7 +384,8 @@ def test_each_guide_is_run() -> None:
         for name in globals()
         if name.startswith("test_")
     }
-    assert set(GUIDES) - {"windows.md"} <= tested  # test_windows_guide.py runs that one
+    # test_windows_guide.py runs the one, and test_facts.py reads the other.
+    assert set(GUIDES) - {"windows.md", "server-facts.md"} <= tested
 
 
 @pytest.mark.parametrize("guide", GUIDES)

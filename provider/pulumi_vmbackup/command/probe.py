@@ -82,7 +82,7 @@ def probe(
 
     Many facts about the API are not documented. This finds them out on your server: it prints what
     it found, what this package assumed, and the settings for this server. Without --vm, nothing is
-    changed on the server, but two more sessions are started and ended.
+    changed on the server, but up to three sessions are started and ended.
 
     With --vm and --location, one VM is assigned to a location and un-assigned. In the end, it has
     the locations that it had, also after an error or Ctrl-C.
