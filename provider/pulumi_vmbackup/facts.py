@@ -221,7 +221,7 @@ _SAMPLES = "the samples of the vendor's documentation"
 _CLIENTS = "public clients of the API"
 _NOBODY = "nobody says"
 _BOTH = "either"
-_NOTHING = "nothing: both are handled"
+_NOTHING = "nothing: the package handles each of them"
 
 _ALL = (
     Fact(
@@ -288,6 +288,46 @@ _ALL = (
         _CLIENTS,
         "nothing: only `vmbackup doctor` shows it",
         "reads",
+    ),
+    Fact(
+        "reach",
+        "from where the API can be reached",
+        "connection",
+        "documented",
+        "from the VM Backup machine only",
+        _DOCUMENTED,
+        "nothing: with https, the address may be that of another machine",
+        "none",
+    ),
+    Fact(
+        "services",
+        "the Windows service that the API needs",
+        "connection",
+        "seen",
+        "one of its own before V9.1, which is off by default; none since",
+        "the vendor's documentation, and public clients for its names",
+        "an error names a service that the server does not have",
+        "none",
+    ),
+    Fact(
+        "failures",
+        "how the API tells that a call failed",
+        "connection",
+        "seen",
+        "mostly by HTTP 200 and `Success: false`",
+        _CLIENTS,
+        "nothing: other statuses, pages and empty answers are errors too",
+        "none",
+    ),
+    Fact(
+        "serverPort",
+        "the ServerPort of a login",
+        "sessions",
+        "seen",
+        "35107 for V8, 36014 since V9.0",
+        _CLIENTS,
+        "the login is refused: set `serverPort`",
+        "none",
     ),
     Fact(
         "loginSeconds",
@@ -547,6 +587,16 @@ _ALL = (
         _choice("agree", "differ"),
     ),
     Fact(
+        "locationKind",
+        "how a list tells primary from offsite locations",
+        "lists",
+        "unknown",
+        "not at all: each kind is asked for",
+        _NOBODY,
+        "nothing: asking with /1/0 and /0/1 tells",
+        "none",
+    ),
+    Fact(
         "vmListing",
         "the answer to the locations of a VM with /1/1",
         "lists",
@@ -644,6 +694,16 @@ _ALL = (
         "more calls at a time do not help, and fewer would do: set `parallelRequests`",
         "reads",
         _count,
+    ),
+    Fact(
+        "configuredOnly",
+        "which VMs can be assigned",
+        "assignments",
+        "documented",
+        "those that are configured in VM Backup",
+        _DOCUMENTED,
+        "a VM that the server would take is refused by look-ups",
+        "none",
     ),
     Fact(
         "writeSeconds",
