@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sample import PASSWORD
@@ -59,3 +60,23 @@ def test_only_a_policy_pack_imports_what_policies_need(program: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("imported: set()\n")
+
+
+@pytest.mark.parametrize("is_on", [False, True], ids=["off", "on"])
+def test_the_recorder_is_imported_only_if_it_is_on(
+    is_on: bool, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
+    monkeypatch.setenv("VMBACKUP_USERNAME", "Administrator")
+    monkeypatch.setenv("VMBACKUP_PASSWORD", PASSWORD)
+    if is_on:
+        monkeypatch.setenv("VMBACKUP_RECORD", str(tmp_path / "run.jsonl"))
+    program = (
+        "import sys; from pulumi_vmbackup import get_virtual_machines; "
+        "print(len(get_virtual_machines())); "
+        "print({'pulumi_vmbackup.recorder', 'pulumi_vmbackup.standins'} <= {*sys.modules}, "
+        "{'pulumi_vmbackup.recorder', 'pulumi_vmbackup.standins'}.isdisjoint(sys.modules))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == f"8\n{is_on} {not is_on}\n", done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import logging
+import os
 import re
 import ssl
 import threading
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import requests
@@ -35,8 +36,12 @@ from .errors import (
     UnreachableError,
 )
 from .models import normalize_guid
+from .recording import RECORD, Failure
 from .settings import Settings
 from .tls import check_each_connection, pool_arguments, refusal, trust
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
 
 LONGEST_ANSWER_BYTES = 64 * 2**20
 # A login and the list of VMs may take a minute (seen); the other calls take seconds.
@@ -54,10 +59,14 @@ class Transport:
 
     Args:
         settings: how to reach the server.
+
+    Raises:
+        SettingsError: the exchanges are to be recorded, and the file cannot be written.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._recorder = _recorder(settings)
         self._http = _http_session(settings)
         self._is_stopped = self._is_closed = False
         self._condition = threading.Condition()
@@ -227,6 +236,22 @@ class Transport:
     def _send(
         self, method: str, path: str, body: Mapping[str, object] | None, timeout: float
     ) -> tuple[int, bytes]:
+        if self._recorder is None:
+            return self._request(method, path, body, timeout)
+        sent_at = time.monotonic()
+        try:
+            status, content = self._request(method, path, body, timeout)
+        except BaseException as error:
+            seconds = time.monotonic() - sent_at
+            self._recorder.add(self._settings, method, path, seconds, failure=_failure(error))
+            raise
+        seconds = time.monotonic() - sent_at
+        self._recorder.add(self._settings, method, path, seconds, status=status, content=content)
+        return status, content
+
+    def _request(
+        self, method: str, path: str, body: Mapping[str, object] | None, timeout: float
+    ) -> tuple[int, bytes]:
         answer_until = time.monotonic() + timeout
         with self._http.request(
             method,
@@ -283,32 +308,31 @@ class Transport:
     def _explain(self, error: Exception, timeout: float) -> NoAnswerError:
         settings = self._settings
         base_url = settings.base_url
-        reason = getattr(error.args[0], "reason", None) if error.args else None
-        if isinstance(error, requests.exceptions.SSLError):
-            cause = reason.args[0] if reason and reason.args else reason
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return refusal(settings, cause)
+        failure, cause = _failure(error), _tls_error(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return refusal(settings, cause)
+        if failure == "tls":
             return LostAnswerError(
                 f"TLS with {base_url} fails ({getattr(cause, 'reason', None) or 'no reason'}). "
                 "Check whether the address should begin with http://."
             )
-        if isinstance(reason, NameResolutionError):
+        if failure == "name":
             return UnreachableError(
                 f"The host name of {base_url} cannot be resolved.", settings.to_check("baseUrl")
             )
-        if isinstance(error, requests.exceptions.ProxyError):
+        if failure == "proxy":
             return UnreachableError(
                 f"The proxy on the way to {base_url} refuses or does not answer: check HTTPS_PROXY "
                 "and NO_PROXY, and on Windows the proxy settings of the system."
             )
-        if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
+        if failure == "refused":
             return UnreachableError(
                 f"No VM Backup API answers at {base_url}: on the VM Backup machine, "
                 f"{settings.to_start_service}. The API answers on that machine only, so from "
                 "another machine it needs a tunnel.",
                 settings.to_check("apiVersion", "baseUrl"),
             )
-        if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+        if failure == "timeout":
             return LostAnswerError(
                 f"{base_url} did not answer within {timeout:g} seconds: restart {settings.service} "
                 "if this goes on.",
@@ -318,6 +342,49 @@ class Transport:
             f"The connection to {base_url} broke before the answer was complete: check "
             f"{settings.service}, and whether the address should begin with https://."
         )
+
+
+def _failure(error: BaseException) -> Failure:
+    """Why no answer came, as far as the error of requests or urllib3 tells."""
+    if isinstance(error, requests.exceptions.SSLError):
+        is_refusal = isinstance(_tls_error(error), ssl.SSLCertVerificationError)
+        return "certificate" if is_refusal else "tls"
+    reason = _reason(error)
+    if isinstance(reason, NameResolutionError):
+        return "name"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "proxy"
+    if isinstance(reason, NewConnectionError) or isinstance(error, requests.ConnectTimeout):
+        return "refused"
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+        return "timeout"
+    if isinstance(error, LostAnswerError):
+        return "too long"
+    is_broken = isinstance(error, (requests.RequestException, urllib3.exceptions.HTTPError))
+    return "reset" if is_broken else "interrupted"
+
+
+def _reason(error: BaseException) -> Any:
+    return getattr(error.args[0], "reason", None) if error.args else None
+
+
+def _tls_error(error: BaseException) -> Any:
+    """The error of the ssl module behind one of requests; None if there is none."""
+    if not isinstance(error, requests.exceptions.SSLError):
+        return None
+    reason = _reason(error)
+    return reason.args[0] if reason and reason.args else reason
+
+
+def _recorder(settings: Settings) -> Recorder | None:
+    """What records the exchanges of this process; None if nothing does."""
+    if not os.environ.get(RECORD):
+        return None
+    from .recorder import recorder_of_process
+
+    recorder = recorder_of_process(os.environ, redact)
+    recorder.learn(settings)
+    return recorder
 
 
 def _stopped() -> StoppedError:

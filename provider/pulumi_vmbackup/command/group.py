@@ -9,13 +9,15 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
 from ..errors import VmBackupError
+from ..recording import RECORD, WITH_NAMES
 from ..session import end_process
 from ..streams import print_any_text
 from .wording import one_line, worded
@@ -69,13 +71,39 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pulumi-vmbackup", prog_name="vmbackup")
-def vmbackup() -> None:
+@click.option(
+    "--record",
+    metavar="FILE",
+    help=f"append each HTTP exchange to this file, for a bug report [env: {RECORD}]",
+)
+@click.option(
+    "--with-names",
+    is_flag=True,
+    help="do not replace names, addresses and ids by stand-ins in this file and in the report of "
+    f"`doctor` [env: {WITH_NAMES}]",
+)
+@click.pass_context
+def vmbackup(context: click.Context, record: str | None, with_names: bool) -> None:
     """Show what a Hornetsecurity (Altaro) VM Backup server holds.
 
     The server and the account come from options, from the configuration of a Pulumi stack
     (--stack), or from VMBACKUP_... variables. The password and the session token have no option:
     set VMBACKUP_PASSWORD, or type the password when you are asked for it on a terminal.
     """
+    given = {RECORD: record, WITH_NAMES: "true" if with_names else None}
+    context.with_resource(_variables({key: text for key, text in given.items() if text}))
+
+
+@contextmanager
+def _variables(changed: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment, where the layer below looks for them."""
+    before = {key: os.environ.get(key) for key in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for key, text in before.items():
+            os.environ.pop(key) if text is None else os.environ.update({key: text})
 
 
 def run() -> None:
