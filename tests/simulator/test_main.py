@@ -135,6 +135,7 @@ def test_help_names_every_option_and_what_it_is_without_it() -> None:
         "--session-seconds": "300",
         "--inventory": "",
         "--state": "",
+        "--replay": "",
         "--tls-certificate": "",
         "--tls-key": "",
         "--second-post": "",

@@ -21,8 +21,20 @@ from .behavior import LONGEST_SECONDS, PRESETS, Behavior, behavior_choices, fact
 from .data import Inventory
 from .faults import FAULT_KINDS, Fault
 from .http_server import serve
+from .replay import Replay, replays_of
 
 _LOOPBACK = "127.0.0.1"
+_NOT_WITH_REPLAY = (
+    "inventory",
+    "state",
+    "fault",
+    "host_off",
+    "lag_seconds",
+    "answer_seconds",
+    "session_seconds",
+    "username",
+    "password",
+)
 _ANSWERS = {
     "second_post": "what to do with a POST of a pair that is assigned already",
     "unassigned_delete": "what to do with a DELETE of a pair that is not assigned",
@@ -43,36 +55,53 @@ def main() -> None:
     stop = _stop_signal()
     try:
         _read_facts(arguments)
-        inventory = _inventory(arguments)
-        simulator = Simulator(
-            inventory,
-            api_version=arguments.api_version,
-            username=arguments.username,
-            password=arguments.password,
-            session_seconds=arguments.session_seconds,
-            behavior=_behavior(arguments),
-            state_file=arguments.state,
-        )
-        simulator.faults = arguments.fault or []
-        simulator.answer_seconds = arguments.answer_seconds
-        simulator.hosts_off = set(arguments.host_off or ())
-        serve_at = partial(
-            serve, simulator, certificate=arguments.tls_certificate, key=arguments.tls_key
-        )
         port = PORTS[arguments.api_version] if arguments.port is None else arguments.port
         with ExitStack() as stack:
-            base_url = stack.enter_context(serve_at(host=arguments.host, port=port))
-            if arguments.host == _LOOPBACK:
-                # On Windows, localhost means ::1 first, and a refused connection takes two seconds.
-                with suppress(OSError):  # a machine without IPv6
-                    port = urlsplit(base_url).port or 0
-                    stack.enter_context(serve_at(host="::1", port=port))
-            simulator.save_state()  # fails now, not in a call
-            print(f"VM Backup API simulator at {base_url}", flush=True)
+            if arguments.replay:
+                for replay in replays_of(arguments.replay):
+                    base_url = _serve(replay, arguments, port, stack)
+                    print(f"Replay of {replay.server} at {base_url}", flush=True)
+                    port = 0
+            else:
+                simulator = _simulator(arguments)
+                base_url = _serve(simulator, arguments, port, stack)
+                simulator.save_state()  # fails now, not in a call
+                print(f"VM Backup API simulator at {base_url}", flush=True)
             while not stop.wait(0.5):  # in slices: Windows delivers signals only between waits
                 pass
     except (VmBackupError, OSError) as error:
         sys.exit(f"{_parser().prog}: {error}")
+
+
+def _simulator(arguments: argparse.Namespace) -> Simulator:
+    simulator = Simulator(
+        _inventory(arguments),
+        api_version=arguments.api_version,
+        username=arguments.username,
+        password=arguments.password,
+        session_seconds=arguments.session_seconds,
+        behavior=_behavior(arguments),
+        state_file=arguments.state,
+    )
+    simulator.faults = arguments.fault or []
+    simulator.answer_seconds = arguments.answer_seconds
+    simulator.hosts_off = set(arguments.host_off or ())
+    return simulator
+
+
+def _serve(
+    simulator: Simulator | Replay, arguments: argparse.Namespace, port: int, stack: ExitStack
+) -> str:
+    """Serve until the stack is closed; the base URL."""
+    serve_at = partial(
+        serve, simulator, certificate=arguments.tls_certificate, key=arguments.tls_key
+    )
+    base_url = stack.enter_context(serve_at(host=arguments.host, port=port))
+    if arguments.host == _LOOPBACK:
+        # On Windows, localhost means ::1 first, and a refused connection takes two seconds.
+        with suppress(OSError):  # a machine without IPv6
+            stack.enter_context(serve_at(host="::1", port=urlsplit(base_url).port or 0))
+    return base_url
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,6 +109,11 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.tls_key and not arguments.tls_certificate:
         parser.error("argument --tls-key: it needs --tls-certificate")
+    if arguments.replay:
+        for name in (*_NOT_WITH_REPLAY, *_ANSWERS):
+            if getattr(arguments, name) != parser.get_default(name):
+                option = f"--{name.replace('_', '-')}"
+                parser.error(f"argument --replay: not allowed with argument {option}")
     return arguments
 
 
@@ -135,6 +169,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="keep the inventory in this file, and start from it if it exists",
+    )
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="answer as the servers of this recording did, instead of simulating one; any account "
+        "may log in, and each further server gets a free port",
     )
     parser.add_argument(
         "--tls-certificate", type=Path, metavar="FILE", help="answer https with this PEM file"

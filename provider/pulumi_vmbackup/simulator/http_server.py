@@ -25,6 +25,7 @@ from cheroot.wsgi import Gateway_10, Server
 
 from .api import Simulator
 from .faults import CONNECTION
+from .replay import Replay
 from .switches import Switches
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class CallerConnection(HTTPConnection):
 
 @contextmanager
 def serve(
-    simulator: Simulator,
+    simulator: Simulator | Replay,
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -139,7 +140,7 @@ def serve(
     """Serve a simulator in threads until the block ends.
 
     Args:
-        simulator: the simulator.
+        simulator: the simulator, or a replay, which has no switches.
         host: the address to listen at.
         port: the TCP port; 0 for any free one.
         certificate: a PEM file with a certificate, to answer https.
@@ -159,7 +160,7 @@ def serve(
 
     server = _QuietServer(
         (host, port),
-        Switches(simulator),
+        Switches(simulator) if isinstance(simulator, Simulator) else simulator,
         numthreads=_THREADS,
         request_queue_size=128,  # with cheroot's 5, a burst of clients connects a second late
         shutdown_timeout=1,  # the wait for a connected client that sends nothing
