@@ -18,7 +18,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from .models import NO_GUID
-from .recording import SESSION_START, TOKEN, Exchange, without_token
+from .recording import RECORD, SESSION_START, TOKEN, WITH_NAMES, Exchange, without_token
 from .settings import SETTINGS, VERSIONS, Settings, environment_variable, is_loopback
 
 Kind = Literal["VM", "host", "path", "user", "domain", "server", "address", "name", "text"]
@@ -26,6 +26,7 @@ Kind = Literal["VM", "host", "path", "user", "domain", "server", "address", "nam
 # Of the other kinds are words that may have been no names.
 _LEARNED: tuple[Kind, ...] = ("VM", "host", "path", "user", "domain", "address", "name")
 _DIGITS = 10  # of a stand-in: two of 10,000 names are the same with a chance of 1 in 20,000
+_SHORTEST_NAME_IN_CAPITALS = 5  # shorter ones are mostly words such as HTTP
 _SHORTEST_PART = 6  # of a session token that is cut off
 _CONTROL = ("Cc", "Cf")
 
@@ -124,7 +125,7 @@ _NO_FOLDER_NAME = re.compile(
     "srv|tmp|users|var|volumes"
 )
 _WORDS_OF_SETTINGS = frozenset(
-    [*SETTINGS, *map(environment_variable, SETTINGS), *(path.name for path in SETTINGS.values())]
+    [*SETTINGS, *map(environment_variable, SETTINGS), RECORD, WITH_NAMES, "HTTPS_PROXY", "NO_PROXY"]
 )
 _BASE_PATHS = frozenset(urlsplit(each.base_url).path for each in VERSIONS.values())
 
@@ -413,7 +414,8 @@ class StandIns:
             return word
         is_identifier = _IDENTIFIER.fullmatch(word) is not None
         is_plain = word.isalpha() and (
-            word[1:] == word[1:].lower() or (word.isupper() and len(word) < 5)
+            word[1:] == word[1:].lower()
+            or (word.isupper() and len(word) < _SHORTEST_NAME_IN_CAPITALS)
         )
         is_named = word != word.lower() and _BEFORE_A_NAME.search(before[-40:])
         return word if (is_identifier or is_plain) and not is_named else self._known(word)
@@ -490,8 +492,10 @@ def _is_safe(field: str, value: str) -> bool:
 def _is_plain_in_prose(word: str) -> bool:
     """Whether a word of this package's own sentences is no name, unless it is a known one."""
     bare = word.strip("-")
-    if bare in _WORDS_OF_SETTINGS or bare.replace("-", "").isalpha():
+    if bare in _WORDS_OF_SETTINGS:
         return True
+    if bare.replace("-", "").isalpha():
+        return not bare.isupper() or len(bare) < _SHORTEST_NAME_IN_CAPITALS or bare == "DELETE"
     return re.fullmatch(r"(?:V|v|TLSv)?\d[\d.]*x?|SHA-256", bare) is not None
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import platform
+import re
 import socket
 import ssl
 import threading
@@ -12,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import requests
 import trustme
 from click.testing import CliRunner
 from sample import DC01, PASSWORD
@@ -662,3 +666,167 @@ def test_a_password_in_another_setting_is_not_shown(
     doctor()
     assert "account [secret]\\Administrator" in doctor.output
     assert PASSWORD not in doctor.output
+
+
+# The report
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Callable[..., tuple[str, str]]:
+    """Runs the command with a report: what it printed, and the report."""
+
+    def report(*options: str, fails: bool = False, group: tuple[str, ...] = ()) -> tuple[str, str]:
+        file = tmp_path / "report.md"
+        arguments = [*group, "doctor", "--report", str(file), *options]
+        result = CliRunner().invoke(vmbackup, arguments)
+        log.debug("%s", result.output)
+        assert result.exit_code == fails, result.output
+        assert result.stdout.endswith(
+            f"\nThe report is in {file}. Look through it before you attach it to a bug report.\n"
+        )
+        return result.stdout, file.read_text("utf-8")
+
+    return report
+
+
+Report = Callable[..., tuple[str, str]]
+
+
+def section(report: str, name: str) -> list[str]:
+    text = report.partition(f"\n## {name}\n\n")[2].partition("\n## ")[0]
+    return [line for line in text.splitlines() if line]
+
+
+def test_a_report_has_versions_settings_findings_and_exchanges(
+    report: Report, base_url: str
+) -> None:
+    printed, text = report()
+    versions = dict(line[2:].split(": ", 1) for line in section(text, "Versions"))
+    assert [*versions] == [
+        "pulumi-vmbackup",
+        "pulumi",
+        "requests",
+        "urllib3",
+        "Pulumi CLI",
+        "Python",
+        "OpenSSL",
+        "operating system",
+    ]
+    assert versions["Python"] == platform.python_version()
+    assert versions["requests"] == requests.__version__
+    settings = section(text, "Settings")
+    assert f"- baseUrl: {base_url} (from VMBACKUP_BASE_URL in the environment)" in settings
+    assert "- password: set (from VMBACKUP_PASSWORD in the environment)" in settings
+    assert "- sessionToken: not set" in settings
+    assert "- allowMassRemoval: false" in settings
+    findings = section(text, "Findings")
+    assert [line[7:20].strip() for line in findings[1:-1]] == STEPS
+    # As they were printed, but for the names.
+    for line, as_printed in zip(findings[1:-1], printed.splitlines(), strict=False):
+        without = re.sub(r"Administrator|DC01", "NAME", as_printed)
+        assert re.sub(r"\b(?:user|VM)-[0-9a-f]{10}\b", "NAME", line) == without
+    exchanges = section(text, "The last 50 exchanges of the recording")
+    paths = [json.loads(line)["path"].partition("/[token]/")[0] for line in exchanges[1:-1][1:2]]
+    assert paths == ["sessions/start"]
+    assert len(exchanges) == 2 + 7
+
+
+def test_a_report_holds_no_secret_and_no_name(
+    report: Report, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_DOMAIN", "Globex")
+    _, text = report("--server-address", "localhost")
+    assert "Administrator" not in text
+    assert "Globex" not in text
+    for secret in (PASSWORD, *simulator.tokens, "DC01", "HV-01", "VMBackups", DC01):
+        assert secret.lower() not in text.lower()
+
+
+def test_with_names_they_stay_in_the_report(report: Report) -> None:
+    _, text = report(group=("--with-names",))
+    assert "account Administrator" in text
+    assert '"VirtualMachineName": "DC01"' in text
+    assert PASSWORD not in text
+
+
+def test_a_failure_is_reported_too(
+    report: Report, monkeypatch: pytest.MonkeyPatch, simulator: Simulator
+) -> None:
+    monkeypatch.setenv("VMBACKUP_USERNAME", r"GLOBEX\hugo")
+    _, text = report(fails=True)
+    assert any(line.startswith("failed login ") for line in section(text, "Findings"))
+    assert '"LoginFailed / The user name or password is incorrect"' in text
+    assert "hugo" not in text
+    assert "GLOBEX" not in text
+    assert not simulator.tokens
+
+
+def test_settings_that_cannot_be_used_are_reported(report: Report) -> None:
+    printed, text = report("--server-port", "x", fails=True)
+    assert section(text, "Settings") == ["They cannot be used: see the findings."]
+    assert section(text, "Findings")[1].startswith("failed settings")
+    assert section(text, "The last 50 exchanges of the recording") == ["```text", "```"]
+    assert printed.startswith("failed settings")
+
+
+def test_names_that_only_a_certificate_has_are_replaced(
+    report: Report, simulator: Simulator, authority: trustme.CA, tmp_path: Path
+) -> None:
+    certificate = tmp_path / "certificate.pem"
+    chain = authority.issue_cert("backupserver", "vmb.contoso.example")
+    chain.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    with serve(simulator, certificate=certificate) as url:
+        printed, text = report(
+            "--base-url", url, "--ca-file", path_of(authority, tmp_path), fails=True
+        )
+    assert "is for backupserver, vmb.contoso.example, not for" in printed
+    assert re.search(r"is for host-[0-9a-f]{10}, host-[0-9a-f]{10}, not for 127.0.0.1", text)
+    assert "backupserver" not in text
+    assert "contoso" not in text
+    assert str(tmp_path) not in text
+
+
+def test_the_end_of_a_recording_is_in_the_report_with_its_stand_ins(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "run.jsonl"
+    group = ("--record", str(file))
+    for _ in range(9):
+        _, text = report(group=group)
+    exchanges = section(text, "The last 50 exchanges of the recording")[1:-1]
+    recorded = file.read_text("utf-8").splitlines()
+    assert len(recorded) == 63
+    assert [line.partition("... and ")[0] for line in exchanges] == [
+        line[:2000] for line in recorded[-50:]
+    ]
+    told = (tmp_path / "run.jsonl.names").read_text("utf-8").splitlines()[1:]
+    names = {line["name"]: line["stand_in"] for line in map(json.loads, told)}
+    assert f"{names['DC01']} is assigned to 1 backup location" in text
+    monkeypatch.setenv("VMBACKUP_RECORD", str(file))
+    assert f"{names['DC01']} is assigned to 1 backup location" in report()[1]
+    # It was recorded with names: the report has none all the same.
+    _, text = report(group=("--with-names", *group))
+    assert "DC01" in text
+    _, text = report()
+    assert "DC01" not in text
+    assert "Administrator" not in text
+
+
+def test_without_a_recording_no_other_file_is_left(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    report()
+    assert [each.name for each in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_sent(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    file = tmp_path / "missing" / "report.md"
+    result = CliRunner().invoke(vmbackup, ["doctor", "--report", str(file)])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"vmbackup: There is no folder {file.parent} for --report: create it first.\n"
+    )
+    assert not simulator.calls

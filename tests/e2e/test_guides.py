@@ -16,6 +16,7 @@ import yaml
 from e2e.stack import ENCRYPTED, MakeStack, Stack, met
 from sample import EXCH01, FILE01, NAS01, OFFSITE01, ROTATING, SQL01, SQL02
 
+from pulumi_vmbackup.recording import read_recording
 from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,8 @@ def run_guide(
             stack.program(block)
         elif language == "console":
             for line, shown in commands(block):
-                if line.startswith(("ssh ", "export ")) or "--save-certificate" in line:
+                cannot_run = ("ssh ", "export ", "python -m pulumi_vmbackup.simulator ")
+                if line.startswith(cannot_run) or "--save-certificate" in line:
                     left.append(line)
                     continue
                 number += 1
@@ -106,6 +108,18 @@ def test_connecting(stack: Stack) -> None:
         "vmbackup.pem",
         "export VMBACKUP_CA_FILE=vmbackup.pem",
     ]
+
+
+def test_recording(stack: Stack) -> None:
+    stack.environment["VMBACKUP_RECORD"] = str(stack.folder / "run.jsonl")
+    stack.assignments(first=(SQL01, NAS01))
+    left = run_guide("recording.md", stack)
+    assert left == [
+        "export VMBACKUP_RECORD=$PWD/run.jsonl",
+        "python -m pulumi_vmbackup.simulator --replay run.jsonl",
+    ]
+    calls = {each.path for each in read_recording(stack.folder / "run.jsonl")}
+    assert "vms/list/[token]" in calls
 
 
 def test_pull_requests(stack: Stack, simulator: Simulator) -> None:

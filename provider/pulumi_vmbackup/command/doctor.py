@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from ..settings import (
 from ..tls import check_names, connect, fingerprint, port_of, refusal, trust
 from . import certificate
 from .connection import Connection, connecting
-from .output import print_output
+from .output import check_file, print_output, write_file
 from .port import Heard, accepts, listen, patience
 from .wording import name_of, one_line, where_to_set, worded
 
@@ -59,8 +59,13 @@ class Finding:
     help="show the certificate that the server presents, and write it to this file after a yes, "
     "for --ca-file; nothing else is done",
 )
+@click.option(
+    "--report",
+    metavar="FILE",
+    help="write what a bug report needs to this file, with stand-ins for names, addresses and ids",
+)
 @connecting
-def doctor(connection: Connection, save_certificate: str | None) -> None:
+def doctor(connection: Connection, save_certificate: str | None, report: str | None) -> None:
     """Check the connection to the server step by step, and say what is wrong and what to do.
 
     Nothing is changed on the server: assigning and un-assigning are not tried.
@@ -68,25 +73,64 @@ def doctor(connection: Connection, save_certificate: str | None) -> None:
     if save_certificate is not None:
         certificate.save_certificate(connection, save_certificate)
         return
-    try:
-        settings, sources = connection.read()
-    except SettingsError as error:
-        _print_finding(Finding("settings", "they cannot be used", False, worded(error)))
-        raise click.exceptions.Exit(1) from None
-    finding = None
-    with closing(examine(settings, sources)) as findings:
-        for finding in findings:
-            _print_finding(finding)
-    if finding is None or not finding.ok:
+    is_ok = _reported(connection, report) if report is not None else _examined(connection).is_ok
+    if not is_ok:
         raise click.exceptions.Exit(1)
 
 
-def _print_finding(finding: Finding) -> None:
-    word = ("ok     ", "green") if finding.ok else ("failed ", "bold red")
-    line = Text.assemble(word, (f"{finding.step:12} ", "bold"), one_line(finding.seen))
-    print_output(line)
-    if finding.advice:
-        print_output(Text(f"       {'':12} {one_line(finding.advice)}"))
+@dataclass
+class _Examination:
+    """What the doctor has found out.
+
+    Attributes:
+        settings: the settings; None if they cannot be used.
+        sources: where they come from, by key.
+        lines: what was printed.
+        is_ok: whether the last step succeeded.
+    """
+
+    settings: Settings | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    is_ok: bool = False
+
+    def show(self, finding: Finding) -> None:
+        word = ("ok     ", "green") if finding.ok else ("failed ", "bold red")
+        text = Text.assemble(word, (f"{finding.step:12} ", "bold"), one_line(finding.seen))
+        texts = [text]
+        if finding.advice:
+            texts.append(Text(f"       {'':12} {one_line(finding.advice)}"))
+        for each in texts:
+            print_output(each)
+            self.lines.append(each.plain)
+        self.is_ok = finding.ok
+
+
+def _examined(connection: Connection) -> _Examination:
+    found = _Examination()
+    try:
+        found.settings, found.sources = connection.read()
+    except SettingsError as error:
+        found.show(Finding("settings", "they cannot be used", False, worded(error)))
+        return found
+    with closing(examine(found.settings, found.sources)) as findings:
+        for finding in findings:
+            found.show(finding)
+    return found
+
+
+def _reported(connection: Connection, report: str) -> bool:
+    """Examine the connection, and write the report; whether all steps succeeded."""
+    from .bug_report import bug_report, recording
+
+    file = check_file(report, "--report")
+    with recording():
+        found = _examined(connection)
+        write_file(file, bug_report(found.settings, found.sources, found.lines), "--report")
+    print_output(
+        Text(f"The report is in {file}. Look through it before you attach it to a bug report.")
+    )
+    return found.is_ok
 
 
 def examine(settings: Settings, sources: Mapping[str, str]) -> Generator[Finding, None, None]:
