@@ -1700,6 +1700,75 @@ PROMISES: dict[str, list[Break]] = {
             "from .session import Session\nfrom .transport import Transport\n",
             "test_imports.py",
         ),
+        Break(
+            "the recorder is imported although nothing is recorded",
+            "transport.py",
+            "from .recording import RECORD, Failure\n",
+            "from . import recorder as _\nfrom .recording import RECORD, Failure\n",
+            "test_imports.py",
+        ),
+    ],
+    "A recording holds no password and no session token.": [
+        Break(
+            "the answer to a login keeps its token",
+            "standins.py",
+            'or (is_session_start and key == "Data"),',
+            "or False,",
+            "test_recorder.py",
+        ),
+        Break(
+            "a token is recognised in one spelling only",
+            "standins.py",
+            "        if digits in self._tokens:\n            return TOKEN\n",
+            "        if found[0] in self._tokens:\n            return TOKEN\n",
+            "test_recorder.py",
+        ),
+        Break(
+            "the words of an error are not searched for the password",
+            "standins.py",
+            "text = self._redact(_plain(text))",
+            "text = _plain(text)",
+            "test_recorder.py",
+        ),
+    ],
+    "A recording and a report give no name away.": [
+        Break(
+            "an error keeps the names of a listing",
+            "standins.py",
+            "if there else",
+            "if False else",
+            "test_recorder.py",
+        ),
+        Break(
+            "the stand-ins are made without the key",
+            "standins.py",
+            "hmac.new(self._key, ",
+            'hmac.new(b"key", ',
+            "test_recorder.py",
+        ),
+        Break(
+            "what was recorded with names is reported as it is",
+            "command/bug_report.py",
+            "map(recorder.stand_ins.exchange, exchanges[-_EXCHANGES:])",
+            "exchanges[-_EXCHANGES:]",
+            "command/test_doctor.py",
+        ),
+    ],
+    "A recording neither stops a program nor is torn by its processes.": [
+        Break(
+            "processes write without the lock",
+            "recorder.py",
+            "            _lock(names)\n",
+            "",
+            "test_recorder.py",
+        ),
+        Break(
+            "a full disk is an error",
+            "recorder.py",
+            "            except OSError as error:\n                self._is_broken = True",
+            "            except EOFError as error:\n                self._is_broken = True",
+            "test_recorder.py",
+        ),
     ],
 }
 """The breaks of each promise."""

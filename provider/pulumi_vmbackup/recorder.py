@@ -31,7 +31,6 @@ _log = logging.getLogger(__name__)
 LONGEST_BYTES = 32 * 2**20
 """At this size, the recording becomes its earlier part, and a new one is begun."""
 _LONGEST_TEXT = 1000
-_LONGEST_PIECE = 8 * _LONGEST_TEXT
 _KEY_BYTES = 32
 
 if sys.platform == "win32":
@@ -172,9 +171,6 @@ class Recorder:
 
     def _beginning(self, content: bytes) -> str:
         text = content.decode(json.detect_encoding(content), "replace")
-        if len(text) > _LONGEST_PIECE:
-            # No half of a token or a name may be left.
-            text = text[:_LONGEST_PIECE].rpartition(" ")[0]
         return self._stand_ins.text(text)[:_LONGEST_TEXT]
 
     # The file with the names: its first line holds the key, each other one a name

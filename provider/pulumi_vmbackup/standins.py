@@ -28,6 +28,8 @@ _LEARNED: tuple[Kind, ...] = ("VM", "host", "path", "user", "domain", "address",
 _DIGITS = 10  # of a stand-in: two of 10,000 names are the same with a chance of 1 in 20,000
 _SHORTEST_NAME_IN_CAPITALS = 5  # shorter ones are mostly words such as HTTP
 _SHORTEST_PART = 6  # of a session token that is cut off
+_LONGEST_TEXT = 20_000  # of an error message
+_HIDDEN = (TOKEN, "[secret]")
 _CONTROL = ("Cc", "Cf")
 
 # What a text may have in the places where a GUID has dashes and braces.
@@ -58,7 +60,7 @@ _SAFE = [
     (re.compile(r"ErrorCode"), re.compile(_CODE)),
     (re.compile(r".*(?:Size\w*|Duration|Percentage)"), re.compile(r"-?\d+(?:\.\d+)?")),
     (re.compile(r"Configured|Success"), re.compile(r"(?i:true|false)|[01]")),
-    (re.compile(r"Data"), re.compile(r"\d{1,4}(?:\.\d{1,6}){0,3}")),
+    (re.compile(r"Data"), re.compile(r"\d{1,4}(?:\.\d{1,6}){0,2}")),
 ]
 _KINDS: list[tuple[str, Kind]] = [
     (r"VirtualMachineName|RestoreAsName", "VM"),
@@ -93,9 +95,18 @@ _PIECES = rf"""(?P<url>[a-z][a-z0-9+.-]*://[^\s"'<>]+)
 |(?P<address>(?<![\w.])\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w.]*\w)
 |(?<![\w:])(?:{_HEX}{{0,4}}:){{2,7}}{_HEX}{{0,4}}(?:%\w+)?(?![\w:]))
 """
-_QUOTED = (
-    r"""(?P<quoted>"[^"]+"|(?<!\w)'[^']+'(?!\w)|(?<!\w)`[^`]+`|\u201c[^\u201d]+\u201d|"""
-    r"\u201e[^\u201c\u201d]+[\u201c\u201d]|\u00ab[^\u00bb]+\u00bb|(?<!\w)\u2018[^\u2019]+\u2019)"
+_LONGEST_QUOTE = "{1,300}"  # so that a quotation mark without a second one takes no time
+_QUOTED = "|".join(
+    rf"{before}{first}[^{last}]{_LONGEST_QUOTE}[{last}]{after}"
+    for before, first, last, after in (
+        ("", '"', '"', ""),
+        (r"(?<!\w)", "'", "'", r"(?!\w)"),
+        (r"(?<!\w)", "`", "`", r"(?!\w)"),
+        ("", "\u201c", "\u201d", ""),
+        ("", "\u201e", "\u201c\u201d", ""),
+        ("", "\u00ab", "\u00bb", ""),
+        (r"(?<!\w)", "\u2018", "\u2019", r"(?!\w)"),
+    )
 )
 _WORD = r"(?P<word>[\w$-]+(?:\.[\w$-]+)*)"
 _FINGERPRINT = r"(?:[0-9A-F]{2}:){7,31}[0-9A-F]{2}"
@@ -162,7 +173,7 @@ class StandIns:
     def learn(self, kind: Kind, name: str | None) -> None:
         """Replace this name in texts from now on, as a whole word and in any case."""
         name = self._redact(name or "").strip()
-        if not name or is_loopback(name) or _IS_GUID.fullmatch(name) or name.startswith("["):
+        if not name or is_loopback(name) or _IS_GUID.fullmatch(name) or name in _HIDDEN:
             return
         if name.casefold() in self._names:
             return
@@ -296,8 +307,9 @@ class StandIns:
         return self._of_field(field, value) if isinstance(value, str) else value
 
     def _field(self, key: str) -> str:
+        key = self._redact(key)
         kind = self._names.get(key.casefold())
-        if kind and not self._with_names:
+        if kind:
             return self.of(kind, key)
         return key if key.isascii() and key.isalpha() else self.text(key)
 
@@ -324,6 +336,9 @@ class StandIns:
 
     def _text(self, text: str, *, prose: bool) -> str:
         text = self._redact(_plain(text))
+        if len(text) > _LONGEST_TEXT:
+            # No half of a token or a name may be left.
+            text = f"{text[:_LONGEST_TEXT].rpartition(' ')[0]} ..."
         pattern = _HIDDEN_WITH_NAMES if self._with_names else self._pattern(text, prose=prose)
         return pattern.sub(lambda found: self._piece(found, prose=prose), text)
 
@@ -338,7 +353,9 @@ class StandIns:
         known = rf"|(?P<known>(?<![\w$-])(?:{names})(?![\w\\$-]))" if there else ""
         keep = f"{_FINGERPRINT}|{_KEEP}" if prose else _KEEP
         pieces = _PIECES.replace("\n", "")
-        return re.compile(rf"(?P<keep>{keep}){known}|{pieces}|{_QUOTED}|{_WORD}", re.IGNORECASE)
+        return re.compile(
+            rf"(?P<keep>{keep}){known}|{pieces}|(?P<quoted>{_QUOTED})|{_WORD}", re.IGNORECASE
+        )
 
     def _piece(self, found: re.Match[str], *, prose: bool) -> str:
         piece = found[0]
@@ -427,24 +444,24 @@ class StandIns:
 
         ``is_token`` is None if it may be a session token that this process does not know.
         """
-        groups = found.group("a", "b", "c", "d", "e")
-        digits = "".join(groups).lower()
+        digits = _digits_of(found)
         if digits in self._tokens:
             return TOKEN
         if digits == _NO_DIGITS or _with_dashes(digits) in self._told:
             return found[0]
         if is_token is False:
             self._guids.add(digits)
-        if self._with_names and digits in self._guids:
+        is_known = digits in self._guids
+        if self._with_names and is_known:
             return found[0]
         made = self._digits(digits)
         made = f"{made[:12]}4{made[13:16]}8{made[17:32]}"  # a random GUID, as RFC 9562 has it
         plain = _with_dashes(made)
-        if not self._with_names:
+        if is_known and not self._with_names:
             self._tell(plain, _with_dashes(digits))
         separator = found["separator"]
         spelled = plain.replace("-", separator)
-        if any(map(str.isupper, "".join(groups))):
+        if any(map(str.isupper, "".join(found.group(*"abcde")))):
             spelled = plain.upper().replace("-", separator)
         return f"{found['open'] or ''}{spelled}{found['close'] or ''}"
 
@@ -455,8 +472,13 @@ class StandIns:
     def _tell(self, stand_in: str, name: str) -> str:
         if stand_in not in self._told:
             self._told.add(stand_in)
-            self.new.append((stand_in, name))
+            self.new.append((stand_in, _IS_GUID.sub(self._without_token, name)))
         return stand_in
+
+    def _without_token(self, found: re.Match[str]) -> str:
+        """A GUID of a name for the file with the names, which holds no token either."""
+        is_token = _digits_of(found) in self._tokens
+        return TOKEN if is_token else found[0]
 
 
 def _pieces(kind: Kind, name: str) -> list[tuple[Kind, str]]:
@@ -505,6 +527,10 @@ def _plain(text: str) -> str:
     return "".join(
         "" if unicodedata.category(c) in _CONTROL and not c.isspace() else c for c in text
     )
+
+
+def _digits_of(found: re.Match[str]) -> str:
+    return "".join(found.group(*"abcde")).lower()
 
 
 def _with_dashes(digits: str) -> str:

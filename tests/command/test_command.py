@@ -24,6 +24,7 @@ from simulator.caller import Caller
 from pulumi_vmbackup.command.group import vmbackup
 from pulumi_vmbackup.command.output import is_terminal
 from pulumi_vmbackup.inventory import read_snapshot
+from pulumi_vmbackup.recording import read_recording
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
 
 COMMAND = [sys.executable, "-m", "pulumi_vmbackup.command"]
@@ -1295,3 +1296,26 @@ def test_a_path_of_a_stack_begins_at_its_project_also_below_it(
         looked_for = re.search(r"\(looked for (.*)\): give", said)
         assert looked_for
         assert Path(looked_for[1]).resolve() == tmp_path / "iac" / "none.pem"
+
+
+# The recording
+
+
+def test_record_is_an_option_before_the_subcommand(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "run.jsonl"
+    run("--record", str(file), "vms")
+    assert [each.path for each in read_recording(file)][1] == "vms/list/[token]"
+    assert "DC01" not in file.read_text("utf-8")
+    run("--with-names", "--record", str(file), "vms")
+    assert "DC01" in file.read_text("utf-8")
+    assert not [name for name in os.environ if name.startswith("VMBACKUP_RECORD")]
+
+
+def test_a_recording_that_cannot_be_written_is_a_sentence(
+    run: Callable[..., Result], tmp_path: Path, simulator: Simulator
+) -> None:
+    result = run("--record", str(tmp_path), "vms", fails=1)
+    assert result.stderr.startswith(f"vmbackup: The file '{tmp_path}' of VMBACKUP_RECORD or ")
+    assert not simulator.calls

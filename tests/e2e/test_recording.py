@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from e2e.stack import MakeStack, Prepared, Stack
-from sample import PASSWORD
+from sample import OFFSITE01, PASSWORD, SQL01
 
 from pulumi_vmbackup.recording import read_recording
 from pulumi_vmbackup.simulator import TOKEN_PREFIX, Fault, Inventory, Simulator, serve
@@ -165,3 +165,27 @@ def translated(value: Any, names: dict[str, str]) -> Any:
     for stand_in, name in names.items():
         text = text.replace(stand_in, json.dumps(name)[1:-1])
     return json.loads(text)
+
+
+@pytest.mark.parametrize("package", ["pulumi_vmbackup", "pulumi_vmbackup.plugin"])
+@pytest.mark.parametrize("has_lookups", [True, False], ids=["look-ups", "ids"])
+def test_a_recording_that_cannot_be_written_is_one_sentence(
+    make_stack: MakeStack, simulator: Simulator, tmp_path: Path, package: str, has_lookups: bool
+) -> None:
+    file = tmp_path / "missing" / "run.jsonl"
+    stack = make_stack(VMBACKUP_RECORD=str(file))
+    program = PROGRAM.format(package=package)
+    if not has_lookups:
+        ids = f'VmBackupLocationAssignment("a", vm_ref="{SQL01}", backup_location_id="{OFFSITE01}")'
+        program = f"from {package} import VmBackupLocationAssignment\n\n{ids}\n"
+    stack.program(program)
+    output = run(stack, {"SQL01": OFFSITE}, fails=True)
+    shown = str(file).replace("\\\\", "\\")
+    assert (
+        f"The file '{shown}' of VMBACKUP_RECORD or --record cannot be written (No such file or "
+        "directory): give the path of a file in a folder that you may write to, or remove "
+        "VMBACKUP_RECORD."
+    ) in output
+    # Pulumi's host of dynamic resources prints a traceback below each error.
+    assert ("Traceback" in output) is (package == "pulumi_vmbackup" and not has_lookups)
+    assert simulator.calls == []

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from simulator.caller import LOGIN, Caller, failure
 
 from pulumi_vmbackup import BusyError, LostAnswerError, RefusedError, VmBackupError
 from pulumi_vmbackup.client import Client
+from pulumi_vmbackup.models import VirtualMachine
 from pulumi_vmbackup.recording import Exchange, read_recording
 from pulumi_vmbackup.settings import Settings
-from pulumi_vmbackup.simulator import TOKEN_PREFIX, Fault, Inventory, Simulator, serve
+from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Fault, Inventory, Simulator, serve
 from pulumi_vmbackup.simulator.replay import Replay, replays_of
 
 COMMAND = [sys.executable, "-m", "pulumi_vmbackup.simulator"]
@@ -109,6 +111,40 @@ def test_a_client_sees_what_the_recorded_one_has_seen(
         with replayed_client(base_url) as client:
             assert client.virtual_machines() == first[1]
             assert client.vm_backup_locations(SQL01) == first[-1]
+
+
+@pytest.mark.parametrize("spelling", ["plain", "other"])
+def test_a_recording_with_stand_ins_can_be_replayed(
+    tmp_path: Path,
+    settings: Settings,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    spelling: Any,
+) -> None:
+    simulator.behavior = Behavior(spelling=spelling)
+    file = tmp_path / "run.jsonl"
+    monkeypatch.setenv("VMBACKUP_RECORD", str(file))
+
+    def seen(client: Client) -> list[VirtualMachine]:
+        vms = client.virtual_machines()
+        dc01 = vms[0].ref
+        assert dc01
+        (location,) = client.vm_backup_locations(dc01)
+        assert location.path in {each.path for each in client.backup_locations("primary")}
+        client.unassign(dc01, location.id)
+        assert client.vm_backup_locations(dc01) == []
+        return vms
+
+    with Client(settings) as client:
+        first = seen(client)
+    monkeypatch.delenv("VMBACKUP_RECORD")
+    (replay,) = replays_of(file)
+    with serve(replay) as base_url, replayed_client(base_url) as client:
+        again = seen(client)
+    assert len({vm.name for vm in again}) == len(first) == 8
+    assert not {vm.name for vm in again} & {vm.name for vm in first}
+    hidden = {"ref": None, "name": None, "host": None, "hypervisor_uuid": None}
+    assert [replace(vm, **hidden) for vm in again] == [replace(vm, **hidden) for vm in first]
 
 
 def test_failures_happen_again(
