@@ -256,6 +256,18 @@ def test_no_answer_gives_the_password_away(
         assert not [found for found in ("p&w", "p&amp;w", "p%26w", "12345}") if found in text]
 
 
+@pytest.mark.parametrize("with_names", ["false", "true"])
+def test_a_password_that_looks_like_an_id_is_none(
+    api: responses.RequestsMock, file: Path, monkeypatch: pytest.MonkeyPatch, with_names: str
+) -> None:
+    monkeypatch.setenv("VMBACKUP_RECORD_WITH_NAMES", with_names)
+    settings = Settings(base_url=BASE, session_token=TOKEN, password=NOWHERE)
+    recorded_answer(api, file, {**OK, "Ref": NOWHERE, "Refs": [NOWHERE.upper()]}, settings)
+    recorded_answer(api, file, f"<p>{NOWHERE}</p>", settings)
+    for each in (file, file.with_name(f"{file.name}.names")):
+        assert NOWHERE not in each.read_text("utf-8").lower()
+
+
 # Names
 
 VM = {

@@ -22,8 +22,8 @@ from typing import Any
 
 from .errors import SettingsError, quoted
 from .files import path_of, patiently, reason_of
-from .recording import RECORD, WITH_NAMES, Exchange, Failure, earlier_part, names_of
-from .settings import Settings
+from .recording import Exchange, Failure, earlier_part, names_of
+from .settings import RECORD, WITH_NAMES, Settings
 from .standins import StandIns
 
 _log = logging.getLogger(__name__)

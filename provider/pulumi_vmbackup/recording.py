@@ -17,10 +17,6 @@ from .errors import ArgumentError
 from .files import reason_of
 from .models import is_guid
 
-RECORD = "VMBACKUP_RECORD"
-"""The environment variable that names the file to record to."""
-WITH_NAMES = "VMBACKUP_RECORD_WITH_NAMES"
-"""The environment variable that says whether the recording keeps names, ``true`` or ``false``."""
 TOKEN = "[token]"  # noqa: S105  # what stands in its place
 SESSION_START = "sessions/start"
 

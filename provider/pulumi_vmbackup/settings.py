@@ -486,6 +486,11 @@ def is_loopback(host: str | None) -> bool:
 
 # How settings are named
 
+RECORD = "VMBACKUP_RECORD"
+"""The variable that names the file to record to. It is for a process, and not for a connection."""
+WITH_NAMES = "VMBACKUP_RECORD_WITH_NAMES"
+"""The variable that says whether what is recorded keeps names: ``true`` or ``false``."""
+
 
 def environment_variable(key: str, connection: str | None = None) -> str:
     """The environment variable of a setting: ``VMBACKUP_API_VERSION`` for ``apiVersion``."""

@@ -18,8 +18,16 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from .models import NO_GUID
-from .recording import RECORD, SESSION_START, TOKEN, WITH_NAMES, Exchange, without_token
-from .settings import SETTINGS, VERSIONS, Settings, environment_variable, is_loopback
+from .recording import SESSION_START, TOKEN, Exchange, without_token
+from .settings import (
+    RECORD,
+    SETTINGS,
+    VERSIONS,
+    WITH_NAMES,
+    Settings,
+    environment_variable,
+    is_loopback,
+)
 
 Kind = Literal["VM", "host", "path", "user", "domain", "server", "address", "name", "text"]
 
@@ -28,7 +36,8 @@ _LEARNED: tuple[Kind, ...] = ("VM", "host", "path", "user", "domain", "address",
 _DIGITS = 10  # of a stand-in: two of 10,000 names are the same with a chance of 1 in 20,000
 _SHORTEST_NAME_IN_CAPITALS = 5  # shorter ones are mostly words such as HTTP
 _SHORTEST_PART = 6  # of a session token that is cut off
-_LONGEST_TEXT = 20_000  # of an error message
+_LONGEST_TEXT = 20_000  # of an error message, whose escapes may be fifty times as long
+_LONGEST_RAW_TEXT = 2**20
 _HIDDEN = (TOKEN, "[secret]")
 _CONTROL = ("Cc", "Cf")
 
@@ -314,11 +323,13 @@ class StandIns:
         return key if key.isascii() and key.isalpha() else self.text(key)
 
     def _of_field(self, field: str, value: str) -> str:
+        redacted = self._redact(value)
         if found := _IS_GUID.fullmatch(value):
-            return self._guid(found, is_token=False)
+            # A password may be a GUID, too.
+            is_secret = redacted != value and _digits_of(found) not in self._tokens
+            return redacted if is_secret else self._guid(found, is_token=False)
         if field in _TEXT_FIELDS:
             return self.text(value)
-        redacted = self._redact(value)
         if self._with_names:
             # A name keeps its own spelling, unless it hides a token.
             plain = _plain(redacted)
@@ -335,7 +346,7 @@ class StandIns:
     # Texts
 
     def _text(self, text: str, *, prose: bool) -> str:
-        text = self._redact(_plain(text))
+        text = self._redact(_plain(text[:_LONGEST_RAW_TEXT]))
         if len(text) > _LONGEST_TEXT:
             # No half of a token or a name may be left.
             text = f"{text[:_LONGEST_TEXT].rpartition(' ')[0]} ..."

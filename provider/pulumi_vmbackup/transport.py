@@ -36,12 +36,12 @@ from .errors import (
     UnreachableError,
 )
 from .models import normalize_guid
-from .recording import RECORD, Failure
-from .settings import Settings
+from .settings import RECORD, Settings
 from .tls import check_each_connection, pool_arguments, refusal, trust
 
 if TYPE_CHECKING:
     from .recorder import Recorder
+    from .recording import Failure
 
 LONGEST_ANSWER_BYTES = 64 * 2**20
 # A login and the list of VMs may take a minute (seen); the other calls take seconds.

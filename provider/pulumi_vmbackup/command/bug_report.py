@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from ..errors import VmBackupError
 from ..files import path_of
 from ..recorder import Recorder, recorder_of_process
-from ..recording import RECORD, Exchange, read_recording
-from ..settings import SETTINGS, Settings
+from ..recording import Exchange, read_recording
+from ..settings import RECORD, SETTINGS, Settings
 from ..transport import redact
 
 _EXCHANGES = 50

@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 from ..errors import VmBackupError
-from ..recording import RECORD, WITH_NAMES
 from ..session import end_process
+from ..settings import RECORD, WITH_NAMES
 from ..streams import print_any_text
 from .wording import one_line, worded
 
