@@ -820,6 +820,16 @@ def test_without_a_recording_no_other_file_is_left(
     assert [each.name for each in tmp_path.iterdir()] == ["report.md"]
 
 
+def test_a_report_and_a_certificate_are_two_things(tmp_path: Path, simulator: Simulator) -> None:
+    options = ["--report", str(tmp_path / "report.md"), "--save-certificate", "x.pem"]
+    result = CliRunner().invoke(vmbackup, ["doctor", *options])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "vmbackup: --save-certificate does nothing else: give --report without it.\n"
+    )
+    assert not simulator.calls
+
+
 def test_a_report_that_cannot_be_written_is_refused_before_anything_is_sent(
     tmp_path: Path, simulator: Simulator
 ) -> None:

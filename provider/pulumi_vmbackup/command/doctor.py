@@ -18,7 +18,14 @@ import click
 from rich.text import Text
 
 from ..client import Client, ProtocolAnswer
-from ..errors import BusyError, LoginError, NoAnswerError, SettingsError, VmBackupError
+from ..errors import (
+    ArgumentError,
+    BusyError,
+    LoginError,
+    NoAnswerError,
+    SettingsError,
+    VmBackupError,
+)
 from ..models import KINDS, VirtualMachine
 from ..names import counted
 from ..settings import (
@@ -70,6 +77,8 @@ def doctor(connection: Connection, save_certificate: str | None, report: str | N
 
     Nothing is changed on the server: assigning and un-assigning are not tried.
     """
+    if save_certificate is not None and report is not None:
+        raise ArgumentError("--save-certificate does nothing else: give --report without it.")
     if save_certificate is not None:
         certificate.save_certificate(connection, save_certificate)
         return

@@ -25,6 +25,7 @@ from .replay import Replay, replays_of
 
 _LOOPBACK = "127.0.0.1"
 _NOT_WITH_REPLAY = (
+    "like",
     "inventory",
     "state",
     "fault",
@@ -55,53 +56,57 @@ def main() -> None:
     stop = _stop_signal()
     try:
         _read_facts(arguments)
-        port = PORTS[arguments.api_version] if arguments.port is None else arguments.port
+        if arguments.replay:
+            _replay(arguments, stop)
+            return
+        inventory = _inventory(arguments)
+        simulator = Simulator(
+            inventory,
+            api_version=arguments.api_version,
+            username=arguments.username,
+            password=arguments.password,
+            session_seconds=arguments.session_seconds,
+            behavior=_behavior(arguments),
+            state_file=arguments.state,
+        )
+        simulator.faults = arguments.fault or []
+        simulator.answer_seconds = arguments.answer_seconds
+        simulator.hosts_off = set(arguments.host_off or ())
         with ExitStack() as stack:
-            if arguments.replay:
-                for replay in replays_of(arguments.replay):
-                    base_url = _serve(replay, arguments, port, stack)
-                    print(f"Replay of {replay.server} at {base_url}", flush=True)
-                    port = 0
-            else:
-                simulator = _simulator(arguments)
-                base_url = _serve(simulator, arguments, port, stack)
-                simulator.save_state()  # fails now, not in a call
-                print(f"VM Backup API simulator at {base_url}", flush=True)
-            while not stop.wait(0.5):  # in slices: Windows delivers signals only between waits
-                pass
+            base_url = _serve(simulator, arguments, stack)
+            simulator.save_state()  # fails now, not in a call
+            print(f"VM Backup API simulator at {base_url}", flush=True)
+            _wait_for(stop)
     except (VmBackupError, OSError) as error:
         sys.exit(f"{_parser().prog}: {error}")
 
 
-def _simulator(arguments: argparse.Namespace) -> Simulator:
-    simulator = Simulator(
-        _inventory(arguments),
-        api_version=arguments.api_version,
-        username=arguments.username,
-        password=arguments.password,
-        session_seconds=arguments.session_seconds,
-        behavior=_behavior(arguments),
-        state_file=arguments.state,
-    )
-    simulator.faults = arguments.fault or []
-    simulator.answer_seconds = arguments.answer_seconds
-    simulator.hosts_off = set(arguments.host_off or ())
-    return simulator
+def _replay(arguments: argparse.Namespace, stop: threading.Event) -> None:
+    with ExitStack() as stack:
+        for replay in replays_of(arguments.replay):
+            base_url = _serve(replay, arguments, stack)
+            print(f"Replay of {replay.server} at {base_url}", flush=True)
+            arguments.port = 0  # a free one for each other server
+        _wait_for(stop)
 
 
-def _serve(
-    simulator: Simulator | Replay, arguments: argparse.Namespace, port: int, stack: ExitStack
-) -> str:
+def _serve(simulator: Simulator | Replay, arguments: argparse.Namespace, stack: ExitStack) -> str:
     """Serve until the stack is closed; the base URL."""
     serve_at = partial(
         serve, simulator, certificate=arguments.tls_certificate, key=arguments.tls_key
     )
+    port = PORTS[arguments.api_version] if arguments.port is None else arguments.port
     base_url = stack.enter_context(serve_at(host=arguments.host, port=port))
     if arguments.host == _LOOPBACK:
         # On Windows, localhost means ::1 first, and a refused connection takes two seconds.
         with suppress(OSError):  # a machine without IPv6
             stack.enter_context(serve_at(host="::1", port=urlsplit(base_url).port or 0))
     return base_url
+
+
+def _wait_for(stop: threading.Event) -> None:
+    while not stop.wait(0.5):  # in slices: Windows delivers signals only between waits
+        pass
 
 
 def _arguments() -> argparse.Namespace:
