@@ -527,6 +527,24 @@ def test_threads_that_write_at_once_tear_no_line(file: Path, settings: Settings)
     assert len(read_recording(file)) == 22
 
 
+def test_recorders_that_begin_at_once_have_one_key(tmp_path: Path) -> None:
+    for number in range(100):
+        file = tmp_path / f"{number}.jsonl"
+        at_once = threading.Barrier(8)
+
+        def begin(file: Path = file, at_once: threading.Barrier = at_once) -> None:
+            at_once.wait()
+            Recorder(file, redact, with_names=False)
+
+        threads = [threading.Thread(target=begin) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        told = file.with_name(f"{file.name}.names").read_text("utf-8")
+        assert told.count('{"key": ') == 1
+
+
 # The file
 
 
