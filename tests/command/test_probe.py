@@ -228,7 +228,8 @@ def test_the_file_holds_no_name_guid_token_or_address(
     assert TOKEN_PREFIX not in text + done.output
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", text, re.IGNORECASE)
     assert json.loads(text)["facts"]["secondAssign"]["value"]["message"] == (
-        "[name] ([guid]) on [name], [name] [name] of [name] at [name], [name] and [name]"
+        "[VM] ([guid]) on [host], [path], [path] of [domain]\\[user] at [address], [address] and "
+        "[user]@[domain].com"
     )
 
 

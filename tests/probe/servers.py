@@ -33,10 +33,10 @@ def settings_for(base_url: str, **more: object) -> Settings:
 
 def found_by_reads(settings: Settings) -> dict[str, Value]:
     """What a probe finds that changes nothing."""
-    found = Found()
+    found = Found(settings)
     with Client(settings) as client:
         read_facts(client, found, say=print)
-    return without_names(found, settings)
+    return without_names(found)
 
 
 class Writes:
@@ -54,7 +54,7 @@ class Writes:
         second: BackupLocation | None = None,
     ) -> None:
         self.file = folder / "probe.json"
-        self.found = Found()
+        self.found = Found(client.settings)
         self.restored: Restored | None = None
         self.said: list[str] = []
         self.probe = WritingProbe(
@@ -65,7 +65,6 @@ class Writes:
         self.restored = restored
 
 
-def without_names(found: Found, settings: Settings) -> dict[str, Value]:
+def without_names(found: Found) -> dict[str, Value]:
     """The facts as a file holds them."""
-    facts = found.facts(settings)
-    return dict(Facts.parse(facts.dump(), "the probe").values)
+    return dict(Facts.parse(found.facts.dump(), "the probe").values)

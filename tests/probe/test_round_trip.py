@@ -146,7 +146,7 @@ def test_a_fact_that_is_found_by_writes(key: str, value: Any, tmp_path: Path) ->
         with Client(settings) as client:
             writes = Writes(client, tmp_path, PRIMARY, DISK)
             writes.probe.run()
-        found = without_names(writes.found, settings)
+        found = without_names(writes.found)
     assert is_close(found.get(key), value), found.get(key)
     assert simulator.inventory.assignments == before
     assert writes.restored
@@ -211,7 +211,7 @@ def test_a_preset(preset: str, tmp_path: Path) -> None:
             writes = Writes(client, tmp_path, PRIMARY, DISK)
             read_facts(client, writes.found, print)
             writes.probe.run()
-        found = writes.found.facts(settings)
+        found = writes.found.facts
     assert {key: found.values[key] for key in told.values} == dict(told.values)
     assert found.api_version == told.api_version
     assert simulator.inventory.locations_of(SQL01) == []

@@ -97,9 +97,9 @@ def probe(
         )
     file = check_file(output, "--output")
     settings, _ = connection.read()
-    found = Found()
+    found = Found(settings)
     failure = _probe(connection, settings, found, vm, location, second_location, yes)
-    facts = found.facts(settings)
+    facts = found.facts
     _print_facts(facts, settings)
     _print_settings(facts, settings)
     write_file(file, facts.dump(), "--output")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..client import Client
 from ..errors import REFUSES_SESSION, LostAnswerError
 from ..facts import FACTS, Answer, AnswerForm, Facts, Value
 from ..settings import Settings
+from ..standins import Kind, StandIns
 from ..transport import SESSION_IS_OVER, on_one_line, read_json, redact
 
 
@@ -146,20 +148,23 @@ def made_up_guid() -> str:
 # What was found
 
 
-@dataclass
 class Found:
     """The values of facts that were found so far.
+
+    Args:
+        settings: how the server is reached.
 
     Attributes:
         values: the values, by key.
         not_found: why a fact is not known, by key.
-        names: the names that the server has told, and those of the settings: the file of facts has
-            none of them.
     """
 
-    values: dict[str, Value] = field(default_factory=dict)
-    not_found: dict[str, str] = field(default_factory=dict)
-    names: set[str] = field(default_factory=set)
+    def __init__(self, settings: Settings) -> None:
+        self.values: dict[str, Value] = {}
+        self.not_found: dict[str, str] = {}
+        self._api_version = settings.api_version
+        self._stand_ins = StandIns(secrets.token_bytes(), redact, with_names=False)
+        self._stand_ins.learn_settings(settings)
 
     def add(self, key: str, value: Value) -> None:
         """Add the value of a fact."""
@@ -175,60 +180,50 @@ class Found:
         """Say why facts are not known."""
         self.not_found.update({key: why for key in keys if key not in self.values})
 
-    def learn(self, names: Iterable[object]) -> None:
-        """Add names, and the parts of paths."""
+    def learn(self, kind: Kind, names: Iterable[object]) -> None:
+        """Keep names that the server has told out of the facts."""
         for name in names:
             if isinstance(name, str):
-                self.names |= {name, *re.split(r"[\\/@]+", name)}
+                self._stand_ins.learn(kind, name)
 
-    def facts(self, settings: Settings) -> Facts:
+    @property
+    def facts(self) -> Facts:
         """The facts, without names, GUIDs, tokens and addresses."""
-        self.learn((settings.username, settings.domain, settings.account, settings.server_address))
-        mask = _Mask(self.names)
-        missing = {key: _NOT_ASKED for key, fact in FACTS.items() if fact.step != "none"}
-        for key in self.values:
-            missing.pop(key)
+        missing = {
+            key: _NOT_ASKED
+            for key, fact in FACTS.items()
+            if fact.step != "none" and key not in self.values
+        }
         return Facts(
-            settings.api_version,
-            {key: mask.of(value) for key, value in self.values.items()},
+            self._api_version,
+            {key: self._without_names(value) for key, value in self.values.items()},
             dict.fromkeys(self.values, "found"),
-            missing | self.not_found,
+            missing
+            | {key: _masked(self._stand_ins.prose(why)) for key, why in self.not_found.items()},
         )
 
-
-_NOT_ASKED = "not tried: the probe ended before"
-
-_LIKE_NAMES = re.compile(
-    r"\\\\\S+|\b[A-Za-z]:[\\/]\S*"  # paths
-    r"|\b[\w.-]+\\[\w.$-]+|[\w.+-]+@[\w.-]+"  # accounts
-    r"|\bhttps?://\S+|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b|\blocalhost(:\d+)?",  # addresses
-    re.IGNORECASE,
-)
-_GUIDS = re.compile(r"\{?\b[0-9a-f]{8}(-?)(?:[0-9a-f]{4}\1){3}[0-9a-f]{12}\b\}?", re.IGNORECASE)
-
-
-class _Mask:
-    """Replaces names, GUIDs and addresses in the words of a server."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        longest_first = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
-        words = "|".join(map(re.escape, longest_first))
-        self._names = re.compile(rf"(?<!\w)(?:{words})(?!\w)" if words else r"(?!)", re.IGNORECASE)
-
-    def of(self, value: Value) -> Value:
+    def _without_names(self, value: Value) -> Value:
         if isinstance(value, Answer):
             return replace(
                 value,
-                code=self._text(value.code),
-                message=self._text(value.message),
-                details=self._text(value.details),
+                code=self._text(value.code or "") or None,
+                message=self._text(value.message or "") or None,
+                details=self._text(value.details or "") or None,
             )
         if isinstance(value, Mapping):
             return {key: types for key, types in value.items() if self._text(key) == key}
         return value
 
-    def _text(self, text: str | None) -> Any:
-        if not text:
-            return text
-        text = _GUIDS.sub("[guid]", text)
-        return self._names.sub("[name]", _LIKE_NAMES.sub("[name]", text))
+    def _text(self, text: str) -> str:
+        return _masked(self._stand_ins.text(text))
+
+
+def _masked(text: str) -> str:
+    text = re.sub(r"(?i)\blocalhost:\d+", "[address]", text)
+    return _STAND_IN.sub(r"[\1]", _GUID.sub("[guid]", text))
+
+
+_NOT_ASKED = "not tried: the probe ended before"
+# Stand-ins as StandIns makes them; for readers, their kinds are enough.
+_STAND_IN = re.compile(r"\b([A-Za-z]+)-[0-9a-f]{10}\b")
+_GUID = re.compile(r"\{?\b[0-9a-f]{8}(-?)(?:[0-9a-f]{4}\1){3}[0-9a-f]{12}\b\}?", re.IGNORECASE)

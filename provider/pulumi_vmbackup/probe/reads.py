@@ -78,7 +78,6 @@ def _read_connection(settings: Settings, found: Found) -> None:
     else:
         found.miss(f"protocol/version answers HTTP {answer.status}", "protocolVersion")
     computer = socket.gethostname()
-    found.learn((computer, url.hostname if not settings.is_local else None))
     hosts = [f"127.0.0.1:{port_of(url)}", *([computer] if computer.isascii() else [])]
     try:
         refused = [_refuses_host(settings, host) for host in hosts]
@@ -101,7 +100,7 @@ def _read_certificate(settings: Settings, found: Found) -> None:
     except (OSError, ValueError):
         found.miss("the certificate cannot be read", "certificateName", "certificateTrust")
         return
-    found.learn(names)
+    found.learn("host", names)
     found.add("certificateName", _whom_for(names, url.hostname or ""))
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -135,7 +134,8 @@ def _read_lists(calls: Calls, found: Found, say: Callable[[str], None]) -> None:
     say("the list of VMs")
     listed = calls.ask("GET", "vms/list", wanted="VirtualMachines", is_slow=True)
     vms = listed.items("VirtualMachines")
-    found.learn(vm.get(key) for vm in vms for key in ("VirtualMachineName", "HostName"))
+    found.learn("VM", (vm.get("VirtualMachineName") for vm in vms))
+    found.learn("host", (vm.get("HostName") for vm in vms))
     found.add("vmListSeconds", rounded(listed.seconds))
     if vms:
         found.add("vmFields", _fields(vms))
@@ -191,7 +191,7 @@ def _read_locations(calls: Calls, found: Found) -> None:
     offsite = calls.ask("GET", "backuplocations", "0", "1", wanted=LISTED)
     plain = calls.ask("GET", "backuplocations", wanted=LISTED)
     listed = [*primary.items(LISTED), *offsite.items(LISTED)]
-    found.learn(location.get("LocationPath") for location in listed)
+    found.learn("path", (location.get("LocationPath") for location in listed))
     found.add("locationListPlain", plain.answer)
     if plain.answer.is_accepted:
         is_same = _ids(plain.items(LISTED)) == _ids(listed)
