@@ -19,7 +19,7 @@ from marks import not_under_wine
 from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01
 from simulator.caller import wait_for
 
-from pulumi_vmbackup.facts import FACTS, Facts
+from pulumi_vmbackup.facts import FACTS, Answer, Facts
 from pulumi_vmbackup.probe import writes as probe_writes
 from pulumi_vmbackup.simulator import TOKEN_PREFIX, Behavior, Fault, Inventory, Simulator, serve
 
@@ -251,6 +251,28 @@ def test_a_server_that_does_not_answer_is_one_sentence(
     assert done.stderr.count("\n") == 2
     assert "No VM Backup API answers at http://localhost:1/api/rest" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_is_busy_after_a_session_ended_is_waited_for(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.faults = [Fault("busy", skip=2, times=3)]
+    run("probe")
+    found = facts(tmp_path).values
+    assert found["numericServerPort"] == Answer("accepted")
+    assert "endedToken" in found
+
+
+def test_a_file_of_something_else_is_not_overwritten(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "facts.json").write_text('{"my": "facts"}')
+    done = run("probe", fails=1)
+    assert "exists already and is not a file of facts: give another name." in done.stderr
+    assert not simulator.calls
+    (tmp_path / "facts.json").write_text(Facts("9.1").dump())
+    run("probe")
+    assert facts(tmp_path).values
 
 
 def test_a_given_session_goes_on(

@@ -29,6 +29,7 @@ REFUSED = [
     Answer("empty", 403),
     Answer("other", 503),
 ]
+NO_ANSWER = Answer("none", 0)
 REFUSED_LOGINS = [
     Answer(
         "refused", 200, "SessionRefused", "Another session is open", "AnotherConsoleIsRegistered"
@@ -63,7 +64,7 @@ VALUES: dict[str, list[Any]] = {
     "numericServerPort": [ACCEPTED, *REFUSED],
     "unknownToken": INVALID,
     "endedToken": INVALID,
-    "endedSessionEnd": [ACCEPTED, *INVALID],
+    "endedSessionEnd": [ACCEPTED, NO_ANSWER, *INVALID],
     "tokenSpelling": list(GUID_SPELLINGS),
     "vmListSeconds": SECONDS,
     "vmFields": [
@@ -76,12 +77,12 @@ VALUES: dict[str, list[Any]] = {
         LOCATION_FIELDS,
         {**LOCATION_FIELDS, "FreeSpace": ("number",), "Kind": ("null", "text")},
     ],
-    "locationListPlain": [Answer("list"), *REFUSED],
+    "locationListPlain": [Answer("list"), NO_ANSWER, *REFUSED],
     "vmListing": [Answer("list"), *REFUSED],
     "vmListingPrimary": [Answer("list"), *REFUSED],
     "vmListingOffsite": [Answer("list"), *REFUSED],
-    "vmListingPlain": [Answer("list"), *REFUSED],
-    "unknownVmListing": [*LISTS, *REFUSED],
+    "vmListingPlain": [Answer("list"), NO_ANSWER, *REFUSED],
+    "unknownVmListing": [*LISTS, NO_ANSWER, *REFUSED],
     "listingSeconds": SECONDS,
     "parallelListings": [1, 2, 4, 8],
     "writeSeconds": SECONDS,

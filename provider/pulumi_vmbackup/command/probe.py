@@ -96,6 +96,7 @@ def probe(
             "--second-location if there is another primary location."
         )
     file = check_file(output, "--output")
+    _check_overwriting(file)
     settings, _ = connection.read()
     found = Found(settings)
     failure = _probe(connection, settings, found, vm, location, second_location, yes)
@@ -112,6 +113,16 @@ def probe(
     if failure:
         click.echo(f"vmbackup: {one_line(worded(failure))}", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _check_overwriting(file: Path) -> None:
+    if file.exists() and file.stat().st_size:
+        try:
+            Facts.load(file)
+        except ArgumentError:
+            raise ArgumentError(
+                f"{file} of --output exists already and is not a file of facts: give another name."
+            ) from None
 
 
 def _probe(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import statistics
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,11 +16,12 @@ from urllib.parse import urlsplit
 
 from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 
+from .. import session
 from ..client import Client
 from ..errors import NoAnswerError, VmBackupError
 from ..facts import GUID_SPELLINGS, guid_spelling, json_type, rounded, time_spelling
 from ..models import NO_GUID, is_guid, normalize_guid
-from ..session import at_process_end, login_body, not_at_process_end
+from ..session import at_process_end, login_body, not_at_process_end, sounds_busy
 from ..settings import Settings
 from ..tls import connect, port_of, presented
 from .calls import Calls, Found, Heard, made_up_guid
@@ -364,11 +366,12 @@ def _read_sessions(calls: Calls, found: Found, say: Callable[[str], None]) -> No
             client.forget_session(first)
     say("a session that was ended")
     client.end_session()
-    with _logged_in(calls, {**login_body(settings), "ServerPort": settings.server_port}) as login:
-        token, heard = login
-        found.add("numericServerPort", heard.answer)
+    numeric = {**login_body(settings), "ServerPort": settings.server_port}
+    with _logged_in_when_free(calls, numeric) as (token, heard):
+        if not sounds_busy(heard.answer.words):
+            found.add("numericServerPort", heard.answer)
     if not token:
-        with _logged_in(calls, login_body(settings)) as (token, heard):
+        with _logged_in_when_free(calls, login_body(settings)) as (token, heard):
             pass
     if not token:
         found.miss(f"no session was started: {heard.answer}", *_LOGIN_FACTS)
@@ -385,6 +388,18 @@ def _read_sessions(calls: Calls, found: Found, say: Callable[[str], None]) -> No
         return
     found.add("endedToken", ended.answer)
     found.add("endedSessionEnd", calls.send("POST", f"sessions/end/{token}").answer)
+
+
+@contextmanager
+def _logged_in_when_free(calls: Calls, body: Mapping[str, object]) -> Iterator[tuple[str, Heard]]:
+    """The same, but a server may refuse it for a while after another session has ended (seen)."""
+    give_up_at = time.monotonic() + calls.client.settings.session_wait_seconds
+    while True:
+        with _logged_in(calls, body) as (token, heard):
+            if token or not sounds_busy(heard.answer.words) or time.monotonic() > give_up_at:
+                yield token, heard
+                return
+        calls.client.pause(session.BUSY_POLL_SECONDS)
 
 
 @contextmanager
