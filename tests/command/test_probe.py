@@ -367,7 +367,8 @@ def test_what_cannot_be_restored_is_said_with_the_command_that_does(
 
 
 def test_a_server_that_is_gone_is_said_too(run: Run, simulator: Simulator) -> None:
-    simulator.faults = [Fault("error", f"GET /vms/backuplocations/[token]/{SQL01}", 1, None)]
+    # Three listings before the first change.
+    simulator.faults = [Fault("error", f"GET /vms/backuplocations/[token]/{SQL01}", 3, None)]
     done = run("probe", *WRITES, "--yes", fails=1)
     assert "NOT CHECKED WHETHER SQL01 HAS THE LOCATIONS THAT IT HAD BEFORE\n" in done.stderr
 

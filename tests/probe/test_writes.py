@@ -58,7 +58,7 @@ def server(**behavior: Any) -> Simulator:
 
 
 def probed(simulator: Simulator, folder: Path, fault: Fault | None = None) -> Writes:
-    """Probe a server whose faults begin with the first change."""
+    """Probe a server whose faults begin with the listing before the first change."""
     has_disk = (SQL01, DISK_E) in simulator.inventory.assignments
     second = None if has_disk else DISK
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
@@ -114,7 +114,7 @@ def test_a_server_that_is_gone_for_a_while(skip: int, tmp_path: Path) -> None:
     threading.Thread(target=_remove_when_met, args=(simulator, fault)).start()
     writes = probed(simulator, tmp_path, fault)
     assert simulator.inventory.assignments == before
-    assert writes.restored == Restored()
+    assert writes.restored == (Restored() if skip else None)  # nothing was changed yet
     assert not writes.file.exists()
 
 
@@ -170,7 +170,7 @@ def _run(writes: Writes) -> None:
         writes.probe.run()
 
 
-@pytest.mark.parametrize("skip", range(0, MOST_EXCHANGES, 2))
+@pytest.mark.parametrize("skip", range(1, MOST_EXCHANGES, 2))
 def test_the_end_of_the_process_waits_until_the_vm_is_restored(skip: int, tmp_path: Path) -> None:
     # As on Windows, when the console is closed.
     simulator = server()
@@ -221,6 +221,43 @@ def test_a_location_that_the_vm_has_is_refused_before_anything_is_sent(
         with pytest.raises(ArgumentError, match=says):
             Writes(client, tmp_path, OFFSITE if second is None else PRIMARY, second)
     assert not any(call.method in ("POST", "DELETE") for call in simulator.calls[1:-1])
+
+
+def test_what_was_assigned_while_the_question_waited_is_refused(tmp_path: Path) -> None:
+    simulator = server()
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        writes = Writes(client, tmp_path)
+        simulator.inventory.assignments = {(SQL01, NAS01): None}
+        with pytest.raises(ArgumentError, match=r"SQL01 is assigned to .+NAS01.+ already: choose"):
+            writes.probe.run()
+    assert simulator.inventory.locations_of(SQL01) == [NAS01]
+    assert not writes.file.exists()
+
+
+def test_a_second_location_needs_a_first_one(tmp_path: Path) -> None:
+    simulator = Simulator(password=PASSWORD)
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        with pytest.raises(ArgumentError, match=r"has no primary location, and .+ would be its"):
+            Writes(client, tmp_path, OFFSITE, DISK)
+        Writes(client, tmp_path, PRIMARY, DISK)
+
+
+def test_an_error_of_the_probe_itself_does_not_keep_it_from_restoring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = server()
+    before = dict(simulator.inventory.assignments)
+
+    def fails(seconds: float) -> float:
+        raise ZeroDivisionError(seconds)
+
+    monkeypatch.setattr(probe_writes, "rounded", fails)
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        writes = Writes(client, tmp_path)
+        with pytest.raises(ZeroDivisionError):
+            writes.probe.run()
+    assert simulator.inventory.assignments == before
+    assert writes.restored == Restored()
 
 
 def test_the_file_of_an_earlier_probe_is_not_overwritten(tmp_path: Path) -> None:

@@ -169,22 +169,32 @@ class WritingProbe:
         self._unclear: set[str] = set()  # the locations that a POST may have assigned, for ever
         self._error: BaseException | None = None
         self.restored = Restored()
-        before = client.vm_backup_locations(self._vm_ref)
-        self._before = {each.id for each in before}
         self._unknown_location = made_up_guid()
-        chosen = [each for each in (location, second) if each]
-        for each in chosen:
-            if each.id in self._before:
+        self.journal = self._looked()
+        primary = {each.id for each in client.backup_locations("primary")}
+        self._has_primary = not primary.isdisjoint(self.journal.assigned)
+        if second and not self._has_primary and location.kind != "primary":
+            raise ArgumentError(
+                f"The VM {vm.name} has no primary location, and {location.label} is none, so "
+                f"{second.label} would be its first: choose a primary location for --location."
+            )
+
+    def _looked(self) -> Journal:
+        """The VM's locations now."""
+        assigned = {each.id: each.label for each in self._client.vm_backup_locations(self._vm_ref)}
+        chosen = {each.id: each.label for each in (self._location, self._second) if each}
+        for each, label in chosen.items():
+            if each in assigned:
                 raise ArgumentError(
-                    f"The VM {vm.name} is assigned to {each.label} already: choose a location that "
-                    "it does not have, so that nothing of its backups is changed."
+                    f"The VM {self._vm.name} is assigned to {label} already: choose a location "
+                    "that it does not have, so that nothing of its backups is changed."
                 )
-        self.journal = Journal(
-            client.settings.server,
+        return Journal(
+            self._client.settings.server,
             self._vm_ref,
-            vm.name or self._vm_ref,
-            {each.id: each.label for each in before},
-            {each.id: each.label for each in chosen} | {self._unknown_location: "an unknown id"},
+            self._vm.name or self._vm_ref,
+            assigned,
+            {**chosen, self._unknown_location: "an unknown id"},
         )
 
     @property
@@ -204,6 +214,7 @@ class WritingProbe:
             KeyboardInterrupt, SystemExit: the probe was interrupted.
         """
         self._calls.invalid_token = self._found.answer("unknownToken")
+        self.journal = self._looked()  # once more: the question may have waited for its answer
         self.journal.save(self._file)
         thread = threading.Thread(target=self._work)
         at_process_end(self._end, before_sessions_end=True)
@@ -235,15 +246,17 @@ class WritingProbe:
                 self._say("interrupted")
             except BaseException as error:  # noqa: BLE001  # raised again in run()
                 self._error = error
-            self._say(f"restoring the locations of {self._vm.name}")
-            self.restored = restore(
-                self._client, self.journal, self._unclear, self._proof_at, self._say
-            )
-            if self.restored.is_done:
-                self._file.unlink(missing_ok=True)
+            self._say(f"restoring the locations of {self._vm.name}, please wait")
+            try:
+                self.restored = restore(
+                    self._client, self.journal, self._unclear, self._proof_at, self._say
+                )
+                if self.restored.is_done:
+                    self._file.unlink(missing_ok=True)
+            except BaseException as error:  # noqa: BLE001  # raised again in run()
+                self._error = error
+                self.restored = Restored(error=VmBackupError(f"{type(error).__name__}: {error}"))
             self._tell(self.restored)
-        except BaseException as error:  # noqa: BLE001  # raised again in run()
-            self._error = error
         finally:
             self._is_done.set()
 
@@ -252,11 +265,8 @@ class WritingProbe:
     def _find_out(self) -> None:
         location, found = self._location, self._found
         self._say(f"assigning {self._vm.name} to {location.label}")
-        has_primary = any(
-            each.id in self._before for each in self._client.backup_locations("primary")
-        )
         first = self._write("POST", self._vm_ref, location.id)
-        is_second_primary = location.kind == "primary" and has_primary
+        is_second_primary = location.kind == "primary" and self._has_primary
         if is_second_primary:
             found.add("secondPrimaryAnswer", first.answer)
         if not first.answer.is_accepted:
@@ -269,7 +279,7 @@ class WritingProbe:
         if not self._find_lag("appearSeconds", first, location.id, is_listed=True):
             return
         if is_second_primary:
-            self._see_what_moved(self._before)
+            self._see_what_moved({*self.journal.assigned})
         self._say("assigning it once more")
         found.add("secondAssign", self._write("POST", self._vm_ref, location.id).answer)
         if self._second:
@@ -303,7 +313,7 @@ class WritingProbe:
 
     def _try_second(self, second: BackupLocation) -> None:
         self._say(f"assigning it to {second.label} too")
-        before = self._before | {self._location.id}
+        before = {*self.journal.assigned, self._location.id}
         written = self._write("POST", self._vm_ref, second.id)
         self._found.add("secondPrimaryAnswer", written.answer)
         if not written.answer.is_accepted:
@@ -366,7 +376,8 @@ class WritingProbe:
                 )
             is_refused = heard.answer.form == "refused" and heard.answer.status < 500
             lag = 0.0 if is_refused else min(settle, self._lag())
-            if is_of_vm and (is_first and is_refused if method == "POST" else not is_refused):
+            is_clear = is_first and is_refused if method == "POST" else heard.answer.is_accepted
+            if is_of_vm and is_clear:
                 self._unclear.discard(location_id)
             return heard
         finally:
@@ -422,6 +433,8 @@ def restore(
     """
     give_up_at = max(time.monotonic(), proof_at) + RESTORE_SECONDS
     unclear = {each for each in unclear if each not in journal.assigned}
+    if (wait := proof_at - time.monotonic()) > 1:
+        say(f"for {wait:.0f} s, the server may still change what was sent to it")
     not_before: dict[str, float] = {}  # when a location is assigned or un-assigned once more
     while True:
         restored = Restored()
