@@ -1770,5 +1770,85 @@ PROMISES: dict[str, list[Break]] = {
             "test_recorder.py",
         ),
     ],
+    "The VM of a probe ends with the locations that it had.": [
+        Break(
+            "an unexpected error leaves the VM as it is",
+            "probe/writes.py",
+            "            except BaseException as error:  # noqa: BLE001  # raised again in run()\n"
+            "                self._error = error\n"
+            "            self._say(",
+            "            except VmBackupError as error:\n"
+            "                self._error = error\n"
+            "            self._say(",
+            "probe/test_writes.py",
+        ),
+        Break(
+            "Ctrl-C does not wait until the VM is restored",
+            "probe/writes.py",
+            "                interruption = interruption or error\n",
+            "                raise\n",
+            "command/test_probe.py",
+        ),
+        Break(
+            "a listing right after a lost answer is proof",
+            "probe/writes.py",
+            "(missing or extra or unclear) and asked_at >= proof_at:",
+            "(missing or extra or unclear):",
+            "probe/test_writes.py",
+        ),
+        Break(
+            "the VM's locations are not written down before the first change",
+            "probe/writes.py",
+            "        self.journal.save(self._file)\n",
+            "",
+            "probe/test_writes.py command/test_probe.py",
+        ),
+        Break(
+            "what was assigned while the question waited is un-assigned",
+            "probe/writes.py",
+            "        self.journal = self._looked()  # once more",
+            "        # once more",
+            "probe/test_writes.py",
+        ),
+        Break(
+            "a VM of another server is restored",
+            "command/probe.py",
+            "if settings.server != journal.server:",
+            "if False:",
+            "command/test_probe.py",
+        ),
+    ],
+    "A file of facts holds no name.": [
+        Break(
+            "the server's words are kept as they are",
+            "probe/calls.py",
+            "return _masked(self._stand_ins.text(text))",
+            "return text",
+            "command/test_probe.py",
+        ),
+    ],
+    "A simulator that is like a server answers as that server.": [
+        Break(
+            "the words of a refusal are the simulator's own",
+            "simulator/api.py",
+            "if answer is not None and answer.is_accepted is (refusal is None):",
+            "if False:",
+            "probe/test_round_trip.py",
+        ),
+        Break(
+            "answers take no time",
+            "simulator/api.py",
+            "return float(self.behavior.facts.get(key, 0))",
+            "return 0.0",
+            "probe/test_round_trip.py",
+        ),
+        Break(
+            "the simulator is not like the newest version",
+            "simulator/__main__.py",
+            'arguments.like or f"v{arguments.api_version or NEWEST_VERSION}"',
+            'arguments.like or "v8"',
+            "simulator/test_like.py",
+        ),
+    ],
 }
 """The breaks of each promise."""
