@@ -70,6 +70,7 @@ def test_it_prints_what_it_found_and_changes_nothing(
         "accepted, or refused",
     ]
     assert "DIFFERS" not in done.stdout
+    assert "All 29 facts that were found are as this package assumes." in done.stdout
     found = facts(tmp_path)
     assert len(found.values) == 29
     assert f"{tmp_path / 'facts.json'}: 29 facts" in done.stdout
@@ -189,7 +190,9 @@ def test_an_odd_server_stands_out(
     simulator.inventory.assignments[SQL01, OFFSITE01] = None
     before = dict(simulator.inventory.assignments)
     writes = [*WRITES, "--yes"] if FACTS[key].step == "writes" else []
-    row = rows(run("probe", *writes))[FACTS[key].what]
+    done = run("probe", *writes)
+    assert re.search(r"^\d+ facts? of \d+ that were found: this package assumes", done.stdout, re.M)
+    row = rows(done)[FACTS[key].what]
     assert row[0].startswith(shown)
     assert row[1:] == [FACTS[key].assumed, f"DIFFERS: {FACTS[key].if_wrong}"]
     assert simulator.inventory.assignments == before

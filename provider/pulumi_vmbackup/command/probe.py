@@ -288,6 +288,15 @@ def _print_facts(facts: Facts, settings: Settings) -> None:
                 table.add_row(text(fact.what), text(f"- ({why})", "dim"), text(fact.assumed), "")
         print_output(Text(""))
         print_output(table)
+    other = sum(differs(key, facts, settings) for key in facts.values)
+    print_output(
+        Text(
+            f"\n{counted(other, 'fact')} of {len(facts.values)} that were found: this package "
+            "assumes something else. The lines with DIFFERS say what follows."
+            if other
+            else f"\nAll {len(facts.values)} facts that were found are as this package assumes."
+        )
+    )
 
 
 def _shown(value: Value) -> str:

@@ -340,11 +340,11 @@ class WritingProbe:
         self._found.miss("no listing came", "secondPrimary")
 
     def _try_unknown(self) -> None:
-        for what, vm_ref, location_id in (
-            ("Location", self._vm_ref, self._unknown_location),
-            ("Vm", made_up_guid(), self._location.id),
+        for what, words, vm_ref, location_id in (
+            ("Location", "location", self._vm_ref, self._unknown_location),
+            ("Vm", "VM", made_up_guid(), self._location.id),
         ):
-            self._say(f"assigning with a {what.lower()} that does not exist")
+            self._say(f"assigning with a {words} that does not exist")
             answer = self._write("POST", vm_ref, location_id).answer
             self._found.add(f"unknown{what}Assign", answer)
             answer = self._write("DELETE", vm_ref, location_id).answer
