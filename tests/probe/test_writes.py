@@ -158,6 +158,7 @@ def test_a_change_that_the_server_makes_after_its_answer_was_lost_is_noticed(
             thread = threading.Thread(target=_run, args=(writes,))
             thread.start()
             wait_for(lambda: any("restoring" in each for each in writes.said))
+            thread.join(0.7)  # as long as settleSeconds, the server may still do it
             simulator.inventory.assignments = {**before, (SQL01, NAS01): None}
             simulator.faults = []
             thread.join()
