@@ -42,7 +42,7 @@ INVALID = [
     *REFUSED,
 ]
 LISTS = [Answer("list"), Answer("empty list"), Answer("null list"), Answer("no list")]
-SECONDS = [0.0, 0.6]
+SECONDS = [0.0, 0.4]
 DISK = BackupLocation(DISK_E, r"E:\VMBackups", "primary")
 SECOND_PRIMARY = {
     "is allowed": [ACCEPTED],
