@@ -28,30 +28,6 @@ from .models import NO_GUID, BackupLocation, Kind, VirtualMachine, is_guid, norm
 from .session import Session
 from .settings import Settings
 
-VM_FIELDS = (
-    "VirtualMachineName",
-    "HostName",
-    "AltaroVirtualMachineRef",
-    "HypervisorVirtualMachineUuid",
-    "AltaroHypervisorRef",
-    "Configured",
-    "NextBackupTime",
-    "NextOffsiteCopyTime",
-    "LastBackupTime",
-    "LastBackupResult",
-    "LastBackupDuration",
-    "LastBackupTransferSizeCompressed",
-    "LastBackupTransferSizeUncompressed",
-    "LastOffsiteCopyTime",
-    "LastOffsiteCopyResult",
-    "LastOffsiteCopyDuration",
-    "LastOffsiteCopyTransferSizeCompressed",
-    "LastOffsiteCopyTransferSizeUncompressed",
-)
-"""The fields of a VM that public clients read (seen)."""
-LOCATION_FIELDS = ("BackupLocationId", "LocationPath")
-"""The fields of a backup location that public clients read (seen)."""
-
 FIRST_PAUSE_SECONDS = 0.5
 # How many sessions one call may need: other tools end all sessions, again and again (seen).
 LONGEST_ROW_OF_SESSIONS = 6

@@ -103,6 +103,8 @@ _FORMS: dict[AnswerForm, str] = {
 Value = Answer | str | float | int | Mapping[str, tuple[str, ...]]
 
 JSON_TYPES = ("text", "number", "boolean", "null", "list", "object")
+MOST_AT_A_TIME = 8
+"""As many calls at a time as a probe tries."""
 GUID_SPELLINGS = tuple(
     f"{case} case, {dashes} dashes, {braces} braces"
     for case in ("lower", "upper")
@@ -165,14 +167,14 @@ def _fields(value: object) -> dict[str, tuple[str, ...]]:
     return fields
 
 
-def _choice(*choices: str) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if value not in choices:
-            raise ValueError(f"use {_listed(choices)}")
-        return str(value)
+class _Choice:
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
 
-    check.choices = choices  # type: ignore[attr-defined]
-    return check
+    def __call__(self, value: object) -> str:
+        if value not in self.choices:
+            raise ValueError(f"use {_listed(self.choices)}")
+        return str(value)
 
 
 def _listed(words: tuple[str, ...]) -> str:
@@ -212,15 +214,13 @@ class Fact:
     @property
     def choices(self) -> tuple[str, ...]:
         """The values that it may have; empty if it is no choice."""
-        choices: tuple[str, ...] = getattr(self.check, "choices", ())
-        return choices
+        return self.check.choices if isinstance(self.check, _Choice) else ()
 
 
 _DOCUMENTED = "the vendor's documentation"
 _SAMPLES = "the samples of the vendor's documentation"
 _CLIENTS = "public clients of the API"
 _NOBODY = "nobody says"
-_BOTH = "either"
 _NOTHING = "nothing: the package handles each of them"
 
 _ALL = (
@@ -233,40 +233,40 @@ _ALL = (
         _DOCUMENTED,
         "HTTP 404: set `baseUrl`; `vmbackup doctor` looks at the other addresses",
         "reads",
-        _choice("/api", "/api/rest", "another"),
+        _Choice("/api", "/api/rest", "another"),
     ),
     Fact(
         "scheme",
         "the protocol of the API's port",
         "connection",
-        "seen",
+        "documented",
         "the one in `baseUrl`",
-        "the documentation writes http; many installations answer https",
+        "the documentation writes http; public clients see https on many installations",
         "no answer: `vmbackup doctor` says which one the port speaks",
         "reads",
-        _choice("http", "https"),
+        _Choice("http", "https"),
     ),
     Fact(
         "certificateName",
-        "whom the certificate is for (https only)",
+        "the host that the certificate is for (https only)",
         "connection",
         "seen",
-        _BOTH,
+        "any",
         _CLIENTS,
         "a certificate for another name is refused until `caFile` names it",
         "reads",
-        _choice("localhost", "another name", "no name"),
+        _Choice("the host of the address", "another name", "no name"),
     ),
     Fact(
         "certificateTrust",
         "who trusts the certificate (https only)",
         "connection",
         "seen",
-        _BOTH,
+        "the system, or nobody",
         _CLIENTS,
         "a certificate that the system does not trust is refused until `caFile` names it",
         "reads",
-        _choice("the system", "nobody"),
+        _Choice("the system", "nobody"),
     ),
     Fact(
         "hostHeader",
@@ -277,7 +277,7 @@ _ALL = (
         _CLIENTS,
         _NOTHING,
         "reads",
-        _choice("localhost only", "any"),
+        _Choice("localhost only", "any"),
     ),
     Fact(
         "protocolVersion",
@@ -296,7 +296,7 @@ _ALL = (
         "documented",
         "from the VM Backup machine only",
         _DOCUMENTED,
-        "nothing: with https, the address may be that of another machine",
+        "nothing: with https, `baseUrl` may name another machine, such as a proxy before it",
         "none",
     ),
     Fact(
@@ -345,8 +345,8 @@ _ALL = (
         "the answer to a login while a session is open",
         "sessions",
         "seen",
-        "refused on V9; it says AnotherConsoleIsRegistered",
-        "the README of a public client (V9.0 to 9.3); V7 accepts it",
+        "refused, with AnotherConsoleIsRegistered or in words like these; or accepted",
+        "a public client reports a refusal for V9.0 to 9.3, and V7 accepts it; nobody says for V8",
         "a refusal in other words is tried three times, and then fails with these words",
         "reads",
         _answer,
@@ -358,9 +358,9 @@ _ALL = (
         "unknown",
         "it goes on",
         _NOBODY,
-        "the calls of the first session start a new one, again and again",
+        "two tools end each other's sessions, again and again: run one at a time",
         "reads",
-        _choice("goes on", "ends"),
+        _Choice("goes on", "ends"),
     ),
     Fact(
         "numericServerPort",
@@ -415,7 +415,27 @@ _ALL = (
         _SAMPLES,
         "a token that is no GUID is an error",
         "reads",
-        _choice(*GUID_SPELLINGS),
+        _Choice(*GUID_SPELLINGS),
+    ),
+    Fact(
+        "serverAddress",
+        "the ServerAddress of a login",
+        "sessions",
+        "seen",
+        "LOCALHOST",
+        _CLIENTS,
+        "the login is refused: set `serverAddress`",
+        "none",
+    ),
+    Fact(
+        "tokenInPath",
+        "where a call has its session token",
+        "sessions",
+        "documented",
+        "in the path of the URL",
+        _DOCUMENTED,
+        "no call is accepted: report it",
+        "none",
     ),
     Fact(
         "idleSession",
@@ -487,7 +507,7 @@ _ALL = (
         _CLIENTS,
         "nothing: it is not sent",
         "reads",
-        _choice("the configured VMs", "all VMs", "other VMs", "nothing"),
+        _Choice("the configured VMs", "all VMs", "other VMs", "nothing"),
     ),
     Fact(
         "vmFields",
@@ -509,18 +529,28 @@ _ALL = (
         _SAMPLES,
         _NOTHING,
         "reads",
-        _choice(*GUID_SPELLINGS),
+        _Choice(*GUID_SPELLINGS),
     ),
     Fact(
         "timeSpelling",
         "how the times of a VM are spelled",
         "lists",
         "seen",
-        "either of the first two; another one is read as None",
+        "YYYY-MM-DD-hh-mm-ss or ISO 8601; another one is read as None",
         _CLIENTS,
         "the times of backups are missing in look-ups and tables",
         "reads",
-        _choice(*TIME_SPELLINGS),
+        _Choice(*TIME_SPELLINGS),
+    ),
+    Fact(
+        "timeZone",
+        "the time zone of the times of a VM",
+        "lists",
+        "unknown",
+        "that of the server; `vmbackup review` takes it for that of its own machine",
+        _NOBODY,
+        "a last backup looks some hours older or newer than it is",
+        "none",
     ),
     Fact(
         "emptyVmList",
@@ -562,7 +592,7 @@ _ALL = (
         _SAMPLES,
         _NOTHING,
         "reads",
-        _choice(*GUID_SPELLINGS),
+        _Choice(*GUID_SPELLINGS),
     ),
     Fact(
         "locationListPlain",
@@ -584,7 +614,7 @@ _ALL = (
         _DOCUMENTED,
         "nothing: only /1/0 and /0/1 are sent",
         "reads",
-        _choice("agree", "differ"),
+        _Choice("agree", "differ"),
     ),
     Fact(
         "locationKind",
@@ -642,25 +672,25 @@ _ALL = (
     ),
     Fact(
         "vmListingForms",
-        "whether the lists of a VM's locations agree",
+        "whether /1/1 lists what /1/0 and /0/1 list together",
         "lists",
         "unknown",
         "agree",
         _NOBODY,
         "the kind of a location may be wrong in the output; assignments rest on /1/1 alone",
         "reads",
-        _choice("agree", "differ"),
+        _Choice("agree", "differ"),
     ),
     Fact(
         "emptyListing",
         "how the locations of a VM without any are listed",
         "lists",
         "unknown",
-        _BOTH,
+        "as an empty list, or null",
         _NOBODY,
         "an answer without a list is an error, not an empty list",
         "reads",
-        _choice("empty list", "null list", "no list"),
+        _Choice("empty list", "null list", "no list"),
     ),
     Fact(
         "unknownVmListing",
@@ -669,7 +699,7 @@ _ALL = (
         "unknown",
         "refused, or an empty list",
         _NOBODY,
-        _NOTHING,
+        "a server that lists locations for it: a VM that is gone looks as if it were there",
         "reads",
         _answer,
     ),
@@ -691,9 +721,19 @@ _ALL = (
         "unknown",
         "four",
         _NOBODY,
-        "more calls at a time do not help, and fewer would do: set `parallelRequests`",
+        "if it is less, more calls at a time do not help: set `parallelRequests`",
         "reads",
         _count,
+    ),
+    Fact(
+        "postThenDelete",
+        "what a POST and then a DELETE of a pair do",
+        "assignments",
+        "documented",
+        "the earlier configuration is restored",
+        _DOCUMENTED,
+        "`vmbackup probe` with `--vm` cannot restore the VM, and says so",
+        "none",
     ),
     Fact(
         "configuredOnly",
@@ -765,11 +805,11 @@ _ALL = (
         "what a second primary location of a VM does",
         "assignments",
         "unknown",
-        "any of the three",
+        "any: it is allowed, it is refused, or it moves the VM",
         _NOBODY,
         "where it moves the VM, the next refresh shows that the first pair is gone",
         "second location",
-        _choice("is allowed", "is refused", "moves the VM"),
+        _Choice("is allowed", "is refused", "moves the VM"),
     ),
     Fact(
         "secondPrimaryAnswer",
@@ -819,9 +859,9 @@ _ALL = (
         "the answer to a DELETE with a location that does not exist",
         "assignments",
         "unknown",
-        "accepted, or refused",
+        "refused",
         _NOBODY,
-        "where it is accepted, a delete that reaches the wrong server looks done",
+        "a delete that reaches the wrong server looks done",
         "writes",
         _answer,
     ),
@@ -830,9 +870,9 @@ _ALL = (
         "the answer to a DELETE with a VM that does not exist",
         "assignments",
         "unknown",
-        "accepted, or refused",
+        "refused",
         _NOBODY,
-        "where it is accepted, a delete that reaches the wrong server looks done",
+        "a delete that reaches the wrong server looks done",
         "writes",
         _answer,
     ),
@@ -920,7 +960,7 @@ class Facts:
                 f'they have no "format": {FORMAT}; use a file that `vmbackup probe` writes'
             )
         api_version, told = data.get("apiVersion"), data.get("facts")
-        if api_version not in VERSIONS:
+        if not isinstance(api_version, str) or api_version not in VERSIONS:
             raise unusable(f"their apiVersion is {shown(api_version)}: use {', '.join(VERSIONS)}")
         if not isinstance(told, dict):
             raise unusable("they have no object of facts")

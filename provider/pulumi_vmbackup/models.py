@@ -25,6 +25,31 @@ NO_GUID = "00000000-0000-0000-0000-000000000000"
 _BRACKETS = {"{": "}", "(": ")"}
 
 
+VM_FIELDS = (
+    "VirtualMachineName",
+    "HostName",
+    "AltaroVirtualMachineRef",
+    "HypervisorVirtualMachineUuid",
+    "AltaroHypervisorRef",
+    "Configured",
+    "NextBackupTime",
+    "NextOffsiteCopyTime",
+    "LastBackupTime",
+    "LastBackupResult",
+    "LastBackupDuration",
+    "LastBackupTransferSizeCompressed",
+    "LastBackupTransferSizeUncompressed",
+    "LastOffsiteCopyTime",
+    "LastOffsiteCopyResult",
+    "LastOffsiteCopyDuration",
+    "LastOffsiteCopyTransferSizeCompressed",
+    "LastOffsiteCopyTransferSizeUncompressed",
+)
+"""The fields of a VM that public clients read (seen)."""
+LOCATION_FIELDS = ("BackupLocationId", "LocationPath")
+"""The fields of a backup location that public clients read (seen)."""
+
+
 @dataclass(frozen=True)
 class BackupLocation:
     """A place that VM Backup writes backups to.

@@ -32,6 +32,9 @@ LONGEST_BYTES = 32 * 2**20
 """At this size, the recording becomes its earlier part, and a new one is begun."""
 _LONGEST_TEXT = 1000
 _KEY_BYTES = 32
+# How long to wait for another process that writes.
+_PATIENCE_SECONDS = 30.0
+_PAUSE_SECONDS = 0.005
 
 if sys.platform == "win32":
     import msvcrt
@@ -39,19 +42,10 @@ if sys.platform == "win32":
     _FLAGS = os.O_BINARY | os.O_NOINHERIT
     # Windows lets nobody read what is locked, so the lock is far behind the text.
     _LOCKED_BYTE = 2**30
-    _PATIENCE_SECONDS = 30.0
-    _PAUSE_SECONDS = 0.005
 
-    def _lock(file: int) -> None:
-        give_up_at = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
-            try:
-                return msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-            except OSError:
-                if time.monotonic() > give_up_at:
-                    raise
-            time.sleep(_PAUSE_SECONDS)
+    def _try_lock(file: int) -> None:
+        os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
     def _unlock(file: int) -> None:
         os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
@@ -61,11 +55,23 @@ else:
 
     _FLAGS = os.O_CLOEXEC
 
-    def _lock(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    def _try_lock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _unlock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _lock(file: int) -> None:
+    """Lock a file; an error if another process, such as a stopped one, keeps it for too long."""
+    give_up_at = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return _try_lock(file)
+        except OSError:
+            if time.monotonic() > give_up_at:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 class Recorder:
@@ -150,13 +156,14 @@ class Recorder:
                     # Half of a surrogate pair has no form in UTF-8, but one in JSON.
                     line = exchange.to_line().encode("utf-8", "backslashreplace") + b"\n"
                     _append(self._file, line)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  # a recording must not stop a program
                 self._is_broken = True
+                reason = reason_of(error, self._file) if isinstance(error, OSError) else repr(error)
                 _log.warning(
                     "%s cannot be written any more (%s), so this process records no other HTTP "
                     "exchange.",
                     self._file,
-                    reason_of(error, self._file),
+                    reason,
                 )
 
     def _shown(self, path: str, content: bytes | None) -> tuple[Any, str | None]:
@@ -230,9 +237,12 @@ class Recorder:
             content += chunk
         self._names_read = size
         try:
-            return [dict(json.loads(line)) for line in content.splitlines()]
+            lines = [dict(json.loads(line)) for line in content.splitlines()]
         except (TypeError, ValueError):
             raise self._no_names() from None
+        if not all(line.keys() in ({"key"}, {"stand_in", "name"}) for line in lines):
+            raise self._no_names()
+        return lines
 
 
 def _json_line(value: Mapping[str, str]) -> bytes:

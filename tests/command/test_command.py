@@ -522,7 +522,7 @@ def test_a_place_that_takes_no_snapshot_is_found_before_the_server_is_asked(
         f"There is no folder {missing.parent} for --output: create it first."
     )
     assert sentence(run("snapshot", "--output", str(tmp_path), fails=1)) == (
-        f"{tmp_path} of --output is not a file: give the name of one, or -."
+        f"{tmp_path} of --output is not a file: give the name of one."
     )
     assert not simulator.calls
 
@@ -650,7 +650,7 @@ def test_an_export_says_what_is_wrong_with_its_options_before_it_asks_the_server
         f"There is no folder {missing.parent} for --import-file: create it first."
     )
     assert sentence(run("export", "--program", str(tmp_path), "--overwrite", fails=1)) == (
-        f"{tmp_path} of --program is not a file: give the name of one, or -."
+        f"{tmp_path} of --program is not a file: give the name of one."
     )
     assert not simulator.calls
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from sample import NAS01, PASSWORD, SQL01
 
@@ -12,7 +11,7 @@ from pulumi_vmbackup.facts import Facts, Value
 from pulumi_vmbackup.models import BackupLocation, VirtualMachine
 from pulumi_vmbackup.probe.calls import Found
 from pulumi_vmbackup.probe.reads import read_facts
-from pulumi_vmbackup.probe.writes import Restored, WritingProbe
+from pulumi_vmbackup.probe.writes import Restored, WritingProbe, journal_file
 from pulumi_vmbackup.settings import Settings
 
 THE_VM = VirtualMachine(SQL01, "SQL01", "HV-01", configured=True)
@@ -25,7 +24,7 @@ def settings_for(base_url: str, **more: object) -> Settings:
         username="Administrator",
         password=PASSWORD,
         host_header="localhost",
-        settle_seconds=0.5,
+        settle_seconds=0.2,
         parallel_requests=8,
     )
     return replace(settings, **more)  # type: ignore[arg-type]  # settings by name
@@ -43,22 +42,22 @@ class Writes:
     """The writing half of a probe.
 
     Attributes:
+        file: its journal.
         restored: what became of the VM, as it was told; None before.
     """
 
     def __init__(
         self,
         client: Client,
-        folder: Path,
         location: BackupLocation = PRIMARY,
         second: BackupLocation | None = None,
     ) -> None:
-        self.file = folder / "probe.json"
+        self.file = journal_file(client.settings)
         self.found = Found(client.settings)
         self.restored: Restored | None = None
         self.said: list[str] = []
         self.probe = WritingProbe(
-            client, THE_VM, location, second, self.found, self.file, self.said.append, self._tell
+            client, THE_VM, location, second, self.found, self.said.append, self._tell
         )
 
     def _tell(self, restored: Restored) -> None:

@@ -134,7 +134,7 @@ def test_a_fact_that_is_read(key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), cases("writes", "second location"))
-def test_a_fact_that_is_found_by_writes(key: str, value: Any, tmp_path: Path) -> None:
+def test_a_fact_that_is_found_by_writes(key: str, value: Any) -> None:
     values = {key: value}
     if key == "secondPrimary":
         values["secondPrimaryAnswer"] = SECOND_PRIMARY[value][0]
@@ -145,7 +145,7 @@ def test_a_fact_that_is_found_by_writes(key: str, value: Any, tmp_path: Path) ->
     with serve(simulator) as base_url:
         settings = settings_for(base_url)
         with Client(settings) as client:
-            writes = Writes(client, tmp_path, PRIMARY, DISK)
+            writes = Writes(client, PRIMARY, DISK)
             writes.probe.run()
         found = without_names(writes.found)
     assert is_close(found.get(key), value), found.get(key)
@@ -181,7 +181,11 @@ def test_plain_http_has_no_certificate(base_url: str) -> None:
 def test_a_certificate(
     name: str, trust: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hosts = {"localhost": ["localhost"], "another name": ["VMBACKUP01"], "no name": []}[name]
+    hosts = {
+        "the host of the address": ["localhost"],
+        "another name": ["VMBACKUP01"],
+        "no name": [],
+    }[name]
     extensions = (IS_AUTHORITY, *([for_hosts(*hosts)] if hosts else []))
     certificate = made("", extensions=extensions)
     file = tmp_path / "certificate.pem"
@@ -197,7 +201,7 @@ def test_a_certificate(
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset(preset: str, tmp_path: Path) -> None:
+def test_a_preset(preset: str) -> None:
     told = facts_of(preset)
     simulator = Simulator(
         password=PASSWORD, api_version=told.api_version, behavior=Behavior.like(preset)
@@ -209,7 +213,7 @@ def test_a_preset(preset: str, tmp_path: Path) -> None:
             server_port=35107 if preset == "v8" else 36014,
         )
         with Client(settings) as client:
-            writes = Writes(client, tmp_path, PRIMARY, DISK)
+            writes = Writes(client, PRIMARY, DISK)
             read_facts(client, writes.found, print)
             writes.probe.run()
         found = writes.found.facts

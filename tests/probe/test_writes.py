@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from probe.servers import PRIMARY, Writes, settings_for
-from sample import DISK_E, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01
+from sample import DC01, DISK_E, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01
 from simulator.caller import wait_for
 
 from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.errors import ArgumentError, VmBackupError
+from pulumi_vmbackup.facts import Answer
 from pulumi_vmbackup.models import BackupLocation
 from pulumi_vmbackup.probe import writes as probe_writes
 from pulumi_vmbackup.probe.writes import Journal, Restored, restore
 from pulumi_vmbackup.session import end_process
 from pulumi_vmbackup.simulator import Behavior, Fault, Inventory, Simulator, serve
+from pulumi_vmbackup.simulator.api import _RefusedCallError as RefusedCallError
 
 DISK = BackupLocation(DISK_E, r"E:\VMBackups", "primary")
 OFFSITE = BackupLocation(OFFSITE01, r"\\OFFSITE01\VMBackups", "offsite")
 # Each behavior that changes what is left to be restored.
 SERVERS: dict[str, dict[str, Any]] = {
     "allows a second primary location": {},
-    "refuses a second primary location": {"second_primary": "refuse"},
+    "refuses a second primary location": {"second_primary": "refuse", "has_primary": True},
     "moves the VM": {"second_primary": "move"},
+    "moves the VM from its location": {"second_primary": "move", "has_primary": True},
     "lags": {"lag_seconds": 0.3},
     "accepts what makes no sense": {
         "unassigned_delete": "accept",
@@ -37,32 +42,32 @@ SERVERS: dict[str, dict[str, Any]] = {
         },
     },
 }
-MOST_EXCHANGES = 30
+MOST_EXCHANGES = 36  # and some more, which are listings
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_writes, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(probe_writes, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(probe_writes, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(probe_writes, "LONGEST_LAG_SECONDS", 1.0)
     monkeypatch.setattr(probe_writes, "RESTORE_SECONDS", 3.0)
 
 
-def server(**behavior: Any) -> Simulator:
-    """A server whose SQL01 has an offsite location, and one that refuses or moves a primary one."""
+def server(*, has_primary: bool = False, **behavior: Any) -> Simulator:
+    """A server whose SQL01 has an offsite location, and perhaps a primary one."""
     inventory = Inventory.sample()
     inventory.assignments[SQL01, OFFSITE01] = None
-    if behavior.get("second_primary", "allow") != "allow":
+    if has_primary:
         inventory.assignments[SQL01, DISK_E] = None
     return Simulator(inventory, password=PASSWORD, behavior=Behavior(**behavior))
 
 
-def probed(simulator: Simulator, folder: Path, fault: Fault | None = None) -> Writes:
+def probed(simulator: Simulator, fault: Fault | None = None) -> Writes:
     """Probe a server whose faults begin with the listing before the first change."""
     has_disk = (SQL01, DISK_E) in simulator.inventory.assignments
     second = None if has_disk else DISK
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        writes = Writes(client, folder, PRIMARY, second)
+        writes = Writes(client, PRIMARY, second)
         simulator.faults = [fault] if fault else []
         try:
             writes.probe.run()
@@ -73,16 +78,16 @@ def probed(simulator: Simulator, folder: Path, fault: Fault | None = None) -> Wr
 
 
 @pytest.mark.parametrize("behavior", SERVERS.values(), ids=SERVERS)
-def test_without_trouble_each_fact_is_found(behavior: dict[str, Any], tmp_path: Path) -> None:
+def test_without_trouble_each_fact_is_found(behavior: dict[str, Any]) -> None:
     simulator = server(**behavior)
     before = dict(simulator.inventory.assignments)
-    writes = probed(simulator, tmp_path)
+    writes = probed(simulator)
     assert writes.restored == Restored()
     assert simulator.inventory.assignments == before
     assert not writes.file.exists()
-    refuses = behavior.get("second_primary") == "refuse"
-    assert len(writes.found.values) == (2 if refuses else 11)
-    assert len(simulator.calls) < MOST_EXCHANGES or behavior.get("lag_seconds")
+    is_short = behavior.get("has_primary")
+    expected = {None: 11, "refuse": 2, "move": 4}
+    assert len(writes.found.values) == expected[behavior["second_primary"] if is_short else None]
 
 
 def _in_full(name: str) -> Any:
@@ -94,12 +99,10 @@ def _in_full(name: str) -> Any:
 @pytest.mark.parametrize("skip", range(MOST_EXCHANGES))
 @pytest.mark.parametrize("behavior", [_in_full(name) for name in SERVERS])
 @pytest.mark.parametrize("fault", ["reset", "reset before", "session over", "error"])
-def test_one_exchange_that_fails(
-    fault: str, behavior: dict[str, Any], skip: int, tmp_path: Path
-) -> None:
+def test_one_exchange_that_fails(fault: str, behavior: dict[str, Any], skip: int) -> None:
     simulator = server(**behavior)
     before = dict(simulator.inventory.assignments)
-    writes = probed(simulator, tmp_path, Fault.parse(f"{fault} skip={skip}"))
+    writes = probed(simulator, Fault.parse(f"{fault} skip={skip}"))
     assert simulator.inventory.assignments == before
     assert writes.restored == Restored()
     assert not writes.file.exists()
@@ -107,12 +110,12 @@ def test_one_exchange_that_fails(
 
 
 @pytest.mark.parametrize("skip", range(0, MOST_EXCHANGES, 3))
-def test_a_server_that_is_gone_for_a_while(skip: int, tmp_path: Path) -> None:
+def test_a_server_that_is_gone_for_a_while(skip: int) -> None:
     simulator = server()
     before = dict(simulator.inventory.assignments)
     fault = Fault("reset", skip=skip, times=None)
     threading.Thread(target=_remove_when_met, args=(simulator, fault)).start()
-    writes = probed(simulator, tmp_path, fault)
+    writes = probed(simulator, fault)
     assert simulator.inventory.assignments == before
     assert writes.restored == (Restored() if skip else None)  # nothing was changed yet
     assert not writes.file.exists()
@@ -128,32 +131,30 @@ def _remove_when_met(simulator: Simulator, fault: Fault) -> None:
 
 
 def test_a_server_that_is_gone_for_good_leaves_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(probe_writes, "RESTORE_SECONDS", 0.3)
     simulator = server()
     before = dict(simulator.inventory.assignments)
-    writes = probed(simulator, tmp_path, Fault("reset", "", skip=5, times=None))
-    assert simulator.inventory.assignments == {**before, (SQL01, NAS01): None}
+    writes = probed(simulator, Fault("reset", "", skip=5, times=None))
+    assert simulator.inventory.assignments != before
     assert writes.restored
     assert writes.restored.error
     journal = Journal.load(writes.file)
     assert journal.assigned == {OFFSITE01: r"\\OFFSITE01\VMBackups"}
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        assert restore(client, journal, journal.touched, 0.0, print).is_done
+        assert restore(client, journal, (), 0.0, 0.1, print).is_done
     assert simulator.inventory.assignments == before
 
 
-def test_a_change_that_the_server_makes_after_its_answer_was_lost_is_noticed(
-    tmp_path: Path,
-) -> None:
+def test_a_change_that_the_server_makes_after_its_answer_was_lost_is_noticed() -> None:
     simulator = server()
     before = dict(simulator.inventory.assignments)
     late = Fault("hold", "POST /vms/backuplocations", acted=False)
     with serve(simulator) as base_url:
         settings = settings_for(base_url, timeout_seconds=0.3, settle_seconds=2.0)
         with Client(settings) as client:
-            writes = Writes(client, tmp_path)
+            writes = Writes(client)
             simulator.faults = [late]
             thread = threading.Thread(target=_run, args=(writes,))
             thread.start()
@@ -172,13 +173,13 @@ def _run(writes: Writes) -> None:
 
 
 @pytest.mark.parametrize("skip", range(1, MOST_EXCHANGES, 2))
-def test_the_end_of_the_process_waits_until_the_vm_is_restored(skip: int, tmp_path: Path) -> None:
+def test_the_end_of_the_process_waits_until_the_vm_is_restored(skip: int) -> None:
     # As on Windows, when the console is closed.
     simulator = server()
     before = dict(simulator.inventory.assignments)
     held = Fault("hold", skip=skip)
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        writes = Writes(client, tmp_path, PRIMARY, DISK)
+        writes = Writes(client, PRIMARY, DISK)
         simulator.faults = [held]
         thread = threading.Thread(target=writes.probe.run)
         thread.start()
@@ -194,12 +195,12 @@ def test_the_end_of_the_process_waits_until_the_vm_is_restored(skip: int, tmp_pa
 
 
 @pytest.mark.parametrize("before", [[OFFSITE01], [OFFSITE01, DISK_E], []])
-def test_what_somebody_else_changes_meanwhile_stays(before: list[str], tmp_path: Path) -> None:
+def test_what_somebody_else_changes_meanwhile_stays(before: list[str]) -> None:
     simulator = Simulator(password=PASSWORD)
     simulator.inventory.assignments |= {(SQL01, each): None for each in before}
     held = Fault("hold", "DELETE")
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        writes = Writes(client, tmp_path)
+        writes = Writes(client)
         simulator.faults = [held]
         thread = threading.Thread(target=writes.probe.run)
         thread.start()
@@ -214,20 +215,20 @@ def test_what_somebody_else_changes_meanwhile_stays(before: list[str], tmp_path:
 
 @pytest.mark.parametrize("second", [None, OFFSITE])
 def test_a_location_that_the_vm_has_is_refused_before_anything_is_sent(
-    second: BackupLocation | None, tmp_path: Path
+    second: BackupLocation | None,
 ) -> None:
     simulator = server()
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
         says = "SQL01 is assigned to .+OFFSITE01.+ already: choose"
         with pytest.raises(ArgumentError, match=says):
-            Writes(client, tmp_path, OFFSITE if second is None else PRIMARY, second)
+            Writes(client, OFFSITE if second is None else PRIMARY, second)
     assert not any(call.method in ("POST", "DELETE") for call in simulator.calls[1:-1])
 
 
-def test_what_was_assigned_while_the_question_waited_is_refused(tmp_path: Path) -> None:
+def test_what_was_assigned_while_the_question_waited_is_refused() -> None:
     simulator = server()
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        writes = Writes(client, tmp_path)
+        writes = Writes(client)
         simulator.inventory.assignments = {(SQL01, NAS01): None}
         with pytest.raises(ArgumentError, match=r"SQL01 is assigned to .+NAS01.+ already: choose"):
             writes.probe.run()
@@ -235,16 +236,18 @@ def test_what_was_assigned_while_the_question_waited_is_refused(tmp_path: Path) 
     assert not writes.file.exists()
 
 
-def test_a_second_location_needs_a_first_one(tmp_path: Path) -> None:
+def test_a_second_location_needs_a_first_one() -> None:
     simulator = Simulator(password=PASSWORD)
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        with pytest.raises(ArgumentError, match=r"has no primary location, and .+ would be its"):
-            Writes(client, tmp_path, OFFSITE, DISK)
-        Writes(client, tmp_path, PRIMARY, DISK)
+        with pytest.raises(
+            ArgumentError, match=r"would be the first primary location of SQL01, not a second"
+        ):
+            Writes(client, OFFSITE, DISK)
+        Writes(client, PRIMARY, DISK)
 
 
 def test_an_error_of_the_probe_itself_does_not_keep_it_from_restoring(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     simulator = server()
     before = dict(simulator.inventory.assignments)
@@ -254,35 +257,158 @@ def test_an_error_of_the_probe_itself_does_not_keep_it_from_restoring(
 
     monkeypatch.setattr(probe_writes, "rounded", fails)
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        writes = Writes(client, tmp_path)
+        writes = Writes(client)
         with pytest.raises(ZeroDivisionError):
             writes.probe.run()
     assert simulator.inventory.assignments == before
     assert writes.restored == Restored()
 
 
-def test_the_file_of_an_earlier_probe_is_not_overwritten(tmp_path: Path) -> None:
-    simulator = server()
-    (tmp_path / "probe.json").write_text("{}")
-    says = r"vmbackup probe --restore .*probe.json` first"
-    with (
-        serve(simulator) as base_url,
-        Client(settings_for(base_url)) as client,
-        pytest.raises(ArgumentError, match=says),
-    ):
-        Writes(client, tmp_path)
-    assert (tmp_path / "probe.json").read_text() == "{}"
+def test_two_probes_of_a_server_are_not_at_work_at_once(tmp_path: Path) -> None:
+    simulator = server(second_session="accept")
+    before = dict(simulator.inventory.assignments)
+    held = Fault("hold", "DELETE")
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        first, second = Writes(client), Writes(client)
+        simulator.faults = [held]
+        thread = threading.Thread(target=first.probe.run)
+        thread.start()
+        wait_for(lambda: bool(held.hits))
+        with pytest.raises(ArgumentError, match="Another probe of this server has not ended"):
+            second.probe.run()
+        assert first.file.exists()
+        simulator.faults = []
+        thread.join()
+    assert simulator.inventory.assignments == before
+    assert not list((tmp_path / "vmbackup").iterdir())
 
 
-def test_a_file_that_cannot_be_written_stops_it_before_anything_is_changed(
+def test_a_journal_that_cannot_be_written_stops_it_before_anything_is_changed(
     tmp_path: Path,
 ) -> None:
     simulator = server()
-    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        writes = Writes(client, tmp_path / "nowhere")
-        with pytest.raises(ArgumentError, match=r"cannot be written: .* Nothing was changed."):
-            writes.probe.run()
+    (tmp_path / "vmbackup").write_text("a file")
+    with (
+        serve(simulator) as base_url,
+        Client(settings_for(base_url)) as client,
+        pytest.raises(ArgumentError, match=r"cannot be written: .* Nothing was changed."),
+    ):
+        Writes(client).probe.run()
     assert not any(call.method == "POST" for call in simulator.calls[1:-1])
+
+
+class Odd(Simulator):
+    """A server that un-assigns, assigns or refuses otherwise than it answers.
+
+    Attributes:
+        odd: what is odd about it.
+    """
+
+    odd = ""
+
+    def _assign(self, token: str, vm_ref: str, location_id: str) -> Mapping[str, Any]:
+        before = dict(self.inventory.assignments)
+        answer = super()._assign(token, vm_ref, location_id)
+        if self.odd == "moves the VM after a while":
+            for pair in before:
+                if pair != (DC01, DISK_E):
+                    self._later(0.5, pair)
+        if self.odd == "refuses what it does":
+            raise RefusedCallError("Timeout", "The operation did not complete in time")
+        if self.odd == "assigns much later":
+            self.inventory.assignments = before
+            self._later(1.6, (vm_ref, location_id))
+        return answer
+
+    def _later(self, seconds: float, pair: tuple[str, str]) -> None:
+        """Assign a pair, or un-assign it if it is assigned."""
+
+        def change() -> None:
+            with self._lock:
+                assignments = dict(self.inventory.assignments)
+                if assignments.pop(pair, 0) == 0:
+                    assignments[pair] = None
+                self.inventory.assignments = assignments
+
+        threading.Timer(seconds, change).start()
+
+
+def odd(what: str, **behavior: Any) -> Odd:
+    inventory = Inventory.sample()
+    inventory.assignments[SQL01, DISK_E] = None
+    simulator = Odd(inventory, password=PASSWORD, behavior=Behavior(**behavior))
+    simulator.odd = what
+    return simulator
+
+
+def probed_patiently(simulator: Simulator, second: BackupLocation | None = None) -> Writes:
+    with serve(simulator) as base_url:
+        settings = settings_for(base_url, settle_seconds=1.0)
+        with Client(settings) as client:
+            writes = Writes(client, PRIMARY, second)
+            try:
+                writes.probe.run()
+            except VmBackupError as error:
+                writes.said.append(str(error))
+    return writes
+
+
+def test_a_server_that_drops_the_first_location_after_a_while_is_seen_and_restored() -> None:
+    simulator = odd("moves the VM after a while")
+    before = dict(simulator.inventory.assignments)
+    writes = probed_patiently(simulator)
+    assert writes.restored == Restored()
+    assert writes.found.values["secondPrimary"] == "moves the VM"
+    time.sleep(0.7)  # nothing is left that changes it
+    assert simulator.inventory.assignments == before
+
+
+def test_a_server_that_does_what_it_refuses_is_restored() -> None:
+    simulator = odd("refuses what it does", lag_seconds=0.5)
+    before = dict(simulator.inventory.assignments)
+    writes = probed_patiently(simulator)
+    assert writes.restored == Restored()
+    assert simulator.inventory.assignments == before
+
+
+def test_an_assignment_that_is_accepted_and_never_listed_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe_writes, "LONGEST_LAG_SECONDS", 0.3)
+    writes = probed_patiently(odd("assigns much later", unassigned_delete="accept"))
+    assert writes.restored
+    assert "accepted the assignment" in str(writes.restored.error)
+    assert writes.file.exists()
+
+
+@pytest.mark.parametrize("dead_token", ["envelope", "other words", "unauthorized", "page"])
+@pytest.mark.parametrize("fault", ["error", "error before", "session over", "reset"])
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_change_whose_answer_looks_like_that_to_a_dead_token(
+    method: str, fault: str, dead_token: str
+) -> None:
+    simulator = server(
+        invalid_token=dead_token, second_post="refuse", second_primary="move", lag_seconds=0.4
+    )
+    before = dict(simulator.inventory.assignments)
+    with serve(simulator) as base_url:
+        settings = settings_for(base_url, settle_seconds=0.6)
+        with Client(settings) as client:
+            writes = Writes(client)
+            told = {"envelope": "refused", "page": "page"}.get(dead_token, "empty")
+            status = {"page": 500, "unauthorized": 401}.get(dead_token, 200)
+            if dead_token != "other words":
+                writes.found.add("unknownToken", Answer(told, status))  # type: ignore[arg-type]
+            simulator.faults = [Fault.parse(f"{fault} {method} /vms/backuplocations")]
+            try:
+                writes.probe.run()
+            except VmBackupError as error:
+                writes.said.append(str(error))
+            simulator.faults = []
+    assert simulator.inventory.assignments == before
+    assert writes.restored == Restored()
+    posts = [call for call in simulator.calls if call.method == method and NAS01 in call.path]
+    assert len(posts) < 9
 
 
 @pytest.mark.parametrize(
@@ -292,21 +418,21 @@ def test_a_file_that_cannot_be_written_stops_it_before_anything_is_changed(
 def test_a_file_that_is_no_journal_is_one_sentence(content: str, tmp_path: Path) -> None:
     file = tmp_path / "probe.json"
     file.write_text(content, "latin-1")
-    with pytest.raises(ArgumentError, match=r"does not hold the locations of a VM: give the file"):
+    with pytest.raises(ArgumentError, match=r"does not hold the locations of a VM: look at"):
         Journal.load(file)
 
 
 def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
-    journal = Journal("localhost:1", SQL01, "SQL01", {NAS01: "a"}, {OFFSITE01: "b"})
-    journal.save(tmp_path / "probe.json")
+    journal = Journal("2026", SQL01, "SQL01", {NAS01: "a"}, {OFFSITE01: "b"})
+    journal.create(tmp_path / "probe.json")
     assert Journal.load(tmp_path / "probe.json") == journal
 
 
 def test_a_vm_that_cannot_be_restored_is_told() -> None:
     simulator = server()
-    journal = Journal("x", SQL01, "SQL01", {NOWHERE: "GONE"}, {NAS01: "NAS"})
+    journal = Journal("2026", SQL01, "SQL01", {NOWHERE: "GONE"}, {NAS01: "NAS"})
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
-        restored = restore(client, journal, (), 0.0, lambda _: None)
+        restored = restore(client, journal, (), 0.0, 0.1, lambda _: None)
     assert restored.missing == ["GONE"]
     assert "not found" in str(restored.error)
     assert replace(restored, error=None) == Restored(missing=["GONE"])

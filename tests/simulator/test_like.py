@@ -139,10 +139,17 @@ def test_wrong_facts_are_a_bad_request(facts: Any, says: str) -> None:
 
 
 def test_a_choice_wins_over_a_fact_that_contradicts_it() -> None:
-    facts = {"secondUnassign": {"form": "accepted"}, "unknownVmListing": {"form": "empty list"}}
-    behavior = Behavior.like(Facts("9.1", Behavior(facts=facts).facts))
+    facts = Facts(
+        "9.1", {"secondUnassign": Answer("accepted"), "unknownVmListing": Answer("empty list")}
+    )
+    behavior = Behavior.like(facts)
     assert (behavior.unassigned_delete, behavior.unknown_vm) == ("accept", "empty")
-    behavior = replace(behavior, unassigned_delete="refuse", unknown_vm="refuse")
+    behavior = Behavior.like(facts, unassigned_delete="refuse", unknown_vm="refuse")
+    assert behavior == replace(Behavior(), facts={})
+    with pytest.raises(
+        ValueError, match=r"the facts say 'accept': use Behavior.like, or give both"
+    ):
+        Behavior(facts=facts.values)
     server = Simulator(password=PASSWORD, behavior=behavior)
     with serve(server) as base_url, Caller(base_url) as api:
         api.log_in()
@@ -150,6 +157,17 @@ def test_a_choice_wins_over_a_fact_that_contradicts_it() -> None:
         assert refused["ErrorCode"] == "NotAssigned"
         refused = api(f"GET /vms/backuplocations/[token]/{NOWHERE}/1/1")
         assert refused["ErrorCode"] == "InvalidParameter"
+
+
+def test_a_change_of_the_facts_changes_what_they_tell() -> None:
+    refused = {"form": "refused", "code": "Twice"}
+    server = Simulator(password=PASSWORD, api_version="8")
+    assert server.behavior.second_session == "accept"
+    with serve(server) as base_url, Caller(base_url.removesuffix("/api")) as switches:
+        switches("PATCH /simulator", {"behavior": {"facts": {"secondAssign": refused}}})
+        assert server.behavior.second_post == "refuse"
+        switches("PATCH /simulator", {"behavior": {"second_post": "accept"}})
+        assert (server.behavior.second_post, server.behavior.facts) == ("accept", {})
 
 
 def test_the_facts_of_each_version_are_in_its_package() -> None:

@@ -212,7 +212,7 @@ def test_the_api_has_no_such_call(api: Caller) -> None:
 
 def test_each_api_version_has_them_at_the_same_address() -> None:
     for version in ("8", "9.0", "9.1"):
-        simulator = Simulator(api_version=version)
+        simulator = Simulator(api_version=version, behavior=Behavior())
         with serve(simulator) as base_url, Caller(base_url.partition("/api")[0]) as switches:
             assert switches("GET /simulator") == AS_STARTED
 

@@ -124,7 +124,7 @@ def _end_though_waiting() -> None:
     """
     signalled, signals = socket.socketpair()
     signals.setblocking(False)
-    signal.set_wakeup_fd(signals.fileno())
+    signal.set_wakeup_fd(signals.fileno(), warn_on_full_buffer=False)
 
     def end(signalled: socket.socket, _signals: socket.socket) -> None:
         number = signalled.recv(1)[0]

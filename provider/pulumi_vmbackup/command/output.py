@@ -126,13 +126,15 @@ def time_text(value: datetime | None) -> Text:
 
 def check_file(name: str, option: str) -> Path:
     """The output file, checked before the server is asked, which may take long."""
+    if name == "-":
+        raise ArgumentError(f"{option} takes no -: give the name of a file.")
     if os.name == "nt" and (problem := problem_of_name(PureWindowsPath(name).name)):
         raise ArgumentError(f"{name} of {option} {problem}: give another name.")
     file = path_of(name).resolve()
     if not file.parent.is_dir():
         raise ArgumentError(f"There is no folder {file.parent} for {option}: create it first.")
     if file.exists() and not file.is_file():
-        raise ArgumentError(f"{file} of {option} is not a file: give the name of one, or -.")
+        raise ArgumentError(f"{file} of {option} is not a file: give the name of one.")
     if file.exists() and not file.stat().st_mode & stat.S_IWRITE:
         raise ArgumentError(
             f"{file} of {option} is read-only: make it writable, or give another name."

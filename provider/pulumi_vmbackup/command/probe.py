@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,23 +14,35 @@ import click
 from rich.text import Text
 
 from ..catalog import Catalog
-from ..client import LOCATION_FIELDS, VM_FIELDS, Client
-from ..errors import ArgumentError, VmBackupError, WrongServerError
-from ..facts import FACTS, Answer, Facts, Part, Value
-from ..models import BackupLocation, is_guid
+from ..client import Client
+from ..errors import ArgumentError, VmBackupError
+from ..facts import FACTS, MOST_AT_A_TIME, Answer, Facts, Part, Value
+from ..models import LOCATION_FIELDS, VM_FIELDS, BackupLocation, is_guid
 from ..names import counted
 from ..probe.advice import advised, differs, duration
 from ..probe.calls import Found
 from ..probe.reads import read_facts
-from ..probe.writes import Journal, Restored, WritingProbe, restore
+from ..probe.writes import (
+    Journal,
+    Restored,
+    WritingProbe,
+    journal_file,
+    refuse_left_journal,
+    remove_journal,
+    restore,
+    to_restore,
+)
+from ..session import UNKNOWN_SESSION_SECONDS
 from ..settings import SETTINGS, Settings, config_command, to_configure
 from .connection import Connection, connecting
 from .output import check_file, is_terminal, new_table, print_output, text, write_file
-from .wording import one_line, worded
+from .stack import pulumi_options
+from .wording import one_line, option_name
 
-JOURNAL = "vmbackup-probe.json"
-_MOST_AT_A_TIME = 8
-_WITHOUT_WRITES = "not tried: it needs --vm and --location"
+_NEEDS = {
+    "writes": "not tried: it needs --vm and --location",
+    "second location": "not tried: it needs --vm, --location and --second-location",
+}
 _PARTS: dict[Part, str] = {
     "connection": "The connection",
     "sessions": "Sessions",
@@ -54,7 +67,7 @@ _PARTS: dict[Part, str] = {
     metavar="PATH",
     help="a primary location, to see what a second primary location of the VM does",
 )
-@click.option("--yes", is_flag=True, help="do not ask before the VM is assigned")
+@click.option("--yes", is_flag=True, help="do not ask before a VM is changed")
 @click.option(
     "--output",
     metavar="FILE",
@@ -64,8 +77,8 @@ _PARTS: dict[Part, str] = {
 )
 @click.option(
     "--restore",
-    "journal",
-    metavar="FILE",
+    "is_restore",
+    is_flag=True,
     help="restore the locations of a VM that a probe could not restore; nothing else is done",
 )
 @connecting
@@ -76,7 +89,7 @@ def probe(
     second_location: str | None,
     yes: bool,
     output: str,
-    journal: str | None,
+    is_restore: bool,
 ) -> None:
     """Find out how this server behaves, and what to set for it.
 
@@ -87,32 +100,48 @@ def probe(
     With --vm and --location, one VM is assigned to a location and un-assigned. In the end, it has
     the locations that it had, also after an error or Ctrl-C.
     """
-    if journal is not None:
-        _restore(connection, Path(journal))
+    if is_restore:
+        _restore(connection, is_asked=not yes)
         return
     if (vm is None) != (location is None) or (second_location is not None and vm is None):
         raise ArgumentError(
-            "--vm, --location and --second-location belong together: give --vm and --location, and "
-            "--second-location if there is another primary location."
+            "--vm needs --location, --location needs --vm, and --second-location both."
         )
     file = check_file(output, "--output")
     _check_overwriting(file)
     settings, _ = connection.read()
     found = Found(settings)
-    failure = _probe(connection, settings, found, vm, location, second_location, yes)
+    for key, fact in FACTS.items():
+        if fact.step in _NEEDS:
+            found.miss(_NEEDS[fact.step], key)
+    failure: VmBackupError | None = None
+    with Client(replace(settings, parallel_requests=MOST_AT_A_TIME)) as client:
+        writing = None
+        if vm is not None and location is not None:
+            refuse_left_journal(journal_file(settings))
+            writing = _prepared(client, found, vm, location, second_location, connection)
+            _confirm(writing.plan, is_asked=not yes)
+        read_facts(client, found, _say)
+        if writing:
+            try:
+                writing.run()
+            except VmBackupError as error:
+                failure = error
+            if not writing.restored.is_done:
+                failure = failure or VmBackupError("The VM is not restored: see above.")
     facts = found.facts
-    _print_facts(facts, settings)
-    _print_settings(facts, settings)
     write_file(file, facts.dump(), "--output")
+    _print_facts(facts, settings)
+    _print_settings(facts, settings, connection)
     print_output(
         Text(
-            f"\nWrote {file}: {counted(len(facts.values), 'fact')} and no name, GUID, token or "
-            "address. To help others with this server, attach it to an issue."
+            f"\n{file} has {counted(len(facts.values), 'fact')}, without names, GUIDs, tokens and "
+            "addresses as far as they can be told from other words. Look through it, and attach it "
+            "to an issue: that helps others with such a server."
         )
     )
     if failure:
-        click.echo(f"vmbackup: {one_line(worded(failure))}", err=True)
-        raise click.exceptions.Exit(1)
+        raise failure
 
 
 def _check_overwriting(file: Path) -> None:
@@ -125,34 +154,7 @@ def _check_overwriting(file: Path) -> None:
             ) from None
 
 
-def _probe(
-    connection: Connection,
-    settings: Settings,
-    found: Found,
-    vm: str | None,
-    location: str | None,
-    second_location: str | None,
-    yes: bool,
-) -> VmBackupError | None:
-    """Find out what can be found out; the error that ended it early, if some facts were found."""
-    with Client(replace(settings, parallel_requests=_MOST_AT_A_TIME)) as client:
-        writing = None
-        if vm is not None and location is not None:
-            writing = _prepared(client, found, vm, location, second_location, connection)
-            _confirm(writing, yes)
-        else:
-            for key, fact in FACTS.items():
-                if fact.step in ("writes", "second location"):
-                    found.miss(_WITHOUT_WRITES, key)
-        try:
-            read_facts(client, found, _say)
-            if writing:
-                writing.run()
-        except VmBackupError as error:
-            if "unknownToken" not in found.values:
-                raise
-            return error
-    return _not_restored(writing.restored) if writing else None
+# The writing half
 
 
 def _prepared(
@@ -171,16 +173,15 @@ def _prepared(
     if second and second.kind != "primary":
         raise ArgumentError(
             f"{second.label} of --second-location is {second.kind or 'of unknown kind'}: give a "
-            "primary location, since only a second one of these is in doubt."
+            "primary location, since only a second primary one is tested."
         )
     if second and second.id == its_location.id:
         raise ArgumentError("--location and --second-location are the same: give two locations.")
-    file = Path(JOURNAL).resolve()
 
     def tell(restored: Restored) -> None:
-        _tell(restored, its_vm.name or vm, connection, file)
+        _tell(restored, its_vm.name or vm, connection)
 
-    return WritingProbe(client, its_vm, its_location, second, found, file, _say, tell)
+    return WritingProbe(client, its_vm, its_location, second, found, _say, tell)
 
 
 def _location(catalog: Catalog, text: str) -> BackupLocation:
@@ -189,14 +190,15 @@ def _location(catalog: Catalog, text: str) -> BackupLocation:
     return catalog.get_backup_location(path=text)
 
 
-def _confirm(writing: WritingProbe, yes: bool) -> None:
-    if yes:
+def _confirm(plan: str, *, is_asked: bool) -> None:
+    if not is_asked:
         return
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise ArgumentError(
-            "Nobody can say yes here, so nothing was changed: give --yes to let --vm be changed."
+            f"{plan} There is no terminal to ask whether that is right, so nothing was changed: "
+            "give --yes."
         )
-    if not click.confirm(f"{writing.plan} Go on?", err=True):
+    if not click.confirm(f"{one_line(plan)} Go on?", err=True):
         raise ArgumentError("The answer was no, so nothing was changed.")
 
 
@@ -208,62 +210,68 @@ def _say(step: str) -> None:
         return
 
 
-# The end of the writing half
-
-
-def _tell(restored: Restored, vm: str, connection: Connection, file: Path) -> None:
+def _tell(restored: Restored, vm: str, connection: Connection) -> None:
     if restored.is_done:
         _say(f"{vm} has the locations that it had before, as a listing shows")
         return
-    for line in _alarm(restored, vm, connection, file):
-        _say(line)
-
-
-def _alarm(restored: Restored, vm: str, connection: Connection, file: Path) -> list[str]:
-    lines = []
     if restored.missing:
-        lines.append(
-            f"NOT RESTORED: {vm} IS NOT ASSIGNED TO {', '.join(restored.missing)} ANY MORE"
-        )
+        _say(f"NOT RESTORED: {vm} IS NOT ASSIGNED TO {', '.join(restored.missing)} ANY MORE")
     if restored.extra:
-        lines.append(f"NOT RESTORED: {vm} IS STILL ASSIGNED TO {', '.join(restored.extra)}")
-    if not lines:
-        lines.append(f"NOT CHECKED WHETHER {vm} HAS THE LOCATIONS THAT IT HAD BEFORE")
+        _say(f"NOT RESTORED: {vm} IS STILL ASSIGNED TO {', '.join(restored.extra)}")
+    if not restored.missing and not restored.extra:
+        _say(f"NOT CHECKED WHETHER {vm} HAS THE LOCATIONS THAT IT HAD BEFORE")
     if restored.error:
-        lines.append(f"BECAUSE: {restored.error}")
-    return [*lines, f"AS SOON AS THE SERVER ANSWERS, RUN: {_restore_command(connection, file)}"]
+        _say(f"BECAUSE: {restored.error}")
+    _say(f"WHEN THAT IS OVER, RUN: {_restore_command(connection)}")
 
 
-def _restore_command(connection: Connection, file: Path) -> str:
+def _restore_command(connection: Connection) -> str:
     """The command that restores the VM, for the shell of this system."""
-    words = ["vmbackup", "probe", "--restore", str(file)]
+    words = ["vmbackup", "probe", "--restore"]
     for stack in connection.stacks:
         words += ["--stack", stack]
     if connection.name:
         words += ["--connection", connection.name]
     for key, value in connection.options.items():
-        words += [f"--{SETTINGS[key].name.replace('_', '-')}", value]
+        words += [option_name(key) or "", value]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
-def _not_restored(restored: Restored) -> VmBackupError | None:
-    return None if restored.is_done else VmBackupError("The VM could not be restored: see above.")
-
-
-def _restore(connection: Connection, file: Path) -> None:
-    journal = Journal.load(file)
+def _restore(connection: Connection, *, is_asked: bool) -> None:
     settings, _ = connection.read()
-    if settings.server != journal.server:
-        raise WrongServerError(
-            f"{file} holds the locations of a VM of the server {journal.server}, and the settings "
-            f"lead to {settings.server}: give the settings of that server."
+    # The session of the probe that was killed may still be open.
+    wait = max(settings.session_wait_seconds, UNKNOWN_SESSION_SECONDS)
+    settings = replace(settings, session_wait_seconds=wait)
+    file = journal_file(settings)
+    if not file.exists():
+        raise ArgumentError(
+            f"There is nothing to restore: no probe of {settings.base_url} was left without an end "
+            f"by this user ({file} does not exist)."
         )
+    journal = Journal.load(file)
+    _say(f"a session; that of a killed probe may keep it waiting for {wait:g} s")
     with Client(settings) as client:
-        restored = restore(client, journal, journal.touched, 0.0, _say)
-    _tell(restored, journal.vm_name, connection, file.resolve())
+        # An error asks whether this is the right server.
+        Catalog(settings, client=client).get_virtual_machine(ref=journal.vm_ref)
+        listed = [each.id for each in client.vm_backup_locations(journal.vm_ref)]
+        missing, extra = to_restore(listed, journal)
+        changes = [f"un-assign it from {journal.touched[each]}" for each in extra]
+        changes += [f"assign it to {journal.assigned[each]}" for each in missing]
+        if changes:
+            before = ", ".join(journal.assigned.values()) or "none"
+            plan = (
+                f"At {journal.written_at}, before a probe, the locations of {journal.vm_name} were "
+                f"{before}. To restore that: {', and '.join(changes)}. Somebody may have changed "
+                "them on purpose since then."
+            )
+            _confirm(plan, is_asked=is_asked)
+        patience = settings.settle_seconds
+        restored = restore(client, journal, (), time.monotonic() + patience, patience, _say)
+    if restored.is_done:
+        remove_journal(file, _say)
+    _tell(restored, journal.vm_name, connection)
     if not restored.is_done:
         raise click.exceptions.Exit(1)
-    file.unlink(missing_ok=True)
 
 
 # What was found
@@ -272,20 +280,23 @@ def _restore(connection: Connection, file: Path) -> None:
 def _print_facts(facts: Facts, settings: Settings) -> None:
     for part, title in _PARTS.items():
         table = new_table(title, "Found", "Assumed", "")
+        table.leading = 1 if is_terminal(sys.stdout) else 0
         for key, fact in FACTS.items():
             if fact.part != part or fact.step == "none":
                 continue
+            name = text(f"{key}: {fact.what}")
             if key in facts.values:
                 is_other = differs(key, facts, settings)
                 table.add_row(
-                    text(fact.what),
+                    name,
                     text(_shown(facts.values[key]), "bold" if is_other else ""),
                     text(fact.assumed),
                     text(f"DIFFERS: {fact.if_wrong}" if is_other else "", "bold"),
                 )
             else:
-                why = facts.not_found[key]
-                table.add_row(text(fact.what), text(f"- ({why})", "dim"), text(fact.assumed), "")
+                table.add_row(
+                    name, text(f"- ({facts.not_found[key]})", "dim"), text(fact.assumed), ""
+                )
         print_output(Text(""))
         print_output(table)
     other = sum(differs(key, facts, settings) for key in facts.values)
@@ -309,18 +320,19 @@ def _shown(value: Value) -> str:
         for name, types in value.items()
         if name not in (*VM_FIELDS, *LOCATION_FIELDS)
     ]
-    return f"{len(value)} fields, of them not known before: {', '.join(new) or 'none'}"
+    return f"{len(value)} fields; new ones: {', '.join(new) or 'none'}"
 
 
-def _print_settings(facts: Facts, settings: Settings) -> None:
+def _print_settings(facts: Facts, settings: Settings, connection: Connection) -> None:
     print_output(Text("\nSettings for this server", "bold"))
-    lines = []
-    for each in advised(facts):
+    options = pulumi_options(connection.stacks[0]) if connection.stacks else ""
+    for each in advised(facts, settings):
         now = getattr(settings, SETTINGS[each.key].name)
+        if each.value is None:
+            print_output(Text(f"{each.key} stays {now:g}: {each.reason}"))
+            continue
         command = config_command(each.key, settings.connection)
-        line = f"{command or to_configure(each.key, settings.connection)} {each.value}"
         is_now = "as now" if now == each.value else f"now {now:g}"
-        lines.append((line, f"{is_now}; {each.reason}"))
-    width = max(len(line) for line, _ in lines)
-    for line, reason in lines:
-        print_output(Text(f"  {line:{width}}  # {reason}"))
+        print_output(Text(f"{each.key} {each.value} ({is_now}): {each.reason}"))
+        command = command or to_configure(each.key, settings.connection)
+        print_output(Text(f"  {command} {each.value}{options}"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -61,6 +63,20 @@ def read_stack(text: str) -> Callable[[str], object]:
 def export_stack(text: str) -> str:
     """The state of a stack as JSON, without its secrets; arguments as for read_stack()."""
     return _run_pulumi(text, "state", "stack", "export")
+
+
+def pulumi_options(text: str) -> str:
+    """The options that let a command of Pulumi act on a stack, with a space in front.
+
+    Args:
+        text: as for read_stack().
+    """
+    folder, stack = _folder_and_stack(text)
+    words = ["--stack", stack] if stack else []
+    if folder.resolve() != Path().resolve():
+        words += ["--cwd", str(folder)]
+    joined = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return f" {joined}" if joined else ""
 
 
 def _run_pulumi(text: str, what: str, *command: str) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..client import LOCATION_FIELDS
 from ..errors import REFUSES_SESSION
-from ..facts import FACTS, Answer, Facts
+from ..facts import FACTS, TIME_SPELLINGS, Answer, Facts
+from ..models import LOCATION_FIELDS
 from ..session import UNKNOWN_SESSION_SECONDS, sounds_busy
-from ..settings import SETTINGS, Settings
+from ..settings import Settings
 from ..transport import SESSION_IS_OVER, SLOW_CALL_FACTOR
 
 # A setting is so many times as long as what was measured: servers are slower at night.
@@ -25,12 +25,12 @@ class Advised:
 
     Attributes:
         key: the setting.
-        value: its value.
+        value: its value; None if nothing was measured, so that it stays.
         reason: why, as the end of a sentence.
     """
 
     key: str
-    value: int
+    value: int | None
     reason: str
 
 
@@ -49,7 +49,7 @@ def _is_list(answer: Answer, _: Settings) -> bool:
 
 
 def _is_refused(answer: Answer, _: Settings) -> bool:
-    return answer.form == "refused"
+    return not answer.is_accepted
 
 
 def _agree(value: str, _: Settings) -> bool:
@@ -71,17 +71,15 @@ _AS_ASSUMED: dict[str, Callable[[Any, Settings], bool]] = {
     "unknownToken": _says_over,
     "endedToken": _says_over,
     "vmListSeconds": _within_slow_timeout,
-    "configuredList": lambda value, _: value == "the configured VMs",
     "vmFields": lambda fields, _: fields.keys() >= _NEEDED_OF_VM,
     "locationFields": lambda fields, _: fields.keys() >= {*LOCATION_FIELDS},
-    "locationListPlain": _is_list,
-    "locationListForms": _agree,
     "vmListing": _is_list,
     "vmListingPrimary": _is_list,
     "vmListingOffsite": _is_list,
     "vmListingForms": _agree,
     "emptyListing": lambda value, _: value != "no list",
-    "unknownVmListing": lambda answer, _: answer.form in ("refused", "empty list", "null list"),
+    "timeSpelling": lambda value, _: value in TIME_SPELLINGS[:2],
+    "unknownVmListing": lambda answer, _: answer.form != "list",
     "listingSeconds": _within_timeout,
     "parallelListings": lambda count, settings: count >= settings.parallel_requests,
     "writeSeconds": _within_timeout,
@@ -93,14 +91,18 @@ _AS_ASSUMED: dict[str, Callable[[Any, Settings], bool]] = {
 }
 
 
-def advised(facts: Facts) -> list[Advised]:
-    """The settings for the server of some facts: never below their defaults."""
+def advised(facts: Facts, settings: Settings) -> list[Advised]:
+    """The settings for the server of some facts.
+
+    A number of seconds is never less than the present one: what was measured once is no reason to
+    wait for a shorter time.
+    """
     values: Mapping[str, Any] = facts.values
     return [
-        _settle_seconds(values),
-        _parallel_requests(values),
-        _timeout_seconds(values),
-        _session_wait_seconds(values),
+        _settle_seconds(facts, settings),
+        _parallel_requests(facts),
+        _timeout_seconds(values, settings),
+        _session_wait_seconds(values, settings),
     ]
 
 
@@ -109,47 +111,57 @@ def duration(seconds: float) -> str:
     return f"{seconds:g} s" if seconds else "less than 0.1 s"
 
 
-def _default(key: str) -> int:
-    return int(SETTINGS[key].default)
+def _at_least(present: float, needed: float) -> int:
+    return math.ceil(max(present, needed))
 
 
-def _settle_seconds(values: Mapping[str, Any]) -> Advised:
+def _settle_seconds(facts: Facts, settings: Settings) -> Advised:
     key = "settleSeconds"
-    if "appearSeconds" not in values:
-        return Advised(key, _default(key), "not measured: it needs --vm and --location")
-    seconds = values["appearSeconds"]
-    value = max(_default(key), math.ceil(_MARGIN * seconds))
+    if "appearSeconds" not in facts.values:
+        return Advised(key, None, facts.not_found.get("appearSeconds", "not measured"))
+    seconds: Any = facts.values["appearSeconds"]
+    value = _at_least(settings.settle_seconds, _MARGIN * seconds)
     return Advised(key, value, f"a new assignment was listed after {duration(seconds)}")
 
 
-def _parallel_requests(values: Mapping[str, Any]) -> Advised:
+def _parallel_requests(facts: Facts) -> Advised:
     key = "parallelRequests"
-    if "parallelListings" not in values:
-        return Advised(key, _default(key), "the answers come too fast for a comparison")
-    count = values["parallelListings"]
+    if "parallelListings" not in facts.values:
+        return Advised(key, None, facts.not_found.get("parallelListings", "not measured"))
+    count: Any = facts.values["parallelListings"]
     return Advised(key, count, f"the server answers {count} calls at a time")
 
 
-def _timeout_seconds(values: Mapping[str, Any]) -> Advised:
+def _timeout_seconds(values: Mapping[str, Any], settings: Settings) -> Advised:
     key = "timeoutSeconds"
-    slow = {each: values[each] for each in ("loginSeconds", "vmListSeconds") if each in values}
-    fast = {each: values[each] for each in ("listingSeconds", "writeSeconds") if each in values}
-    if not slow and not fast:
-        return Advised(key, _default(key), "not measured")
     # A slow call gets SLOW_CALL_FACTOR times as long.
-    needed = {each: _MARGIN * seconds / SLOW_CALL_FACTOR for each, seconds in slow.items()}
-    needed |= {each: _MARGIN * seconds for each, seconds in fast.items()}
+    needed = {
+        each: _MARGIN * values[each] / factor
+        for each, factor in (
+            ("loginSeconds", SLOW_CALL_FACTOR),
+            ("vmListSeconds", SLOW_CALL_FACTOR),
+            ("listingSeconds", 1),
+            ("writeSeconds", 1),
+        )
+        if each in values
+    }
+    if not needed:
+        return Advised(key, None, "not measured")
     slowest = max(needed, key=lambda each: needed[each])
-    value = max(_default(key), math.ceil(needed[slowest]))
-    return Advised(key, value, f"{FACTS[slowest].what}: {duration((slow | fast)[slowest])}")
+    value = _at_least(settings.timeout_seconds, needed[slowest])
+    if not needed[slowest]:
+        return Advised(key, value, "each answer took less than 0.1 s")
+    return Advised(key, value, f"{FACTS[slowest].what}: {duration(values[slowest])}")
 
 
-def _session_wait_seconds(values: Mapping[str, Any]) -> Advised:
+def _session_wait_seconds(values: Mapping[str, Any], settings: Settings) -> Advised:
     key = "sessionWaitSeconds"
     answer = values.get("secondSession")
     if answer is None:
-        return Advised(key, _default(key), "not tried")
+        return Advised(key, None, "not measured")
     if answer.is_accepted:
-        return Advised(key, _default(key), "the server accepts a second session")
+        value = _at_least(settings.session_wait_seconds, 0)
+        return Advised(key, value, "the server accepts a second session")
     reason = "the server refuses a second session; that of a killed run lives for five minutes"
-    return Advised(key, int(UNKNOWN_SESSION_SECONDS), reason)
+    value = _at_least(settings.session_wait_seconds, UNKNOWN_SESSION_SECONDS)
+    return Advised(key, value, reason)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..client import Client
-from ..errors import REFUSES_SESSION, LostAnswerError
+from ..errors import REFUSES_SESSION, LostAnswerError, VmBackupError
 from ..facts import FACTS, Answer, AnswerForm, Facts, Value
+from ..models import LOCATION_FIELDS, VM_FIELDS
 from ..settings import Settings
 from ..standins import Kind, StandIns
 from ..transport import SESSION_IS_OVER, on_one_line, read_json, redact
@@ -46,22 +47,30 @@ class Heard:
         return [each for each in listed if isinstance(each, dict)]
 
 
+class LostWriteError(VmBackupError):
+    """Nobody knows whether the server made a change; that is found out when the VM is restored."""
+
+
 class Calls:
-    """Sends the calls of a probe, each of them once, in the session of a client.
+    """Sends the calls of a probe in the session of a client.
 
     Args:
         client: sends them.
-        invalid_token: what the server answers to a token that no session has, once that is known.
     """
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.invalid_token: Answer | None = None
+        self._refusals: set[Answer] = set()
+
+    def learn_refusals(self, found: Found) -> None:
+        """Learn how the server answers to tokens that no session has."""
+        answers = map(found.answer, ("unknownToken", "endedToken"))
+        self._refusals |= {answer for answer in answers if answer}
 
     def ask(
         self, method: str, resource: str, *segments: str, wanted: str = "", is_slow: bool = False
     ) -> Heard:
-        """Send a call in the session; in a new one if the old one is over.
+        """Send a read in the session; once more in a new one if the old one may be over.
 
         Args:
             method: the HTTP method.
@@ -74,10 +83,47 @@ class Calls:
             with self.client.session_token() as token:
                 path = "/".join((resource, token, *segments))
                 heard = self.send(method, path, wanted=wanted, is_slow=is_slow)
-                if is_last or not self._is_over(heard.answer):
+                if is_last or not self._may_be_over(heard.answer):
                     return heard
                 self.client.forget_session(token)
         raise AssertionError("unreachable")
+
+    def write(self, method: str, vm_ref: str, location_id: str) -> Heard:
+        """Send a POST or DELETE of an assignment.
+
+        It is sent again only if the server says in words that the token is not valid: the server
+        has looked at nothing else then.
+
+        Raises:
+            LostWriteError: no answer came, or one that may be due to the session.
+        """
+        for is_last in (False, True):
+            with self.client.session_token() as token:
+                path = f"vms/backuplocations/{token}/{vm_ref}/{location_id}"
+                heard = self.send(method, path)
+                is_over = SESSION_IS_OVER in heard.answer.words and not is_last
+                if not is_over:
+                    lives = not self._may_be_over(heard.answer) or self._lives(token)
+                    if heard.answer.form == "none" or not lives:
+                        raise LostWriteError(
+                            f"The answer to a {method} was: {heard.answer}. Nobody knows whether "
+                            "the server did it, so the probe stops. `vmbackup doctor` checks the "
+                            "connection."
+                        )
+                    return heard
+                self.client.forget_session(token)
+        raise AssertionError("unreachable")
+
+    def _lives(self, token: str) -> bool:
+        """Whether the server accepts a token."""
+        return self.send("GET", f"backuplocations/{token}/1/0").answer.is_accepted
+
+    def _may_be_over(self, answer: Answer) -> bool:
+        return (
+            SESSION_IS_OVER in answer.words
+            or answer.status in REFUSES_SESSION
+            or answer in self._refusals
+        )
 
     def send(
         self,
@@ -103,13 +149,6 @@ class Calls:
         value = read_json(content)
         envelope = value if isinstance(value, dict) else {}
         return Heard(_read(status, content, envelope, wanted), envelope, sent_at, heard_at)
-
-    def _is_over(self, answer: Answer) -> bool:
-        return (
-            SESSION_IS_OVER in answer.words
-            or answer.status in REFUSES_SESSION
-            or (self.invalid_token is not None and answer == self.invalid_token)
-        )
 
 
 def _read(status: int, content: bytes, envelope: Mapping[str, Any], wanted: str) -> Answer:
@@ -176,6 +215,11 @@ class Found:
         value = self.values.get(key)
         return value if isinstance(value, Answer) else None
 
+    def seconds(self, key: str) -> float:
+        """The duration that is the value of a fact; 0 if it is not known."""
+        value = self.values.get(key)
+        return value if isinstance(value, float) else 0.0
+
     def miss(self, why: str, *keys: str) -> None:
         """Say why facts are not known."""
         self.not_found.update({key: why for key in keys if key not in self.values})
@@ -204,18 +248,28 @@ class Found:
 
     def _without_names(self, value: Value) -> Value:
         if isinstance(value, Answer):
+            words = {
+                "ErrorCode": value.code,
+                "ErrorMessage": value.message,
+                "ErrorAdditionalDetails": value.details,
+            }
+            masked = {
+                key: _masked(text) if text else None
+                for key, text in self._stand_ins.answer(words, "").items()
+            }
             return replace(
                 value,
-                code=self._text(value.code or "") or None,
-                message=self._text(value.message or "") or None,
-                details=self._text(value.details or "") or None,
+                code=masked["ErrorCode"],
+                message=masked["ErrorMessage"],
+                details=masked["ErrorAdditionalDetails"],
             )
         if isinstance(value, Mapping):
-            return {key: types for key, types in value.items() if self._text(key) == key}
+            return {
+                key: types
+                for key, types in value.items()
+                if key in (*VM_FIELDS, *LOCATION_FIELDS) or self._stand_ins.text(key) == key
+            }
         return value
-
-    def _text(self, text: str) -> str:
-        return _masked(self._stand_ins.text(text))
 
 
 def _masked(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import statistics
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +21,16 @@ from urllib3.util.ssl_match_hostname import CertificateError, match_hostname
 from .. import session
 from ..client import Client
 from ..errors import NoAnswerError, VmBackupError
-from ..facts import GUID_SPELLINGS, guid_spelling, json_type, rounded, time_spelling
+from ..facts import (
+    FACTS,
+    GUID_SPELLINGS,
+    MOST_AT_A_TIME,
+    Answer,
+    guid_spelling,
+    json_type,
+    rounded,
+    time_spelling,
+)
 from ..models import NO_GUID, is_guid, normalize_guid
 from ..session import at_process_end, login_body, not_at_process_end, sounds_busy
 from ..settings import Settings
@@ -30,7 +41,7 @@ LISTED = "BackupLocations"
 # How many VMs are asked for their locations, to find one that has some.
 _MOST_VMS = 10
 # How many calls at a time are tried. An answer that comes at once tells nothing about that.
-_AT_A_TIME = (2, 4, 8)
+_AT_A_TIME = (2, 4, MOST_AT_A_TIME)
 _SHORTEST_TO_COMPARE = 0.05
 _MUCH_LONGER = 1.6
 _TRIES = 3
@@ -48,14 +59,14 @@ def read_facts(client: Client, found: Found, say: Callable[[str], None]) -> None
         VmBackupError: the server could not be asked.
     """
     calls = Calls(client)
+    say("a session")
+    client.log_in()
     say("the connection")
-    _read_connection(client.settings, found)
+    _read_connection(client, found)
     say("a token that no session has")
     unknown = calls.send("GET", f"backuplocations/{_hidden(client, made_up_guid())}/1/0")
     found.add("unknownToken", unknown.answer)
-    calls.invalid_token = unknown.answer
-    say("a session")
-    client.log_in()
+    calls.learn_refusals(found)
     _read_lists(calls, found, say)
     _read_sessions(calls, found, say)
 
@@ -63,7 +74,8 @@ def read_facts(client: Client, found: Found, say: Callable[[str], None]) -> None
 # The connection
 
 
-def _read_connection(settings: Settings, found: Found) -> None:
+def _read_connection(client: Client, found: Found) -> None:
+    settings = client.settings
     url = urlsplit(settings.base_url)
     path = url.path if url.path in ("/api", "/api/rest") else "another"
     found.add("apiPath", path)
@@ -73,12 +85,16 @@ def _read_connection(settings: Settings, found: Found) -> None:
     else:
         why = "the API answers plain http"
         found.miss(why, "certificateName", "certificateTrust")
-    with Client(settings) as client:
-        answer = client.ask_protocol()
-    if answer.version:
+    answer = client.ask_protocol()
+    if not answer.is_api:
+        found.miss(
+            f"protocol/version answers HTTP {answer.status}", "protocolVersion", "hostHeader"
+        )
+        return
+    if answer.version and re.fullmatch(r"\d+(\.\d+)*", answer.version):
         found.add("protocolVersion", answer.version)
     else:
-        found.miss(f"protocol/version answers HTTP {answer.status}", "protocolVersion")
+        found.miss("protocol/version answers no version number", "protocolVersion")
     computer = socket.gethostname()
     hosts = [f"127.0.0.1:{port_of(url)}", *([computer] if computer.isascii() else [])]
     try:
@@ -120,13 +136,20 @@ def _read_certificate(settings: Settings, found: Found) -> None:
 def _whom_for(names: tuple[str, ...], host: str) -> str:
     if not names:
         return "no name"
-    kind = "IP Address" if host.replace(".", "").isdigit() or ":" in host else "DNS"
-    certificate: Any = {"subjectAltName": tuple((kind, name) for name in names)}
+    certificate: Any = {"subjectAltName": tuple((_kind_of_name(name), name) for name in names)}
     try:
         match_hostname(certificate, host)
     except CertificateError:
         return "another name"
-    return "localhost"
+    return "the host of the address"
+
+
+def _kind_of_name(name: str) -> str:
+    try:
+        ip_address(name)
+    except ValueError:
+        return "DNS"
+    return "IP Address"
 
 
 # The lists
@@ -138,7 +161,7 @@ def _read_lists(calls: Calls, found: Found, say: Callable[[str], None]) -> None:
     vms = listed.items("VirtualMachines")
     found.learn("VM", (vm.get("VirtualMachineName") for vm in vms))
     found.learn("host", (vm.get("HostName") for vm in vms))
-    found.add("vmListSeconds", rounded(listed.seconds))
+    _add_seconds(found, "vmListSeconds", [listed])
     if vms:
         found.add("vmFields", _fields(vms))
         _add_spelling(found, "vmRefSpelling", vms, "AltaroVirtualMachineRef")
@@ -248,9 +271,20 @@ def _read_listings(calls: Calls, found: Found, refs: list[str]) -> None:
         found.add("emptyListing", empty[0])
     else:
         found.miss("each VM that was asked has locations of both kinds", "emptyListing")
-    seconds = statistics.median(heard.seconds for heard in (both, primary, offsite))
-    found.add("listingSeconds", rounded(seconds))
-    _read_parallel(calls, found, ref, seconds)
+    if _add_seconds(found, "listingSeconds", [both, primary, offsite]):
+        _read_parallel(calls, found, ref, both.seconds)
+    else:
+        found.miss("no list came", "parallelListings")
+
+
+def _add_seconds(found: Found, key: str, calls: list[Heard]) -> bool:
+    """Add how long accepted calls took; whether there are any."""
+    seconds = [heard.seconds for heard in calls if heard.answer.is_accepted]
+    if seconds:
+        found.add(key, rounded(statistics.median(seconds)))
+    else:
+        found.miss(f"the answer was: {calls[0].answer}", key)
+    return bool(seconds)
 
 
 def _add_list(found: Found, key: str, heard: Heard) -> None:
@@ -339,15 +373,11 @@ def _add_spelling(found: Found, key: str, items: Iterable[Mapping[str, Any]], fi
 
 # The sessions
 
-_LOGIN_FACTS = (
-    "secondSession",
-    "firstSession",
-    "numericServerPort",
-    "endedToken",
-    "endedSessionEnd",
-    "tokenSpelling",
-    "loginSeconds",
-)
+_LOGIN_FACTS = [
+    key
+    for key, each in FACTS.items()
+    if each.part == "sessions" and each.step == "reads" and key != "unknownToken"
+]
 
 
 def _read_sessions(calls: Calls, found: Found, say: Callable[[str], None]) -> None:
@@ -357,21 +387,27 @@ def _read_sessions(calls: Calls, found: Found, say: Callable[[str], None]) -> No
         found.miss("the session of a given token is not ended", *_LOGIN_FACTS)
         return
     say("a second session")
-    with client.session_token() as first:
-        with _logged_in(calls, login_body(settings)) as (_, heard):
-            found.add("secondSession", heard.answer)
-            still = calls.send("GET", f"backuplocations/{first}/1/0", wanted=LISTED)
-            found.add("firstSession", "goes on" if still.answer.is_accepted else "ends")
-        if not still.answer.is_accepted:
-            client.forget_session(first)
+    tries = [_second_session(calls)]
+    if tries[0][1] == "ends":  # or another tool has ended it
+        tries.append(_second_session(calls))
+    answer, first_session = tries[0]
+    if len(set(tries)) == 1:
+        found.add("secondSession", answer)
+        found.add("firstSession", first_session)
+    else:
+        found.miss("another program may have ended the session", "secondSession", "firstSession")
     say("a session that was ended")
     client.end_session()
     numeric = {**login_body(settings), "ServerPort": settings.server_port}
-    with _logged_in_when_free(calls, numeric) as (token, heard):
-        if not sounds_busy(heard.answer.words):
+
+    def is_busy(refusal: Answer) -> bool:
+        return sounds_busy(refusal.words) or refusal == answer
+
+    with _logged_in_when_free(calls, numeric, is_busy) as (token, heard):
+        if token or not is_busy(heard.answer):
             found.add("numericServerPort", heard.answer)
     if not token:
-        with _logged_in_when_free(calls, login_body(settings)) as (token, heard):
+        with _logged_in_when_free(calls, login_body(settings), is_busy) as (token, heard):
             pass
     if not token:
         found.miss(f"no session was started: {heard.answer}", *_LOGIN_FACTS)
@@ -390,13 +426,25 @@ def _read_sessions(calls: Calls, found: Found, say: Callable[[str], None]) -> No
     found.add("endedSessionEnd", calls.send("POST", f"sessions/end/{token}").answer)
 
 
+def _second_session(calls: Calls) -> tuple[Answer, str]:
+    """The answer to a second login, and what becomes of the first session."""
+    with calls.client.session_token() as first:
+        with _logged_in(calls, login_body(calls.client.settings)) as (_, heard):
+            still = calls.send("GET", f"backuplocations/{first}/1/0", wanted=LISTED)
+        if not still.answer.is_accepted:
+            calls.client.forget_session(first)
+    return heard.answer, "goes on" if still.answer.is_accepted else "ends"
+
+
 @contextmanager
-def _logged_in_when_free(calls: Calls, body: Mapping[str, object]) -> Iterator[tuple[str, Heard]]:
+def _logged_in_when_free(
+    calls: Calls, body: Mapping[str, object], is_busy: Callable[[Answer], bool]
+) -> Iterator[tuple[str, Heard]]:
     """The same, but a server may refuse it for a while after another session has ended (seen)."""
     give_up_at = time.monotonic() + calls.client.settings.session_wait_seconds
     while True:
         with _logged_in(calls, body) as (token, heard):
-            if token or not sounds_busy(heard.answer.words) or time.monotonic() > give_up_at:
+            if token or not is_busy(heard.answer) or time.monotonic() > give_up_at:
                 yield token, heard
                 return
         calls.client.pause(session.BUSY_POLL_SECONDS)

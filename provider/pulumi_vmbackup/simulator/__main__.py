@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -297,7 +296,7 @@ def _read_facts(arguments: argparse.Namespace) -> None:
 def _behavior(arguments: argparse.Namespace) -> Behavior:
     given = {key: getattr(arguments, key) for key in (*_ANSWERS, "lag_seconds")}
     given = {key: value for key, value in given.items() if value is not None}
-    return replace(Behavior.like(arguments.facts), **given)
+    return Behavior.like(arguments.facts, **given)
 
 
 def _stop_signal() -> threading.Event:

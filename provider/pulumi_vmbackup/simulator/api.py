@@ -19,7 +19,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule, RuleFactory, Submount
 from werkzeug.wrappers import Request, Response
 
-from ..facts import Answer, spelled
+from ..facts import MOST_AT_A_TIME, Answer, spelled
+from ..settings import NEWEST_VERSION
 from .behavior import Behavior
 from .data import Inventory, InventoryError
 from .faults import CONNECTION, Fault
@@ -36,8 +37,6 @@ SERVER_PORTS = {"8": "35107", "9.0": "36014", "9.1": "36014"}
 # They hold no letter, so that the search finds them in any case.
 TOKEN_PREFIX = "53551047"  # noqa: S105  # of a server that holds nothing
 
-# As many listings at a time as `vmbackup probe` tries.
-_MANY = 8
 
 _INVALID_HOST = (
     "<!DOCTYPE HTML><html><body><h2>Bad Request - Invalid Hostname</h2><hr>"
@@ -117,7 +116,7 @@ class Simulator:
             that ``sessions/start`` must name.
         username, password: the only account that can start a session.
         session_seconds: how many seconds a session lives without a call.
-        behavior: the answers to odd calls.
+        behavior: the answers to odd calls; what is known of the version if left out.
         state_file: the file for the inventory, written after each change; None for no file.
 
     Attributes:
@@ -150,7 +149,9 @@ class Simulator:
         state_file: Path | None = None,
     ) -> None:
         self.inventory = inventory or Inventory.sample()
-        self.behavior = behavior or Behavior()
+        # Its defaults are what is known of the newest version.
+        is_newest = api_version == NEWEST_VERSION
+        self.behavior = behavior or (Behavior() if is_newest else Behavior.like(f"v{api_version}"))
         self.faults: list[Fault] = []
         self.console_connected = False
         self.hosts_off: set[str] = set()
@@ -302,8 +303,8 @@ class Simulator:
     @contextmanager
     def _listing_turn(self, answer: Callable[..., Mapping[str, Any]]) -> Iterator[None]:
         """One of the listings that the facts say are answered at a time."""
-        at_a_time = self.behavior.facts.get("parallelListings", _MANY)
-        if answer != self._list_vm_locations or at_a_time >= _MANY:
+        at_a_time = self.behavior.facts.get("parallelListings", MOST_AT_A_TIME)
+        if answer != self._list_vm_locations or at_a_time >= MOST_AT_A_TIME:
             yield
             return
         with self._turns:

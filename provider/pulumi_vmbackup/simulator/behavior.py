@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -55,11 +55,11 @@ class Behavior:
             86400 (unknown: public scripts wait for some seconds before they check).
 
         facts: the values of facts, as ``vmbackup probe`` finds them on a server: how long answers
-            take, the words of refusals, fields, and what else has no attribute here. Where such a
-            value contradicts another attribute, the attribute wins.
+            take, the words of refusals, fields, and what else has no attribute here. Those of the
+            address, the protocol and the certificate are not simulated.
 
     Raises:
-        ValueError: a value is not one of these.
+        ValueError: a value is not one of these, or a fact contradicts it.
     """
 
     second_post: Literal["accept", "refuse"] = "accept"
@@ -77,41 +77,84 @@ class Behavior:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def like(cls, source: str | Path | Facts) -> Behavior:
+    def like(cls, source: str | Path | Facts, **choices: Any) -> Behavior:
         """The behavior of a server of which some facts are known.
 
         Args:
             source: the facts, the file of them that ``vmbackup probe`` wrote, or the name of a
                 version: ``"v8"``, ``"v9.0"`` or ``"v9.1"``.
+            choices: other attributes, which win over the facts.
 
         Raises:
             ArgumentError: the file cannot be read, or holds no facts.
+            ValueError: an attribute has another value than those above.
         """
         facts = source if isinstance(source, Facts) else facts_of(source)
-        values: Mapping[str, Any] = facts.values
-        choices: dict[str, Any] = {
-            name: "accept" if values[key].is_accepted else "refuse"
-            for name, key in _BY_ANSWER.items()
-            if key in values
-        }
-        if "unknownVmListing" in values:
-            choices["unknown_vm"] = "empty" if values["unknownVmListing"].is_accepted else "refuse"
-        if "secondPrimary" in values:
-            choices["second_primary"] = _SECOND_PRIMARY[values["secondPrimary"]]
-        if "appearSeconds" in values:
-            choices["lag_seconds"] = values["appearSeconds"]
-        return cls(**choices, facts=values)
+        return cls().changed(facts=facts.values, **choices)
+
+    def changed(self, **choices: Any) -> Behavior:
+        """The same behavior with other attributes.
+
+        New facts choose the attributes that they tell, but for those that are given, too. A fact
+        that contradicts a given attribute is dropped.
+
+        Raises:
+            ValueError: an attribute has another value than those above.
+        """
+        told = _told(_checked(choices["facts"])) if "facts" in choices else {}
+        facts = _checked(choices.get("facts", self.facts))
+        return replace(
+            self,
+            **{
+                **told,
+                **choices,
+                "facts": {
+                    key: value
+                    for key, value in facts.items()
+                    if all(
+                        choices.get(name, choice) == choice
+                        for name, choice in _told({key: value}).items()
+                    )
+                },
+            },
+        )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.facts, Mapping):
-            raise ValueError(f"facts is {self.facts!r}: use an object of facts and their values.")
-        facts = {key: checked(key, value) for key, value in self.facts.items()}
+        facts = _checked(self.facts)
         object.__setattr__(self, "facts", facts)
         for key, choices in behavior_choices().items():
             value = getattr(self, key)
             if value not in choices:
                 raise ValueError(f"{key} is {value!r}: use {' or '.join(choices)}.")
         check_seconds("lag_seconds", self.lag_seconds)
+        for key, choice in _told(facts).items():
+            if getattr(self, key) != choice:
+                raise ValueError(
+                    f"{key} is {getattr(self, key)!r}, and the facts say {choice!r}: use "
+                    "Behavior.like, or give both of them."
+                )
+
+
+def _checked(facts: object) -> dict[str, Any]:
+    if not isinstance(facts, Mapping):
+        raise ValueError(f"facts is {facts!r}: use an object of facts and their values.")
+    return {key: checked(key, value) for key, value in facts.items()}
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes that facts tell."""
+    told: dict[str, Any] = {
+        name: "accept" if facts[key].is_accepted else "refuse"
+        for name, key in _BY_ANSWER.items()
+        if key in facts
+    }
+    if "unknownVmListing" in facts:
+        told["unknown_vm"] = "empty" if facts["unknownVmListing"].is_accepted else "refuse"
+    if "secondPrimary" in facts:
+        told["second_primary"] = _SECOND_PRIMARY[facts["secondPrimary"]]
+    if "appearSeconds" in facts:
+        told["lag_seconds"] = facts["appearSeconds"]
+    return told
 
 
 _BY_ANSWER = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..facts import TIME_SPELLINGS, json_type, spelled
-from .spelling import iso_time, plain_guid
+from .spelling import NEVER, iso_time, plain_guid
 
 _SAMPLES: dict[str, Any] = {
     "text": "sample",
@@ -37,11 +37,6 @@ def like_facts(items: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> 
     """
     listed = [dict(item) for item in items]
     is_of_vms = any("VirtualMachineName" in item for item in listed)
-    if "timeSpelling" in facts:
-        listed = [
-            {key: _time(key, value, facts["timeSpelling"]) for key, value in item.items()}
-            for item in listed
-        ]
     for key, name in (
         ("vmRefSpelling", "AltaroVirtualMachineRef"),
         ("locationIdSpelling", "BackupLocationId"),
@@ -51,7 +46,14 @@ def like_facts(items: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> 
             if key in facts and guid:
                 item[name] = spelled(guid, facts[key])
     fields = facts.get("vmFields" if is_of_vms else "locationFields")
-    return listed if fields is None else _with_fields(listed, fields)
+    if fields is not None:
+        listed = _with_fields(listed, fields)
+    if "timeSpelling" in facts:
+        listed = [
+            {key: _time(key, value, facts["timeSpelling"]) for key, value in item.items()}
+            for item in listed
+        ]
+    return listed
 
 
 def _with_fields(
@@ -61,7 +63,7 @@ def _with_fields(
     for name, types in fields.items():
         for row, item in zip(rows, items, strict=True):
             is_right = name in item and (json_type(item[name]) in types or name in _OWN)
-            row[name] = item[name] if is_right else _SAMPLES[types[0]]
+            row[name] = item[name] if is_right else _sample(types[0], name, item.get(name))
         for each in () if name in _OWN else types:
             _show_type(rows, name, each)
     return rows
@@ -73,8 +75,17 @@ def _show_type(rows: list[dict[str, Any]], name: str, wanted: str) -> None:
     if not count[wanted]:
         for row in reversed(rows):
             if count[json_type(row[name])] > 1:
-                row[name] = _SAMPLES[wanted]
+                row[name] = _sample(wanted, name, row[name])
                 return
+
+
+def _sample(wanted: str, name: str, value: object) -> Any:
+    """A value of a type: a number as text, or a time that stands for "never", where it may be."""
+    if wanted == "text" and isinstance(value, int):
+        return str(value)
+    if wanted == "text" and name.endswith("Time"):
+        return NEVER
+    return _SAMPLES[wanted]
 
 
 def _time(key: str, value: Any, spelling: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 _HEX = r"[0-9A-Fa-f]"
 GUID = re.compile(rf"\{{?{_HEX}{{8}}(-?){_HEX}{{4}}(?:\1{_HEX}{{4}}){{2}}\1{_HEX}{{12}}\}}?")
-_NEVER = "0001-01-01T00:00:00"  # as .NET writes a time that is not set
+NEVER = "0001-01-01T00:00:00"  # as .NET writes a time that is not set
 _ERROR_TEXTS = ("ErrorCode", "ErrorMessage", "ErrorAdditionalDetails")
 
 
@@ -63,7 +63,7 @@ def _item(item: dict[str, Any]) -> dict[str, Any]:
 
 def _time(key: str, value: object) -> str:
     if not isinstance(value, str):
-        return _NEVER
+        return NEVER
     return iso_time(value) + ("" if key.startswith("Next") else ".1234567")  # as .NET writes them
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
@@ -77,7 +77,7 @@ class Switches:
         changed = _object(body, "The body", _SWITCHES)
         if "behavior" in changed:
             choices = _object(changed["behavior"], "behavior", _BEHAVIOR)
-            changed["behavior"] = replace(simulator.behavior, **choices)
+            changed["behavior"] = simulator.behavior.changed(**choices)
         if "faults" in changed:
             changed["faults"] = _faults(changed["faults"])
         if not isinstance(changed.get("console_connected", True), bool):
