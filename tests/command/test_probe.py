@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from marks import only_full
-from sample import DC01, DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01
+from sample import DISK_E, NAS01, OFFSITE01, PASSWORD, SQL01, another_site
 from simulator.caller import wait_for
 
 from pulumi_vmbackup.facts import FACTS, Answer, Facts
@@ -35,17 +36,22 @@ Run = Callable[..., Result]
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(probe_writes, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(probe_writes, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(probe_writes, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(probe_writes, "LONGEST_LAG_SECONDS", 2.0)
     monkeypatch.setattr(probe_writes, "RESTORE_SECONDS", 0.5)
-    monkeypatch.setenv("VMBACKUP_SETTLE_SECONDS", "1")
+    monkeypatch.setenv("VMBACKUP_SETTLE_SECONDS", "0.3")
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
     return tmp_path
+
+
+def journals() -> list[Path]:
+    return list(Path().glob("home/vmbackup/*.json"))
 
 
 def rows(done: Result) -> dict[str, list[str]]:
     """The table: what was found, what was assumed, and perhaps what differs, by fact."""
     cells = (re.split(r" {2,}", line.strip()) for line in done.stdout.splitlines())
-    return {first: others for first, *others in cells if others}
+    return {first.partition(":")[0]: others for first, *others in cells if others}
 
 
 def facts(folder: Path) -> Facts:
@@ -65,8 +71,8 @@ def test_it_prints_what_it_found_and_changes_nothing(
     assert all("/sessions/" in call.path for call in simulator.calls if call.method == "POST")
     table = rows(done)
     busy = 'refused: "SessionRefused / Another session is open / AnotherConsoleIsRegistered"'
-    assert table[FACTS["secondSession"].what][0] == busy
-    assert table[FACTS["secondAssign"].what] == [
+    assert table["secondSession"][0] == busy
+    assert table["secondAssign"] == [
         "- (not tried: it needs --vm and --location)",
         "accepted, or refused",
     ]
@@ -74,37 +80,52 @@ def test_it_prints_what_it_found_and_changes_nothing(
     assert "All 29 facts that were found are as this package assumes." in done.stdout
     found = facts(tmp_path)
     assert len(found.values) == 29
-    assert f"{tmp_path / 'facts.json'}: 29 facts" in done.stdout
+    assert f"{tmp_path / 'facts.json'} has 29 facts, without names" in done.stdout
     assert found.values.keys() | found.not_found.keys() == {
         key for key, fact in FACTS.items() if fact.step != "none"
     }
     assert len(simulator.tokens) == 2
 
 
-def test_it_prints_the_settings_for_this_server(run: Run, simulator: Simulator) -> None:
-    simulator.behavior = Behavior.like("v9.1")
-    done = run("probe")
-    lines = re.findall(r"  (pulumi config set \S+ \d+) +# (.*)", done.stdout)
-    assert [line for line, _ in lines] == [
-        "pulumi config set vmbackup:settleSeconds 30",
-        "pulumi config set vmbackup:parallelRequests 4",
-        "pulumi config set vmbackup:timeoutSeconds 30",
-        "pulumi config set vmbackup:sessionWaitSeconds 310",
+def advice(done: Result) -> list[str]:
+    """The settings that are advised, and the commands below them."""
+    _, _, shown = done.stdout.partition("Settings for this server\n")
+    return shown.partition("\n\n")[0].splitlines()
+
+
+def test_it_prints_the_settings_for_this_server(run: Run) -> None:
+    assert advice(run("probe")) == [
+        "settleSeconds stays 0.3: not tried: it needs --vm and --location",
+        "parallelRequests stays 4: the answers come too fast to tell",
+        "timeoutSeconds 30 (as now): each answer took less than 0.1 s",
+        "  pulumi config set vmbackup:timeoutSeconds 30",
+        "sessionWaitSeconds 310 (now 60): the server refuses a second session; that of a killed "
+        "run lives for five minutes",
+        "  pulumi config set vmbackup:sessionWaitSeconds 310",
     ]
-    assert lines[0][1] == "now 1; not measured: it needs --vm and --location"
-    assert lines[3][1].startswith("now 60; the server refuses a second session")
 
 
-def test_a_slow_server_gets_other_settings(run: Run, simulator: Simulator) -> None:
+def test_a_slow_server_gets_other_settings(
+    run: Run, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_SETTLE_SECONDS", "1")
+    monkeypatch.setenv("VMBACKUP_SESSION_WAIT_SECONDS", "90")
     slow = {"listingSeconds": 0.1, "parallelListings": 2, "secondSession": {"form": "accepted"}}
-    simulator.behavior = Behavior(facts=slow, lag_seconds=0.6, second_session="accept")
-    done = run("probe", *WRITES, "--yes")
-    assert "pulumi config set vmbackup:parallelRequests 2 " in done.stdout
-    assert "# now 60; the server accepts" not in done.stdout
-    assert "# as now; the server accepts a second session" in done.stdout
-    assert re.search(
-        r"settleSeconds 30 .*a new assignment was listed after [01]\.\d s", done.stdout
+    simulator.behavior = Behavior().changed(facts=slow, lag_seconds=0.6)
+    shown = advice(run("probe", *WRITES, "--yes"))
+    assert re.fullmatch(
+        r"settleSeconds [2-4] \(now 1\): a new assignment was .* [01]\.\d s", shown[0]
     )
+    assert "  pulumi config set vmbackup:parallelRequests 2" in shown
+    assert "sessionWaitSeconds 90 (as now): the server accepts a second session" in shown
+
+
+def test_nothing_is_advised_below_what_is_set(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMBACKUP_TIMEOUT_SECONDS", "120.5")
+    monkeypatch.setenv("VMBACKUP_SESSION_WAIT_SECONDS", "3600")
+    shown = advice(run("probe"))
+    assert "  pulumi config set vmbackup:timeoutSeconds 121" in shown
+    assert "  pulumi config set vmbackup:sessionWaitSeconds 3600" in shown
 
 
 def test_a_named_connection_gets_its_own_settings(
@@ -114,86 +135,60 @@ def test_a_named_connection_gets_its_own_settings(
     monkeypatch.setenv("VMBACKUP_SITE_B_USERNAME", "Administrator")
     monkeypatch.setenv("VMBACKUP_SITE_B_PASSWORD", PASSWORD)
     done = run("probe", "--connection", "site-b")
-    command = "pulumi config set --path vmbackup:connections.site-b.settleSeconds 30"
+    command = "pulumi config set --path vmbackup:connections.site-b.timeoutSeconds 30"
     assert command in done.stdout
 
 
-ODD: dict[str, tuple[dict[str, Any], str, str]] = {
-    "a second login ends the first session": (
-        {"second_session": "accept", "facts": {"firstSession": "ends"}},
-        "firstSession",
-        "ends",
-    ),
+ODD: dict[str, tuple[str, Any, str]] = {
+    "a second login ends the first session": ("firstSession", "ends", "ends"),
     "a refusal in other words": (
-        {"facts": {"secondSession": {"form": "refused", "message": "Nicht jetzt"}}},
         "secondSession",
+        {"form": "refused", "message": "Nicht jetzt"},
         'refused: "Nicht jetzt"',
     ),
     "an error page for a dead token": (
-        {"invalid_token": "page"},
         "unknownToken",
+        {"form": "page", "status": 500},
         "an HTML page (HTTP 500)",
     ),
-    "vms/list ignores its flag": (
-        {"facts": {"configuredList": "all VMs"}},
-        "configuredList",
-        "all VMs",
-    ),
+    "times that nobody reads": ("timeSpelling", "another", "another"),
     "a VM without a field": (
-        {"facts": {"vmFields": {"VirtualMachineName": ["text"], "HostName": ["text"]}}},
         "vmFields",
-        "2 fields, of them not known before: none",
+        {"VirtualMachineName": ["text"], "HostName": ["text"]},
+        "2 fields; new ones: none",
     ),
     "no listing with both flags": (
-        {"facts": {"vmListing": {"form": "page", "status": 404}}},
         "vmListing",
+        {"form": "page", "status": 404},
         "an HTML page (HTTP 404)",
     ),
-    "flags that are ignored": (
-        {"facts": {"vmListingForms": "differ"}},
-        "vmListingForms",
-        "differ",
-    ),
-    "an empty list that is missing": (
-        {"facts": {"emptyListing": "no list"}},
-        "emptyListing",
-        "no list",
-    ),
-    "all locations for an unknown VM": (
-        {"facts": {"unknownVmListing": {"form": "list"}}, "unknown_vm": "empty"},
-        "unknownVmListing",
-        "list",
-    ),
-    "one call at a time": (
-        {"facts": {"listingSeconds": 0.1, "parallelListings": 1}},
-        "parallelListings",
-        "1",
-    ),
-    "slow assignments": ({"lag_seconds": 1.3}, "appearSeconds", "1."),
-    "an unknown location is accepted": (
-        {"facts": {"unknownLocationAssign": {"form": "accepted"}}},
-        "unknownLocationAssign",
-        "accepted",
-    ),
+    "flags that are ignored": ("vmListingForms", "differ", "differ"),
+    "an empty list that is missing": ("emptyListing", "no list", "no list"),
+    "all locations for an unknown VM": ("unknownVmListing", {"form": "list"}, "list"),
+    "one call at a time": ("parallelListings", 1, "1"),
+    "slow assignments": ("appearSeconds", 0.7, "0."),
+    "an unknown location is accepted": ("unknownLocationAssign", {"form": "accepted"}, "accepted"),
+    "an unknown VM is accepted": ("unknownVmAssign", {"form": "accepted"}, "accepted"),
     "a DELETE of an unknown VM is accepted": (
-        {"facts": {"unknownVmUnassign": {"form": "accepted"}}},
         "unknownVmUnassign",
+        {"form": "accepted"},
         "accepted",
     ),
 }
 
 
-@pytest.mark.parametrize(("behavior", "key", "shown"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("key", "value", "shown"), ODD.values(), ids=ODD)
 def test_an_odd_server_stands_out(
-    behavior: dict[str, Any], key: str, shown: str, run: Run, simulator: Simulator
+    key: str, value: Any, shown: str, run: Run, simulator: Simulator
 ) -> None:
-    simulator.behavior = Behavior(**behavior)
+    slow = {"listingSeconds": 0.1} if key == "parallelListings" else {}
+    simulator.behavior = Behavior().changed(facts={key: value, **slow})
     simulator.inventory.assignments[SQL01, OFFSITE01] = None
     before = dict(simulator.inventory.assignments)
     writes = [*WRITES, "--yes"] if FACTS[key].step == "writes" else []
     done = run("probe", *writes)
     assert re.search(r"^\d+ facts? of \d+ that were found: this package assumes", done.stdout, re.M)
-    row = rows(done)[FACTS[key].what]
+    row = rows(done)[key]
     assert row[0].startswith(shown)
     assert row[1:] == [FACTS[key].assumed, f"DIFFERS: {FACTS[key].if_wrong}"]
     assert simulator.inventory.assignments == before
@@ -210,7 +205,7 @@ def test_the_file_holds_no_name_guid_token_or_address(
     )
     told = {"form": "refused", "message": words, "details": SQL01.upper()}
     odd = ("unknownVmListing", "secondAssign", "secondUnassign", "unknownVmAssign", "endedToken")
-    simulator.behavior = Behavior(second_post="refuse", facts=dict.fromkeys(odd, told))
+    simulator.behavior = Behavior().changed(facts=dict.fromkeys(odd, told))
     done = run("probe", *WRITES, *SECOND, "--yes")
     text = (tmp_path / "facts.json").read_text()
     for vm in simulator.inventory.virtual_machines.values():
@@ -236,14 +231,66 @@ def test_the_file_holds_no_name_guid_token_or_address(
     )
 
 
-def test_a_server_that_fails_in_the_middle_leaves_what_was_found(
+@pytest.mark.parametrize(
+    "words",
+    ["9.1.4 on VMBACKUP01 (10.1.2.3)", SQL01, "v9"],
+)
+def test_a_version_that_is_no_number_is_not_in_the_file(
+    words: str, run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.behavior = Behavior(facts={"protocolVersion": words})
+    run("probe")
+    assert words not in (tmp_path / "facts.json").read_text()
+    assert facts(tmp_path).not_found["protocolVersion"].endswith("no version number")
+
+
+def test_the_codes_of_a_server_stay_in_the_file(
     run: Run, simulator: Simulator, tmp_path: Path
 ) -> None:
+    told = {"form": "refused", "code": "BASEBACKUPCONTROLLER_18", "message": "Jane Doe of SQL01"}
+    simulator.behavior = Behavior(facts={"unknownVmListing": told})
+    run("probe")
+    answer = facts(tmp_path).values["unknownVmListing"]
+    assert isinstance(answer, Answer)
+    assert (answer.code, answer.message) == ("BASEBACKUPCONTROLLER_18", "Jane Doe of [VM]")
+
+
+def test_a_probe_that_fails_writes_nothing(run: Run, simulator: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_text(Facts("9.1").dump())
     simulator.faults = [Fault("error", "POST /sessions/start", times=None, acted=False)]
     done = run("probe", fails=1)
     assert "gave an answer that is not the VM Backup API's (HTTP 500" in done.stderr
-    assert facts(tmp_path).values.keys() >= {"hostHeader", "unknownToken"}
-    assert facts(tmp_path).not_found["vmListing"] == "not tried: the probe ended before"
+    assert done.stdout == ""
+    assert facts(tmp_path) == Facts("9.1")
+
+
+def test_without_a_password_nothing_is_sent(
+    run: Run, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VMBACKUP_PASSWORD")
+    assert "No password for VM Backup is known" in run("probe", fails=1).stderr
+    assert not simulator.calls
+
+
+def test_a_closed_pipe_leaves_the_file(base_url: str, tmp_path: Path) -> None:
+    with probing(base_url) as popen:
+        assert popen.stdout
+        popen.stdout.close()
+        popen.wait()
+    assert len(facts(tmp_path).values) == 29
+
+
+def test_a_stack_is_in_the_commands(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "the program"
+    project.mkdir()
+    (project / "Pulumi.yaml").write_text("name: backup\nruntime: python\n")
+    monkeypatch.setattr("pulumi_vmbackup.command.connection.read_stack", lambda _: lambda _: None)
+    done = run("probe", "--stack", f"{project}/dev")
+    assert f"timeoutSeconds 30 --stack dev --cwd '{project}'" in done.stdout.replace('"', "'")
+    monkeypatch.chdir(project)
+    assert "timeoutSeconds 30 --stack dev\n" in run("probe", "--stack", "dev").stdout
 
 
 def test_a_server_that_does_not_answer_is_one_sentence(
@@ -296,7 +343,10 @@ def test_a_given_session_goes_on(
 
 def test_it_asks_before_the_vm_is_changed(run: Run, simulator: Simulator) -> None:
     done = run("probe", *WRITES, fails=1)
-    assert "Nobody can say yes here, so nothing was changed: give --yes" in done.stderr
+    assert (
+        "There is no terminal to ask whether that is right, so nothing was changed" in done.stderr
+    )
+    assert "SQL01 is assigned to \\\\NAS01\\VMBackups for about a minute." in done.stderr
     assert not any(call.method == "DELETE" for call in simulator.calls)
     assert not simulator.inventory.locations_of(SQL01)
 
@@ -307,7 +357,7 @@ def test_only_a_yes_goes_on(
 ) -> None:
     monkeypatch.setattr("pulumi_vmbackup.command.probe.is_terminal", lambda _: True)
     done = run("probe", *WRITES, fails=0 if answer == "y" else 1, input=f"{answer}\n")
-    assert "SQL01 is assigned to \\\\NAS01\\VMBackups, un-assigned again" in done.stderr
+    assert "SQL01 is assigned to \\\\NAS01\\VMBackups for about a minute" in done.stderr
     is_changed = any(call.method == "DELETE" for call in simulator.calls)
     assert is_changed is (answer == "y")
 
@@ -315,9 +365,9 @@ def test_only_a_yes_goes_on(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--vm", "SQL01"], "belong together"),
-        (["--location", NAS], "belong together"),
-        (["--second-location", NAS], "belong together"),
+        (["--vm", "SQL01"], "--vm needs --location"),
+        (["--location", NAS], "--vm needs --location"),
+        (["--second-location", NAS], "--vm needs --location"),
         (["--vm", "SQL99", "--location", NAS], "There is no VM with name 'SQL99'"),
         (["--vm", "SQL01", "--location", "Z:"], "There is no backup location with path 'Z:'"),
         (["--vm", "TEST01", "--location", NAS], "is not configured in VM Backup"),
@@ -325,7 +375,8 @@ def test_only_a_yes_goes_on(
         ([*WRITES, "--second-location", NAS01], "are the same: give two locations"),
         ([*WRITES, "--second-location", OFFSITE01], "is offsite: give a primary location"),
         (["--output", "nowhere/facts.json"], "There is no folder"),
-        (["--restore", "missing.json"], "missing.json cannot be read"),
+        (["--restore"], "There is nothing to restore: no probe of http"),
+        (["--output", "-"], "--output takes no -: give the name of a file."),
     ],
 )
 def test_wrong_options_are_one_sentence(
@@ -346,27 +397,50 @@ def test_a_vm_and_locations_by_their_ids(run: Run, tmp_path: Path) -> None:
     assert facts(tmp_path).values["secondPrimary"] == "is allowed"
 
 
+def test_a_present_primary_location_is_named_in_the_question(
+    run: Run, simulator: Simulator
+) -> None:
+    simulator.inventory.assignments[SQL01, DISK_E] = None
+    done = run("probe", *WRITES, fails=1)
+    says = r"a second primary location un-assigns the first one (E:\VMBackups) meanwhile."
+    assert says in done.stderr
+
+
 def test_what_cannot_be_restored_is_said_with_the_command_that_does(
-    run: Run, simulator: Simulator, tmp_path: Path
+    run: Run, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = dict(simulator.inventory.assignments)
-    # From the first un-assignment on, nothing but logins and listings works.
-    gone = Fault("refused", "DELETE", times=None)
-    simulator.faults = [gone]
+    simulator.faults = [Fault("refused", "DELETE", times=None)]
     done = run("probe", *WRITES, "--yes", "--username", "Administrator", fails=1)
-    file = tmp_path / "vmbackup-probe.json"
     assert f"NOT RESTORED: SQL01 IS STILL ASSIGNED TO {NAS}\n" in done.stderr
     assert "BECAUSE: the server says" in done.stderr
-    command = re.findall(r"AS SOON AS THE SERVER ANSWERS, RUN: vmbackup (.*)", done.stderr)[0]
-    assert command == f"probe --restore {file} --username Administrator"
+    assert done.stderr.count("MaintenanceMode") <= 3
+    command = re.findall(r"WHEN THAT IS OVER, RUN: vmbackup (.*)", done.stderr)[0]
+    assert command == "probe --restore --username Administrator"
     assert (SQL01, NAS01) in simulator.inventory.assignments
     again = run("probe", *WRITES, "--yes", fails=1)
-    assert f"run `vmbackup probe --restore {file}` first" in again.stderr
+    assert "wait for its end, or run `vmbackup probe --restore`" in again.stderr.lower()
     simulator.faults = []
-    done = run(*command.split())
+    asks = run(*command.split(), fails=1)
+    assert f"were none. To restore that: un-assign it from {NAS}. Somebody may" in asks.stderr
+    assert "so nothing was changed: give --yes." in asks.stderr
+    assert (SQL01, NAS01) in simulator.inventory.assignments
+    monkeypatch.setattr("pulumi_vmbackup.command.probe.is_terminal", lambda _: True)
+    done = run(*command.split(), input="y\n")
     assert "SQL01 has the locations that it had before" in done.stderr
     assert simulator.inventory.assignments == before
-    assert not file.exists()
+    assert not journals()
+
+
+def test_a_vm_that_is_restored_already_is_not_changed(run: Run, simulator: Simulator) -> None:
+    simulator.faults = [Fault("refused", "DELETE", times=None)]
+    run("probe", *WRITES, "--yes", fails=1)
+    simulator.faults = []
+    simulator.inventory.assignments = {(SQL01, OFFSITE01): None}  # as somebody wants it now
+    simulator.calls.clear()
+    run("probe", "--restore")
+    assert not any(call.method == "DELETE" for call in simulator.calls)
+    assert not journals()
 
 
 def test_a_server_that_is_gone_is_said_too(run: Run, simulator: Simulator) -> None:
@@ -374,22 +448,19 @@ def test_a_server_that_is_gone_is_said_too(run: Run, simulator: Simulator) -> No
     simulator.faults = [Fault("error", f"GET /vms/backuplocations/[token]/{SQL01}", 3, None)]
     done = run("probe", *WRITES, "--yes", fails=1)
     assert "NOT CHECKED WHETHER SQL01 HAS THE LOCATIONS THAT IT HAD BEFORE\n" in done.stderr
+    assert journals()
 
 
-def test_the_vm_of_another_server_is_not_restored(
-    run: Run, simulator: Simulator, tmp_path: Path
+def test_a_journal_on_another_site_is_an_error_that_asks_for_the_right_server(
+    run: Run, simulator: Simulator
 ) -> None:
-    journal = {
-        "server": "localhost:1",
-        "vm_ref": DC01,
-        "vm_name": "DC01",
-        "assigned": {NAS01: NAS},
-        "touched": {DISK_E: "E:"},
-    }
-    (tmp_path / "probe.json").write_text(json.dumps(journal))
-    done = run("probe", "--restore", "probe.json", fails=1)
-    assert "of the server localhost:1, and the settings lead to" in done.stderr
-    assert not simulator.calls
+    simulator.faults = [Fault("refused", "DELETE", times=None)]
+    run("probe", *WRITES, "--yes", fails=1)
+    simulator.faults = []
+    simulator.inventory = another_site()
+    done = run("probe", "--restore", "--yes", fails=1)
+    assert "whether this is the right server" in done.stderr
+    assert journals()
 
 
 # Interruptions
@@ -438,7 +509,7 @@ def test_ctrl_c_at_each_exchange_of_the_writing_half(skip: int) -> None:
         assert popen.returncode == 130
     assert "SQL01 has the locations that it had before, as a listing shows" in said
     assert "Traceback" not in said
-    assert not Path("vmbackup-probe.json").exists()
+    assert not journals()
 
 
 @ON_POSIX
@@ -477,11 +548,12 @@ def test_a_probe_that_is_killed_is_restored_from_its_file(
         popen.kill()
         popen.communicate()
     simulator.faults = []
-    simulator.sessions.clear()  # as after five minutes
-    if Path("vmbackup-probe.json").exists():
-        run("probe", "--restore", "vmbackup-probe.json")
+    for token in tuple(simulator.sessions):  # that of the killed probe lives for a while
+        threading.Timer(0.5, simulator.sessions.pop, (token, None)).start()
+    if journals():
+        run("probe", "--restore", "--yes")
     assert simulator.inventory.assignments == before
-    assert not Path("vmbackup-probe.json").exists()
+    assert not journals()
 
 
 def test_a_terminal_that_is_gone_does_not_keep_it_from_restoring() -> None:
@@ -498,4 +570,4 @@ def test_a_terminal_that_is_gone_does_not_keep_it_from_restoring() -> None:
         simulator.faults = []
         popen.wait()
     assert simulator.inventory.assignments == before
-    assert not Path("vmbackup-probe.json").exists()
+    assert not journals()

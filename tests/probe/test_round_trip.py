@@ -200,6 +200,17 @@ def test_a_certificate(
     assert found["certificateTrust"] == trust
 
 
+@pytest.mark.parametrize("names", [["VMBACKUP01"], ["localhost"]])
+def test_a_certificate_at_an_ip_address(names: list[str], tmp_path: Path) -> None:
+    certificate = made("", extensions=(IS_AUTHORITY, for_hosts(*names)))
+    file = tmp_path / "certificate.pem"
+    file.write_bytes(certificate.pem)
+    server = certificate.write_server(tmp_path)
+    with serve(Simulator(password=PASSWORD), certificate=server) as base_url:
+        found = found_by_reads(settings_for(base_url, ca_file=str(file)))
+    assert found["certificateName"] == "another name"
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset(preset: str) -> None:
     told = facts_of(preset)

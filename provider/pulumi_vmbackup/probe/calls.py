@@ -20,7 +20,7 @@ from ..transport import SESSION_IS_OVER, on_one_line, read_json, redact
 
 
 @dataclass(frozen=True)
-class Heard:
+class Reply:
     """What came back for one call.
 
     Attributes:
@@ -69,7 +69,7 @@ class Calls:
 
     def ask(
         self, method: str, resource: str, *segments: str, wanted: str = "", is_slow: bool = False
-    ) -> Heard:
+    ) -> Reply:
         """Send a read in the session; once more in a new one if the old one may be over.
 
         Args:
@@ -82,13 +82,13 @@ class Calls:
         for is_last in (False, True):
             with self.client.session_token() as token:
                 path = "/".join((resource, token, *segments))
-                heard = self.send(method, path, wanted=wanted, is_slow=is_slow)
-                if is_last or not self._may_be_over(heard.answer):
-                    return heard
+                reply = self.send(method, path, wanted=wanted, is_slow=is_slow)
+                if is_last or not self._may_be_over(reply.answer):
+                    return reply
                 self.client.forget_session(token)
         raise AssertionError("unreachable")
 
-    def write(self, method: str, vm_ref: str, location_id: str) -> Heard:
+    def write(self, method: str, vm_ref: str, location_id: str) -> Reply:
         """Send a POST or DELETE of an assignment.
 
         It is sent again only if the server says in words that the token is not valid: the server
@@ -100,17 +100,17 @@ class Calls:
         for is_last in (False, True):
             with self.client.session_token() as token:
                 path = f"vms/backuplocations/{token}/{vm_ref}/{location_id}"
-                heard = self.send(method, path)
-                is_over = SESSION_IS_OVER in heard.answer.words and not is_last
+                reply = self.send(method, path)
+                is_over = SESSION_IS_OVER in reply.answer.words and not is_last
                 if not is_over:
-                    lives = not self._may_be_over(heard.answer) or self._lives(token)
-                    if heard.answer.form == "none" or not lives:
+                    lives = not self._may_be_over(reply.answer) or self._lives(token)
+                    if reply.answer.form == "none" or not lives:
                         raise LostWriteError(
-                            f"The answer to a {method} was: {heard.answer}. Nobody knows whether "
+                            f"The answer to a {method} was: {reply.answer}. Nobody knows whether "
                             "the server did it, so the probe stops. `vmbackup doctor` checks the "
                             "connection."
                         )
-                    return heard
+                    return reply
                 self.client.forget_session(token)
         raise AssertionError("unreachable")
 
@@ -133,7 +133,7 @@ class Calls:
         *,
         wanted: str = "",
         is_slow: bool = False,
-    ) -> Heard:
+    ) -> Reply:
         """Send a call as it is.
 
         Raises:
@@ -144,11 +144,11 @@ class Calls:
         try:
             status, content = self.client.send(method, path, body, is_slow=is_slow)
         except LostAnswerError:
-            return Heard(Answer("none", 0), {}, sent_at, time.monotonic())
+            return Reply(Answer("none", 0), {}, sent_at, time.monotonic())
         heard_at = time.monotonic()
         value = read_json(content)
         envelope = value if isinstance(value, dict) else {}
-        return Heard(_read(status, content, envelope, wanted), envelope, sent_at, heard_at)
+        return Reply(_read(status, content, envelope, wanted), envelope, sent_at, heard_at)
 
 
 def _read(status: int, content: bytes, envelope: Mapping[str, Any], wanted: str) -> Answer:

@@ -35,7 +35,7 @@ from ..models import NO_GUID, is_guid, normalize_guid
 from ..session import at_process_end, login_body, not_at_process_end, sounds_busy
 from ..settings import Settings
 from ..tls import connect, port_of, presented
-from .calls import Calls, Found, Heard, made_up_guid
+from .calls import Calls, Found, Reply, made_up_guid
 
 LISTED = "BackupLocations"
 # How many VMs are asked for their locations, to find one that has some.
@@ -62,7 +62,7 @@ def read_facts(client: Client, found: Found, say: Callable[[str], None]) -> None
     say("a session")
     client.log_in()
     say("the connection")
-    _read_connection(client, found)
+    _read_connection(client, found, say)
     say("a token that no session has")
     unknown = calls.send("GET", f"backuplocations/{_hidden(client, made_up_guid())}/1/0")
     found.add("unknownToken", unknown.answer)
@@ -74,14 +74,14 @@ def read_facts(client: Client, found: Found, say: Callable[[str], None]) -> None
 # The connection
 
 
-def _read_connection(client: Client, found: Found) -> None:
+def _read_connection(client: Client, found: Found, say: Callable[[str], None]) -> None:
     settings = client.settings
     url = urlsplit(settings.base_url)
     path = url.path if url.path in ("/api", "/api/rest") else "another"
     found.add("apiPath", path)
     found.add("scheme", url.scheme)
     if url.scheme == "https":
-        _read_certificate(settings, found)
+        _read_certificate(settings, found, say)
     else:
         why = "the API answers plain http"
         found.miss(why, "certificateName", "certificateTrust")
@@ -111,15 +111,16 @@ def _refuses_host(settings: Settings, host: str) -> bool:
         return answer.refuses_host or not answer.is_api
 
 
-def _read_certificate(settings: Settings, found: Found) -> None:
+def _read_certificate(settings: Settings, found: Found, say: Callable[[str], None]) -> None:
     url = urlsplit(settings.base_url)
     try:
-        names = presented(settings, settings.timeout_seconds).names
+        certificate = presented(settings, settings.timeout_seconds)
     except (OSError, ValueError):
         found.miss("the certificate cannot be read", "certificateName", "certificateTrust")
         return
-    found.learn("host", names)
-    found.add("certificateName", _whom_for(names, url.hostname or ""))
+    say(f"the certificate is for {certificate.names_shown}, {certificate.validity}")
+    found.learn("host", certificate.names)
+    found.add("certificateName", _whom_for(certificate.names, url.hostname or ""))
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -188,9 +189,9 @@ def _ref(vm: Mapping[str, Any]) -> str:
 
 
 def _read_configured_list(calls: Calls, found: Found, vms: list[Mapping[str, Any]]) -> None:
-    heard = calls.ask("GET", "vms/list", "1", wanted="VirtualMachines", is_slow=True)
-    if not heard.answer.is_accepted:
-        found.miss(f"vms/list/[token]/1 answers: {heard.answer}", "configuredList")
+    reply = calls.ask("GET", "vms/list", "1", wanted="VirtualMachines", is_slow=True)
+    if not reply.answer.is_accepted:
+        found.miss(f"vms/list/[token]/1 answers: {reply.answer}", "configuredList")
         return
 
     def ids(listed: Iterable[Mapping[str, Any]]) -> set[tuple[object, ...]]:
@@ -198,7 +199,7 @@ def _read_configured_list(calls: Calls, found: Found, vms: list[Mapping[str, Any
         return {tuple(str(vm.get(key)) for key in keys) for vm in listed}
 
     configured = ids(vm for vm in vms if vm.get("Configured") is not False)
-    got = ids(heard.items("VirtualMachines"))
+    got = ids(reply.items("VirtualMachines"))
     found.add(
         "configuredList",
         "the configured VMs"
@@ -263,9 +264,9 @@ def _read_listings(calls: Calls, found: Found, refs: list[str]) -> None:
     _add_list(found, "vmListingPlain", plain)
     _compare_listings(found, both, primary, offsite, plain)
     empty = [
-        heard.answer.form
-        for heard in (*by_ref.values(), primary, offsite, plain)
-        if heard.answer.is_accepted and heard.answer.form != "list"
+        reply.answer.form
+        for reply in (*by_ref.values(), primary, offsite, plain)
+        if reply.answer.is_accepted and reply.answer.form != "list"
     ]
     if empty:
         found.add("emptyListing", empty[0])
@@ -277,9 +278,9 @@ def _read_listings(calls: Calls, found: Found, refs: list[str]) -> None:
         found.miss("no list came", "parallelListings")
 
 
-def _add_seconds(found: Found, key: str, calls: list[Heard]) -> bool:
+def _add_seconds(found: Found, key: str, calls: list[Reply]) -> bool:
     """Add how long accepted calls took; whether there are any."""
-    seconds = [heard.seconds for heard in calls if heard.answer.is_accepted]
+    seconds = [reply.seconds for reply in calls if reply.answer.is_accepted]
     if seconds:
         found.add(key, rounded(statistics.median(seconds)))
     else:
@@ -287,14 +288,18 @@ def _add_seconds(found: Found, key: str, calls: list[Heard]) -> bool:
     return bool(seconds)
 
 
-def _add_list(found: Found, key: str, heard: Heard) -> None:
+def _add_list(found: Found, key: str, reply: Reply) -> None:
     """Add the answer to a listing; how an empty one is written is a fact of its own."""
-    is_list = heard.answer.is_accepted
-    found.add(key, replace(heard.answer, form="list") if is_list else heard.answer)
+    if not reply.answer.is_accepted:
+        found.add(key, reply.answer)
+    elif reply.answer.form != "no list":
+        found.add(key, replace(reply.answer, form="list"))
+    else:
+        found.miss("no list came for a VM that may have no location of this kind", key)
 
 
 def _compare_listings(
-    found: Found, both: Heard, primary: Heard, offsite: Heard, plain: Heard
+    found: Found, both: Reply, primary: Reply, offsite: Reply, plain: Reply
 ) -> None:
     if not (both.answer.is_accepted and primary.answer.is_accepted and offsite.answer.is_accepted):
         found.miss("not all of them are lists", "vmListingForms")
@@ -326,14 +331,14 @@ def _read_parallel(calls: Calls, found: Found, ref: str, seconds: float) -> None
 def _seconds_of(calls: Calls, ref: str, count: int) -> float:
     """How long so many listings at a time take."""
 
-    def ask(_: int) -> Heard:
+    def ask(_: int) -> Reply:
         return calls.ask("GET", "vms/backuplocations", ref, "1", "1", wanted=LISTED)
 
     with ThreadPoolExecutor(count) as threads:
-        heard = list(threads.map(ask, range(count)))
-    if not all(each.answer.is_accepted for each in heard):
+        reply = list(threads.map(ask, range(count)))
+    if not all(each.answer.is_accepted for each in reply):
         return float("inf")
-    return max(each.heard_at for each in heard) - min(each.sent_at for each in heard)
+    return max(each.heard_at for each in reply) - min(each.sent_at for each in reply)
 
 
 def _ids(locations: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -403,17 +408,17 @@ def _read_sessions(calls: Calls, found: Found, say: Callable[[str], None]) -> No
     def is_busy(refusal: Answer) -> bool:
         return sounds_busy(refusal.words) or refusal == answer
 
-    with _logged_in_when_free(calls, numeric, is_busy) as (token, heard):
-        if token or not is_busy(heard.answer):
-            found.add("numericServerPort", heard.answer)
+    with _logged_in_when_free(calls, numeric, is_busy) as (token, reply):
+        if token or not is_busy(reply.answer):
+            found.add("numericServerPort", reply.answer)
     if not token:
-        with _logged_in_when_free(calls, login_body(settings), is_busy) as (token, heard):
+        with _logged_in_when_free(calls, login_body(settings), is_busy) as (token, reply):
             pass
     if not token:
-        found.miss(f"no session was started: {heard.answer}", *_LOGIN_FACTS)
+        found.miss(f"no session was started: {reply.answer}", *_LOGIN_FACTS)
         return
-    found.add("loginSeconds", rounded(heard.seconds))
-    spelling = guid_spelling(str(heard.envelope["Data"]))
+    found.add("loginSeconds", rounded(reply.seconds))
+    spelling = guid_spelling(str(reply.envelope["Data"]))
     if spelling:
         found.add("tokenSpelling", spelling)
     else:
@@ -429,40 +434,40 @@ def _read_sessions(calls: Calls, found: Found, say: Callable[[str], None]) -> No
 def _second_session(calls: Calls) -> tuple[Answer, str]:
     """The answer to a second login, and what becomes of the first session."""
     with calls.client.session_token() as first:
-        with _logged_in(calls, login_body(calls.client.settings)) as (_, heard):
+        with _logged_in(calls, login_body(calls.client.settings)) as (_, reply):
             still = calls.send("GET", f"backuplocations/{first}/1/0", wanted=LISTED)
         if not still.answer.is_accepted:
             calls.client.forget_session(first)
-    return heard.answer, "goes on" if still.answer.is_accepted else "ends"
+    return reply.answer, "goes on" if still.answer.is_accepted else "ends"
 
 
 @contextmanager
 def _logged_in_when_free(
     calls: Calls, body: Mapping[str, object], is_busy: Callable[[Answer], bool]
-) -> Iterator[tuple[str, Heard]]:
+) -> Iterator[tuple[str, Reply]]:
     """The same, but a server may refuse it for a while after another session has ended (seen)."""
     give_up_at = time.monotonic() + calls.client.settings.session_wait_seconds
     while True:
-        with _logged_in(calls, body) as (token, heard):
-            if token or not is_busy(heard.answer) or time.monotonic() > give_up_at:
-                yield token, heard
+        with _logged_in(calls, body) as (token, reply):
+            if token or not is_busy(reply.answer) or time.monotonic() > give_up_at:
+                yield token, reply
                 return
         calls.client.pause(session.BUSY_POLL_SECONDS)
 
 
 @contextmanager
-def _logged_in(calls: Calls, body: Mapping[str, object]) -> Iterator[tuple[str, Heard]]:
+def _logged_in(calls: Calls, body: Mapping[str, object]) -> Iterator[tuple[str, Reply]]:
     """Another session, if the server starts one: its token, or ``""``, and the answer."""
-    heard = calls.send("POST", "sessions/start", body, is_slow=True)
-    token = heard.envelope.get("Data")
-    if not heard.answer.is_accepted or not isinstance(token, str) or not is_guid(token):
-        yield "", heard
+    reply = calls.send("POST", "sessions/start", body, is_slow=True)
+    token = reply.envelope.get("Data")
+    if not reply.answer.is_accepted or not isinstance(token, str) or not is_guid(token):
+        yield "", reply
         return
     token = _hidden(calls.client, token.strip("{}"))
     end = partial(_end, calls, token)
     at_process_end(end)
     try:
-        yield token, heard
+        yield token, reply
     finally:
         not_at_process_end(end)
         end()

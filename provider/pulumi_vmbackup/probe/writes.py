@@ -30,7 +30,7 @@ from ..files import patiently, reason_of, text_of
 from ..models import BackupLocation, VirtualMachine, normalize_guid
 from ..session import at_process_end, not_at_process_end
 from ..settings import Settings
-from .calls import Calls, Found, Heard, made_up_guid
+from .calls import Calls, Found, Reply, made_up_guid
 from .reads import LISTED
 
 POLL_SECONDS = 0.2
@@ -351,13 +351,13 @@ class WritingProbe:
         found.add("secondUnassign", self._write("DELETE", self._vm_ref, location.id).answer)
         self._try_unknown()
 
-    def _find_lag(self, key: str, write: Heard, location_id: str, *, is_listed: bool) -> bool:
+    def _find_lag(self, key: str, write: Reply, location_id: str, *, is_listed: bool) -> bool:
         """Measure how long a listing lags behind a write; whether that was seen."""
         patience = max(self._client.settings.settle_seconds, LONGEST_LAG_SECONDS)
         while time.monotonic() < write.heard_at + patience:
-            heard = self._listed()
-            if heard is not None and (location_id in _ids(heard)) == is_listed:
-                self._found.add(key, rounded(heard.heard_at - write.heard_at))
+            reply = self._listed()
+            if reply is not None and (location_id in _ids(reply)) == is_listed:
+                self._found.add(key, rounded(reply.heard_at - write.heard_at))
                 return True
             self._pause(POLL_SECONDS)
         why = f"no listing showed the change within {patience:g} s"
@@ -376,7 +376,7 @@ class WritingProbe:
         while self._listed_ids() & {second.id}:
             self._pause(POLL_SECONDS)
 
-    def _see_what_moved(self, before: set[str], write: Heard) -> bool:
+    def _see_what_moved(self, before: set[str], write: Reply) -> bool:
         """See whether a second primary location un-assigns the first one; assign that again."""
         patience = self._patience()
         self._say(f"looking for {patience:g} s whether the other locations stay")
@@ -403,31 +403,31 @@ class WritingProbe:
 
     # Calls
 
-    def _write(self, method: str, vm_ref: str, location_id: str) -> Heard:
+    def _write(self, method: str, vm_ref: str, location_id: str) -> Reply:
         self._check_interruption()
         if method == "POST" and vm_ref == self._vm_ref:
             self._unclear.add(location_id)
         try:
-            heard = self._calls.write(method, vm_ref, location_id)
+            reply = self._calls.write(method, vm_ref, location_id)
         finally:
             self._written_at = time.monotonic()
-        if method == "DELETE" and heard.answer.is_accepted:
+        if method == "DELETE" and reply.answer.is_accepted:
             self._unclear.discard(location_id)
-        return heard
+        return reply
 
-    def _listed(self) -> Heard | None:
+    def _listed(self) -> Reply | None:
         """The VM's locations; None if no list came."""
         self._check_interruption()
-        heard = self._calls.ask("GET", "vms/backuplocations", self._vm_ref, "1", "1", wanted=LISTED)
-        return heard if heard.answer.is_accepted else None
+        reply = self._calls.ask("GET", "vms/backuplocations", self._vm_ref, "1", "1", wanted=LISTED)
+        return reply if reply.answer.is_accepted else None
 
     def _listed_ids(self) -> set[str]:
         """The ids of the VM's locations; asks again while no list comes."""
         give_up_at = time.monotonic() + LONGEST_LAG_SECONDS
         while time.monotonic() < give_up_at:
-            heard = self._listed()
-            if heard is not None:
-                return _ids(heard)
+            reply = self._listed()
+            if reply is not None:
+                return _ids(reply)
             self._pause(POLL_SECONDS)
         raise VmBackupError(f"No list of the locations of {self._vm.name} came any more.")
 
@@ -555,5 +555,5 @@ def restore(
         time.sleep(PAUSE_SECONDS if restored.error else max(POLL_SECONDS, patience / 30))
 
 
-def _ids(heard: Heard) -> set[str]:
-    return {normalize_guid(each.get("BackupLocationId")) for each in heard.items(LISTED)}
+def _ids(reply: Reply) -> set[str]:
+    return {normalize_guid(each.get("BackupLocationId")) for each in reply.items(LISTED)}
