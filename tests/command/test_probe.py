@@ -443,6 +443,21 @@ def test_a_vm_that_is_restored_already_is_not_changed(run: Run, simulator: Simul
     assert not journals()
 
 
+def test_what_was_not_reached_is_not_said_to_need_an_option(
+    run: Run, simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.faults = [Fault("error", "POST /vms/backuplocations", acted=False)]
+    run("probe", *WRITES, "--yes")
+    not_found = facts(tmp_path).not_found
+    assert not_found["writeSeconds"].startswith("the assignment was not accepted: an HTML page")
+    assert not_found["secondPrimary"].startswith("the assignment was not accepted: an HTML page")
+    simulator.faults = [Fault("reset", "POST /vms/backuplocations", skip=1)]
+    run("probe", *WRITES, "--yes", fails=1)
+    not_found = facts(tmp_path).not_found
+    assert not_found["secondAssign"] == "not tried: the probe ended before"
+    assert not_found["secondPrimary"].startswith("not tried: it needs --vm, --location and")
+
+
 def test_a_server_that_is_gone_is_said_too(run: Run, simulator: Simulator) -> None:
     # Three listings before the first change.
     simulator.faults = [Fault("error", f"GET /vms/backuplocations/[token]/{SQL01}", 3, None)]

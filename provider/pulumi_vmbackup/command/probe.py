@@ -39,9 +39,10 @@ from .output import check_file, is_terminal, new_table, print_output, text, writ
 from .stack import pulumi_options
 from .wording import one_line, option_name
 
+_SECOND = "second location"
 _NEEDS = {
     "writes": "not tried: it needs --vm and --location",
-    "second location": "not tried: it needs --vm, --location and --second-location",
+    _SECOND: "not tried: it needs --vm, --location and --second-location",
 }
 _PARTS: dict[Part, str] = {
     "connection": "The connection",
@@ -112,7 +113,7 @@ def probe(
     settings, _ = connection.read()
     found = Found(settings)
     for key, fact in FACTS.items():
-        if fact.step in _NEEDS:
+        if (fact.step == "writes" and not vm) or (fact.step == _SECOND and not second_location):
             found.miss(_NEEDS[fact.step], key)
     failure: VmBackupError | None = None
     with Client(replace(settings, parallel_requests=MOST_AT_A_TIME)) as client:

@@ -338,8 +338,6 @@ class WritingProbe:
         found.add("secondAssign", self._write("POST", self._vm_ref, location.id).answer)
         if self._second:
             self._try_second(self._second)
-        else:
-            found.miss("not tried: it needs --second-location", *_FOUND_WITH_SECOND)
         self._say("un-assigning it")
         first = self._write("DELETE", self._vm_ref, location.id)
         if not first.answer.is_accepted:
