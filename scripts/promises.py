@@ -1813,15 +1813,15 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "a refused POST is taken for one that was not done",
             "probe/writes.py",
-            'if method == "DELETE" and heard.answer.is_accepted:',
-            'if (method == "DELETE") == heard.answer.is_accepted:',
+            'if method == "DELETE" and reply.answer.is_accepted:',
+            'if (method == "DELETE") == reply.answer.is_accepted:',
             "probe/test_writes.py",
         ),
         Break(
             "a POST is sent again though the server may have done it",
             "probe/calls.py",
-            "is_over = SESSION_IS_OVER in heard.answer.words and not is_last",
-            "is_over = self._may_be_over(heard.answer) and not is_last",
+            "is_over = SESSION_IS_OVER in reply.answer.words and not is_last",
+            "is_over = self._may_be_over(reply.answer) and not is_last",
             "probe/test_writes.py",
         ),
         Break(

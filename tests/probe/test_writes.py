@@ -320,6 +320,13 @@ class Odd(Simulator):
             self._later(1.6, (vm_ref, location_id))
         return answer
 
+    def _unassign(self, token: str, vm_ref: str, location_id: str) -> Mapping[str, Any]:
+        answer = super()._unassign(token, vm_ref, location_id)
+        if self.odd == "assigns again what it un-assigns":
+            self.odd = ""
+            self._later(0.5, (vm_ref, location_id))
+        return answer
+
     def _later(self, seconds: float, pair: tuple[str, str]) -> None:
         """Assign a pair, or un-assign it if it is assigned."""
 
@@ -363,11 +370,22 @@ def test_a_server_that_drops_the_first_location_after_a_while_is_seen_and_restor
     assert simulator.inventory.assignments == before
 
 
-def test_a_server_that_does_what_it_refuses_is_restored() -> None:
-    simulator = odd("refuses what it does", lag_seconds=0.5)
+@pytest.mark.parametrize("lag_seconds", [0.5, 10])  # within the time that is waited, and after it
+def test_a_server_that_does_what_it_refuses_is_restored(lag_seconds: float) -> None:
+    simulator = odd("refuses what it does", lag_seconds=lag_seconds)
     before = dict(simulator.inventory.assignments)
     writes = probed_patiently(simulator)
     assert writes.restored == Restored()
+    assert simulator.inventory.assignments == before
+
+
+def test_what_comes_back_after_it_was_restored_is_restored_again() -> None:
+    simulator = odd("assigns again what it un-assigns")
+    before = dict(simulator.inventory.assignments)
+    simulator.inventory.assignments = {**before, (SQL01, NAS01): None}
+    journal = Journal("2026", SQL01, "SQL01", {DISK_E: "E:"}, {NAS01: "NAS"})
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        assert restore(client, journal, (), 0.0, 1.0, print) == Restored()
     assert simulator.inventory.assignments == before
 
 
