@@ -1841,8 +1841,11 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "two probes of a server run at once",
             "probe/writes.py",
-            'with file.open("x", encoding="utf-8") as opened:',
-            'with file.open("w", encoding="utf-8") as opened:',
+            "        refuse_left_journal(file)\n        try:\n"
+            "            file.parent.mkdir(parents=True, exist_ok=True)\n"
+            '            with file.open("x", encoding="utf-8") as opened:',
+            "        try:\n            file.parent.mkdir(parents=True, exist_ok=True)\n"
+            '            with file.open("w", encoding="utf-8") as opened:',
             "probe/test_writes.py",
         ),
         Break(

@@ -386,6 +386,7 @@ def test_what_comes_back_after_it_was_restored_is_restored_again() -> None:
     journal = Journal("2026", SQL01, "SQL01", {DISK_E: "E:"}, {NAS01: "NAS"})
     with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
         assert restore(client, journal, (), 0.0, 1.0, print) == Restored()
+    time.sleep(0.7)  # nothing is left that changes it
     assert simulator.inventory.assignments == before
 
 
@@ -427,6 +428,8 @@ def test_a_change_whose_answer_looks_like_that_to_a_dead_token(
     assert writes.restored == Restored()
     posts = [call for call in simulator.calls if call.method == method and NAS01 in call.path]
     assert len(posts) < 9
+    if (method, fault, dead_token) == ("POST", "error", "page"):  # the server may have done it
+        assert len(posts) == 1
 
 
 @pytest.mark.parametrize(
