@@ -110,11 +110,11 @@ def test_a_slow_server_gets_other_settings(
 ) -> None:
     monkeypatch.setenv("VMBACKUP_SETTLE_SECONDS", "1")
     monkeypatch.setenv("VMBACKUP_SESSION_WAIT_SECONDS", "90")
-    slow = {"listingSeconds": 0.1, "parallelListings": 2, "secondSession": {"form": "accepted"}}
+    slow = {"listingSeconds": 0.3, "parallelListings": 2, "secondSession": {"form": "accepted"}}
     simulator.behavior = Behavior().changed(facts=slow, lag_seconds=0.6)
     shown = advice(run("probe", *WRITES, "--yes"))
     assert re.fullmatch(
-        r"settleSeconds [2-4] \(now 1\): a new assignment was .* [01]\.\d s", shown[0]
+        r"settleSeconds [2-9] \(now 1\): a new assignment was .* \d\.\d s", shown[0]
     )
     assert "  pulumi config set vmbackup:parallelRequests 2" in shown
     assert "sessionWaitSeconds 90 (as now): the server accepts a second session" in shown
@@ -545,9 +545,7 @@ def test_each_signal_restores_the_vm(name: str, code: int) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(
-    "skip", [*range(0, 18, 4), *only_full(*(each for each in range(18) if each % 4))]
-)
+@pytest.mark.parametrize("skip", [*range(0, 9, 2), *only_full(*range(1, 9, 2))])
 def test_a_probe_that_is_killed_is_restored_from_its_file(
     skip: int, base_url: str, run: Run, simulator: Simulator
 ) -> None:
@@ -559,7 +557,7 @@ def test_a_probe_that_is_killed_is_restored_from_its_file(
     with probing(base_url, *WRITES, "--yes") as popen:
         wait_for(lambda: bool(begin.hits))
         simulator.faults = [held]
-        wait_for(lambda: bool(held.hits) or popen.poll() is not None)
+        wait_for(lambda: bool(held.hits))
         popen.kill()
         popen.communicate()
     simulator.faults = []
