@@ -390,6 +390,26 @@ def test_what_comes_back_after_it_was_restored_is_restored_again() -> None:
     assert simulator.inventory.assignments == before
 
 
+@pytest.mark.parametrize("method", ["DELETE", "POST"])
+def test_a_change_that_is_refused_while_a_second_location_is_tried_ends_the_probe(
+    method: str,
+) -> None:
+    behavior = {"second_primary": "move"} if method == "POST" else {}
+    simulator = server(**behavior)
+    before = dict(simulator.inventory.assignments)
+    # The third POST assigns the first location again, the first DELETE un-assigns the second one.
+    skip = 3 if method == "POST" else 0
+    refused = Fault("refused", f"{method} /vms/backuplocations", skip=skip, times=1)
+    with serve(simulator) as base_url, Client(settings_for(base_url)) as client:
+        writes = Writes(client, PRIMARY, DISK)
+        simulator.faults = [refused]
+        with pytest.raises(VmBackupError, match=r"showed the last change within 1 s, so the probe"):
+            writes.probe.run()
+    assert refused.hits == 1
+    assert writes.restored == Restored()
+    assert simulator.inventory.assignments == before
+
+
 def test_an_assignment_that_is_accepted_and_never_listed_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -371,8 +371,7 @@ class WritingProbe:
             return
         self._see_what_moved({*self.journal.assigned, self._location.id}, written)
         self._write("DELETE", self._vm_ref, second.id)
-        while self._listed_ids() & {second.id}:
-            self._pause(POLL_SECONDS)
+        self._wait_until(lambda listed: second.id not in listed)
 
     def _see_what_moved(self, before: set[str], write: Reply) -> bool:
         """See whether a second primary location un-assigns the first one; assign that again."""
@@ -384,8 +383,7 @@ class WritingProbe:
         self._found.add("secondPrimary", "moves the VM" if gone else "is allowed")
         for each in sorted(gone):
             self._write("POST", self._vm_ref, each)
-        while gone - self._listed_ids():
-            self._pause(POLL_SECONDS)
+        self._wait_until(lambda listed: gone <= listed)
         return bool(gone)
 
     def _try_unknown(self) -> None:
@@ -428,6 +426,17 @@ class WritingProbe:
                 return _ids(reply)
             self._pause(POLL_SECONDS)
         raise VmBackupError(f"No list of the locations of {self._vm.name} came any more.")
+
+    def _wait_until(self, is_as_wanted: Callable[[set[str]], bool]) -> None:
+        """Wait until a list of the VM's locations shows a change; for ever would be too long."""
+        give_up_at = time.monotonic() + LONGEST_LAG_SECONDS
+        while not is_as_wanted(self._listed_ids()):
+            if time.monotonic() > give_up_at:
+                raise VmBackupError(
+                    f"No list of the locations of {self._vm.name} showed the last change within "
+                    f"{LONGEST_LAG_SECONDS:g} s, so the probe stops."
+                )
+            self._pause(POLL_SECONDS)
 
     def _pause(self, seconds: float) -> None:
         self._is_interrupted.wait(seconds)
