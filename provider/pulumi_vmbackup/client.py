@@ -24,7 +24,7 @@ from .errors import (
     RefusedError,
     VmBackupError,
 )
-from .models import NO_GUID, BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid
+from .models import BackupLocation, Kind, VirtualMachine, is_guid, normalize_guid, vm_ref
 from .session import Session
 from .settings import Settings
 
@@ -361,11 +361,8 @@ def _read_locations(answer: Mapping[str, Any], kind: Kind | None) -> list[Backup
 
 
 def _read_virtual_machine(item: Mapping[str, Any]) -> VirtualMachine:
-    # A replica has no ref, or a GUID of zeros (seen).
-    ref = item.get("AltaroVirtualMachineRef")
-    has_ref = is_guid(ref) and normalize_guid(ref) != NO_GUID
     return VirtualMachine(
-        ref=normalize_guid(ref) if has_ref else None,
+        ref=vm_ref(item.get("AltaroVirtualMachineRef")),
         name=_read_text(item, "VirtualMachineName"),
         host=_read_text(item, "HostName"),
         configured=_read_flag(item, "Configured"),

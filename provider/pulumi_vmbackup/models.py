@@ -180,6 +180,15 @@ def is_guid(value: object) -> bool:
     return True
 
 
+def vm_ref(value: object) -> str | None:
+    """The ref of a VM as :func:`normalize_guid` writes it; None for a replica, which has none.
+
+    A replica has no ref, or a GUID of zeros (seen).
+    """
+    ref = normalize_guid(value) if is_guid(value) else NO_GUID
+    return None if ref == NO_GUID else ref
+
+
 def unique_locations(listed: Iterable[BackupLocation]) -> dict[str, BackupLocation]:
     """The locations of one or more lists, by id, without repeats.
 

@@ -394,7 +394,7 @@ def test_what_comes_back_after_it_was_restored_is_restored_again() -> None:
 def test_a_change_that_is_refused_while_a_second_location_is_tried_ends_the_probe(
     method: str,
 ) -> None:
-    behavior = {"second_primary": "move"} if method == "POST" else {}
+    behavior: dict[str, Any] = {"second_primary": "move"} if method == "POST" else {}
     simulator = server(**behavior)
     before = dict(simulator.inventory.assignments)
     # The third POST assigns the first location again, the first DELETE un-assigns the second one.

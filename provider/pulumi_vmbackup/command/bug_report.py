@@ -148,12 +148,8 @@ def _line(exchange: Exchange) -> str:
 def _block(lines: Iterator[str]) -> Iterator[str]:
     """Lines as a block of text, in which nothing is Markdown."""
     kept = list(lines)
-    longest = max((len(run) for line in kept for run in _fences(line)), default=0)
+    longest = max((len(run) for line in kept for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     yield f"{fence}text"
     yield from kept
     yield fence
-
-
-def _fences(line: str) -> list[str]:
-    return ["`" * len(each) for each in "".join(c if c == "`" else " " for c in line).split()]

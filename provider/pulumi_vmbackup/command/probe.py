@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -37,7 +34,7 @@ from ..settings import SETTINGS, Settings, config_command, to_configure
 from .connection import Connection, connecting
 from .output import check_file, is_terminal, new_table, print_output, text, write_file
 from .stack import pulumi_options
-from .wording import one_line, option_name
+from .wording import one_line, option_name, shell_line
 
 _SECOND = "second location"
 _NEEDS = {
@@ -235,7 +232,7 @@ def _restore_command(connection: Connection) -> str:
         words += ["--connection", connection.name]
     for key, value in connection.options.items():
         words += [option_name(key) or "", value]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return shell_line(words)
 
 
 def _restore(connection: Connection, *, is_asked: bool) -> None:
@@ -332,8 +329,8 @@ def _print_settings(facts: Facts, settings: Settings, connection: Connection) ->
         if each.value is None:
             print_output(Text(f"{each.key} stays {now:g}: {each.reason}"))
             continue
-        command = config_command(each.key, settings.connection)
         is_now = "as now" if now == each.value else f"now {now:g}"
         print_output(Text(f"{each.key} {each.value} ({is_now}): {each.reason}"))
-        command = command or to_configure(each.key, settings.connection)
+        where = (each.key, settings.connection)
+        command = config_command(*where) or to_configure(*where)
         print_output(Text(f"  {command} {each.value}{options}"))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from typing import Any
 from ..errors import SettingsError
 from ..files import path_of, text_of
 from ..settings import SECRET_SETTINGS
-from .wording import printable
+from .wording import printable, shell_line
 
 _PULUMI_SECONDS = 120
 _PROJECT_FILES = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
@@ -75,8 +73,7 @@ def pulumi_options(text: str) -> str:
     words = ["--stack", stack] if stack else []
     if folder.resolve() != Path().resolve():
         words += ["--cwd", str(folder)]
-    joined = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
-    return f" {joined}" if joined else ""
+    return f" {shell_line(words)}" if words else ""
 
 
 def _run_pulumi(text: str, what: str, *command: str) -> str:

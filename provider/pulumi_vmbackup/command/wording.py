@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -73,6 +76,11 @@ def option_name(key: str) -> str | None:
     if SETTINGS[key].metavar is None:
         return None
     return "--" + SETTINGS[key].name.replace("_", "-")
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """A command line as the shell of this system takes it."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def one_line(text: str) -> str:

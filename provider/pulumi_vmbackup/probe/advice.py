@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import REFUSES_SESSION
 from ..facts import FACTS, TIME_SPELLINGS, Answer, Facts
 from ..models import LOCATION_FIELDS
 from ..session import UNKNOWN_SESSION_SECONDS, sounds_busy
 from ..settings import Settings
-from ..transport import SESSION_IS_OVER, SLOW_CALL_FACTOR
+from ..transport import SLOW_CALL_FACTOR
+from .calls import says_over
 
 # A setting is so many times as long as what was measured: servers are slower at night.
 _MARGIN = 3
@@ -41,7 +41,7 @@ def differs(key: str, facts: Facts, settings: Settings) -> bool:
 
 
 def _says_over(answer: Answer, _: Settings) -> bool:
-    return SESSION_IS_OVER in answer.words or answer.status in REFUSES_SESSION
+    return says_over(answer)
 
 
 def _is_list(answer: Answer, _: Settings) -> bool:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..client import Client
@@ -47,6 +48,11 @@ class Reply:
         return [each for each in listed if isinstance(each, dict)]
 
 
+def says_over(answer: Answer) -> bool:
+    """Whether the package takes an answer for one to the token of a session that is over."""
+    return SESSION_IS_OVER in answer.words or answer.status in REFUSES_SESSION
+
+
 class LostWriteError(VmBackupError):
     """Nobody knows whether the server made a change; that is found out when the VM is restored."""
 
@@ -79,14 +85,14 @@ class Calls:
             wanted: the list that the answer holds.
             is_slow: whether the call is known to be slow.
         """
-        for is_last in (False, True):
-            with self.client.session_token() as token:
-                path = "/".join((resource, token, *segments))
-                reply = self.send(method, path, wanted=wanted, is_slow=is_slow)
-                if is_last or not self._may_be_over(reply.answer):
-                    return reply
-                self.client.forget_session(token)
-        raise AssertionError("unreachable")
+        call = partial(
+            self._in_session, method, resource, *segments, wanted=wanted, is_slow=is_slow
+        )
+        reply, token = call()
+        if self._may_be_over(reply.answer):
+            self.client.forget_session(token)
+            reply, _ = call()
+        return reply
 
     def write(self, method: str, vm_ref: str, location_id: str) -> Reply:
         """Send a POST or DELETE of an assignment.
@@ -97,33 +103,33 @@ class Calls:
         Raises:
             LostWriteError: no answer came, or one that may be due to the session.
         """
-        for is_last in (False, True):
-            with self.client.session_token() as token:
-                path = f"vms/backuplocations/{token}/{vm_ref}/{location_id}"
-                reply = self.send(method, path)
-                is_over = SESSION_IS_OVER in reply.answer.words and not is_last
-                if not is_over:
-                    lives = not self._may_be_over(reply.answer) or self._lives(token)
-                    if reply.answer.form == "none" or not lives:
-                        raise LostWriteError(
-                            f"The answer to a {method} was: {reply.answer}. Nobody knows whether "
-                            "the server did it, so the probe stops. `vmbackup doctor` checks the "
-                            "connection."
-                        )
-                    return reply
-                self.client.forget_session(token)
-        raise AssertionError("unreachable")
+        call = partial(self._in_session, method, "vms/backuplocations", vm_ref, location_id)
+        reply, token = call()
+        if SESSION_IS_OVER in reply.answer.words:
+            self.client.forget_session(token)
+            reply, token = call()
+        may_be_over = self._may_be_over(reply.answer) and not self._lives(token)
+        if reply.answer.form == "none" or may_be_over:
+            raise LostWriteError(
+                f"The answer to a {method} was: {reply.answer}. Nobody knows whether the server "
+                "did it, so the probe stops. `vmbackup doctor` checks the connection."
+            )
+        return reply
+
+    def _in_session(
+        self, method: str, resource: str, *segments: str, wanted: str = "", is_slow: bool = False
+    ) -> tuple[Reply, str]:
+        """The reply to a call in the session, and the token of that."""
+        with self.client.session_token() as token:
+            path = "/".join((resource, token, *segments))
+            return self.send(method, path, wanted=wanted, is_slow=is_slow), token
 
     def _lives(self, token: str) -> bool:
         """Whether the server accepts a token."""
         return self.send("GET", f"backuplocations/{token}/1/0").answer.is_accepted
 
     def _may_be_over(self, answer: Answer) -> bool:
-        return (
-            SESSION_IS_OVER in answer.words
-            or answer.status in REFUSES_SESSION
-            or answer in self._refusals
-        )
+        return says_over(answer) or answer in self._refusals
 
     def send(
         self,

@@ -31,10 +31,10 @@ from ..facts import (
     rounded,
     time_spelling,
 )
-from ..models import NO_GUID, is_guid, normalize_guid
+from ..models import is_guid, vm_ref
 from ..session import at_process_end, login_body, not_at_process_end, sounds_busy
 from ..settings import Settings
-from ..tls import connect, port_of, presented
+from ..tls import connect, port_of, presented, trust
 from .calls import Calls, Found, Reply, made_up_guid
 
 LISTED = "BackupLocations"
@@ -121,9 +121,8 @@ def _read_certificate(settings: Settings, found: Found, say: Callable[[str], Non
     say(f"the certificate is for {certificate.names_shown}, {certificate.validity}")
     found.learn("host", certificate.names)
     found.add("certificateName", _whom_for(certificate.names, url.hostname or ""))
-    context = ssl.create_default_context()
+    context = trust(replace(settings, ca_file=None))
     context.check_hostname = False
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
         connect(url, context, settings.timeout_seconds).close()
     except ssl.SSLCertVerificationError:
@@ -179,13 +178,9 @@ def _read_lists(calls: Calls, found: Found, say: Callable[[str], None]) -> None:
     say("the backup locations")
     _read_locations(calls, found)
     say("the locations of a VM")
-    refs = [_ref(vm) for vm in vms if vm.get("Configured") is not False and _ref(vm)]
-    _read_listings(calls, found, refs[:_MOST_VMS])
-
-
-def _ref(vm: Mapping[str, Any]) -> str:
-    ref = vm.get("AltaroVirtualMachineRef")
-    return normalize_guid(ref) if is_guid(ref) and normalize_guid(ref) != NO_GUID else ""
+    configured = [vm for vm in vms if vm.get("Configured") is not False]
+    refs = filter(None, (vm_ref(vm.get("AltaroVirtualMachineRef")) for vm in configured))
+    _read_listings(calls, found, list(refs)[:_MOST_VMS])
 
 
 def _read_configured_list(calls: Calls, found: Found, vms: list[Mapping[str, Any]]) -> None:
@@ -335,10 +330,10 @@ def _seconds_of(calls: Calls, ref: str, count: int) -> float:
         return calls.ask("GET", "vms/backuplocations", ref, "1", "1", wanted=LISTED)
 
     with ThreadPoolExecutor(count) as threads:
-        reply = list(threads.map(ask, range(count)))
-    if not all(each.answer.is_accepted for each in reply):
+        replies = list(threads.map(ask, range(count)))
+    if not all(each.answer.is_accepted for each in replies):
         return float("inf")
-    return max(each.heard_at for each in reply) - min(each.sent_at for each in reply)
+    return max(each.heard_at for each in replies) - min(each.sent_at for each in replies)
 
 
 def _ids(locations: Iterable[Mapping[str, Any]]) -> set[str]:

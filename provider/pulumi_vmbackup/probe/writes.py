@@ -532,23 +532,21 @@ def restore(
             restored.extra = [journal.touched[each] for each in extra]
             if not (missing or extra or unclear) and asked_at >= proof_at:
                 return restored
-            for write, ids in (
-                (client.assign, missing),
-                (client.unassign, list(dict.fromkeys((*extra, *sorted(unclear))))),
-            ):
-                for each in ids:
-                    if asked_at < not_before.get(each, 0.0):
-                        continue
-                    wait = patience  # not again while the listing may lag behind it
-                    try:
-                        write(journal.vm_ref, each)
-                    except VmBackupError as error:
-                        wait = patience / 6
-                        if each in missing or each in extra:
-                            restored.error = error
-                    not_before[each] = time.monotonic() + wait
-                    unclear.discard(each)
-                    proof_at = time.monotonic() + patience
+            changes = dict.fromkeys(missing, client.assign)
+            changes |= dict.fromkeys((*extra, *sorted(unclear)), client.unassign)
+            for each, change in changes.items():
+                if asked_at < not_before.get(each, 0.0):
+                    continue
+                wait = patience  # not again while the listing may lag behind it
+                try:
+                    change(journal.vm_ref, each)
+                except VmBackupError as error:
+                    wait = patience / 6
+                    if each in missing or each in extra:
+                        restored.error = error
+                not_before[each] = time.monotonic() + wait
+                unclear.discard(each)
+                proof_at = time.monotonic() + patience
         if time.monotonic() > give_up_at or isinstance(restored.error, StoppedError):
             return restored
         if restored.error:
