@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule, RuleFactory, Submount
@@ -26,6 +26,9 @@ from .data import Inventory, InventoryError
 from .faults import CONNECTION, Fault
 from .like import like_facts
 from .spelling import GUID, plain_guid, respelled
+
+if TYPE_CHECKING:
+    from .http_server import CallerConnection
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,27 @@ class Login:
     domain: object
 
 
+def new_token() -> str:
+    """The token of a new session."""
+    return TOKEN_PREFIX + str(uuid.uuid4())[len(TOKEN_PREFIX) :]
+
+
+def envelope(
+    code: str | None = None,
+    message: str | None = None,
+    details: str | None = None,
+    *,
+    is_success: bool = False,
+) -> dict[str, Any]:
+    """What each answer of the API is."""
+    return {
+        "Success": is_success,
+        "ErrorCode": code,
+        "ErrorMessage": message,
+        "ErrorAdditionalDetails": details,
+    }
+
+
 class _OtherAnswerError(Exception):
     """An answer without the API's envelope.
 
@@ -100,11 +124,7 @@ class _RefusedCallError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.envelope = {
-            "ErrorCode": code,
-            "ErrorMessage": message,
-            "ErrorAdditionalDetails": details,
-        }
+        self.envelope = envelope(code, message, details)
 
 
 class Simulator:
@@ -260,10 +280,10 @@ class Simulator:
             with self._lock:
                 fault.hits += 1
         if response is None or not is_answered:
+            connection: CallerConnection = environ[CONNECTION]
             if fault and fault.kind == "stall":
-                environ[CONNECTION].wait(until=lambda: fault not in self.faults)
-            environ[CONNECTION].reset()
-            raise AssertionError("unreachable")
+                connection.wait(until=lambda: fault not in self.faults)
+            connection.reset()
         if fault and fault.kind == "cut short":
             return _cut_short(response, environ, start_response)
         return response(environ, start_response)
@@ -329,34 +349,35 @@ class Simulator:
             raise refusal
         return {}
 
-    def _accepts(self, key: str) -> bool:
-        """Whether the facts say that an odd call is accepted."""
+    def _as_told(self, key: str, otherwise: Exception) -> Exception:
+        """The answer to an odd call as the facts tell it; ``otherwise`` if they do not."""
         answer = self.behavior.facts.get(key)
-        return answer is not None and bool(answer.is_accepted)
+        return otherwise if answer is None else _ToldAnswerError(answer)
+
+    def _refuse_if_told(self, key: str) -> None:
+        """Refuse a usual call if the facts say so."""
+        answer = self.behavior.facts.get(key)
+        if answer is not None and not answer.is_accepted:
+            raise _ToldAnswerError(answer)
 
     def _answer(
         self, answer: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]
     ) -> Response | None:
-        envelope: dict[str, Any] = {
-            "Success": True,
-            "ErrorCode": None,
-            "ErrorMessage": None,
-            "ErrorAdditionalDetails": None,
-        }
+        told = envelope(is_success=True)
         status = 200
         with self._lock:
             try:
-                envelope |= answer(**arguments)
+                told |= answer(**arguments)
             except _RefusedCallError as refusal:
-                envelope |= {"Success": False, **refusal.envelope}
+                told |= refusal.envelope
                 status = refusal.status
             except _OtherAnswerError as other:
                 return other.response
-            except _ToldAnswerError as told:
-                return _told(told.answer)
+            except _ToldAnswerError as known:
+                return _told(known.answer)
             if self.behavior.spelling == "other":
-                envelope = respelled(envelope)
-            return Response(json.dumps(envelope), status, mimetype="application/json")
+                told = respelled(told)
+            return Response(json.dumps(told), status, mimetype="application/json")
 
     # Sessions
 
@@ -375,9 +396,8 @@ class Simulator:
                 status=500 if self.behavior.wrong_password == "server error" else 200,  # noqa: S105
             )
         facts = self.behavior.facts
-        told = facts.get("numericServerPort")
-        if isinstance(body.get("ServerPort"), int) and told and not told.is_accepted:
-            raise _ToldAnswerError(told)
+        if isinstance(body.get("ServerPort"), int):
+            self._refuse_if_told("numericServerPort")
         if self.console_connected:
             raise _busy()
         if any(map(self._is_open, self.sessions)):
@@ -385,7 +405,7 @@ class Simulator:
                 self.sessions.clear()
             if self.behavior.second_session == "refuse":
                 self._odd("secondSession", _busy())
-        token = TOKEN_PREFIX + str(uuid.uuid4())[len(TOKEN_PREFIX) :]
+        token = new_token()
         self.tokens.append(token)
         self.sessions[token] = time.monotonic()
         return {"Data": spelled(token, facts.get("tokenSpelling", ""))}
@@ -465,10 +485,8 @@ class Simulator:
 
     def _list_locations_plain(self, token: str) -> Mapping[str, Any]:
         self._use_session(token)
-        facts = self.behavior.facts
-        if "locationListPlain" in facts and not self._accepts("locationListPlain"):
-            raise _ToldAnswerError(facts["locationListPlain"])
-        offsite = facts.get("locationListForms") != "differ"
+        self._refuse_if_told("locationListPlain")
+        offsite = self.behavior.facts.get("locationListForms") != "differ"
         return self._locations(list(self.inventory.backup_locations), 1, offsite)
 
     def _list_vm_locations(
@@ -478,7 +496,8 @@ class Simulator:
         facts = self.behavior.facts
         vm = _guid(vm_ref)
         if vm not in self.inventory.virtual_machines:
-            if self._accepts("unknownVmListing") and facts["unknownVmListing"].form == "list":
+            told = facts.get("unknownVmListing")
+            if told and told.is_accepted and told.form == "list":
                 return self._locations(list(self.inventory.kinds), primary, offsite)
             self._odd(
                 "unknownVmListing", _no_vm() if self.behavior.unknown_vm == "refuse" else None
@@ -486,16 +505,16 @@ class Simulator:
         key = {(1, 1): "vmListing", (1, 0): "vmListingPrimary"}.get(
             (primary, offsite), "vmListingOffsite"
         )
-        if key in facts and not self._accepts(key):
-            raise _ToldAnswerError(facts[key])
+        self._refuse_if_told(key)
         if facts.get("vmListingForms") == "differ":
             primary = offsite = 1
         return self._vm_locations(vm, primary, offsite)
 
     def _list_vm_locations_plain(self, token: str, vm_ref: str) -> Mapping[str, Any]:
         # No public client leaves out the flags, so nobody knows the answer.
-        if not self._accepts("vmListingPlain"):
-            raise _ToldAnswerError(self.behavior.facts.get("vmListingPlain", Answer("page", 404)))
+        told = self.behavior.facts.get("vmListingPlain", Answer("page", 404))
+        if not told.is_accepted:
+            raise _ToldAnswerError(told)
         self._use_session(token)
         return self._vm_locations(self._known_vm(vm_ref), 1, 1)
 
@@ -535,19 +554,12 @@ class Simulator:
         vm, location = _guid(vm_ref), _guid(location_id)
         kinds = self.inventory.kinds
         if vm not in self.inventory.virtual_machines:
-            return self._odd(
-                "unknownVmAssign", None if self._accepts("unknownVmAssign") else _no_vm()
-            )
+            raise self._as_told("unknownVmAssign", _no_vm())
         if not self.inventory.virtual_machines[vm].get("Configured"):
             raise _RefusedCallError("InvalidParameter", "The virtual machine is not configured")
         if location not in kinds:
-            is_accepted = self._accepts("unknownLocationAssign")
-            return self._odd(
-                "unknownLocationAssign",
-                None
-                if is_accepted
-                else _RefusedCallError("InvalidParameter", "The backup location was not found"),
-            )
+            no_location = _RefusedCallError("InvalidParameter", "The backup location was not found")
+            raise self._as_told("unknownLocationAssign", no_location)
         assignments = dict(self.inventory.assignments)
         if (vm, location) in assignments:
             refusal = _RefusedCallError(
@@ -575,24 +587,20 @@ class Simulator:
         self._use_session(token)
         vm, location = _guid(vm_ref), _guid(location_id)
         if vm not in self.inventory.virtual_machines:
-            return self._odd(
-                "unknownVmUnassign", None if self._accepts("unknownVmUnassign") else _no_vm()
-            )
+            raise self._as_told("unknownVmUnassign", _no_vm())
         assignments = dict(self.inventory.assignments)
         if (vm, location) in assignments:
             del assignments[vm, location]
             self._change(assignments, "disappearSeconds")
             return {}
-        key, is_accepted = "secondUnassign", self.behavior.unassigned_delete == "accept"
-        if (
-            location not in self.inventory.kinds
-            and "unknownLocationUnassign" in self.behavior.facts
-        ):
-            key, is_accepted = "unknownLocationUnassign", self._accepts("unknownLocationUnassign")
         refusal = _RefusedCallError(
             "NotAssigned", "The virtual machine is not assigned to the location"
         )
-        return self._odd(key, None if is_accepted else refusal)
+        told = self.behavior.facts.get("unknownLocationUnassign")
+        if told and location not in self.inventory.kinds:
+            raise _ToldAnswerError(told)
+        is_accepted = self.behavior.unassigned_delete == "accept"
+        return self._odd("secondUnassign", None if is_accepted else refusal)
 
     def _change(self, assignments: dict[tuple[str, str], None], key: str) -> None:
         """Change the assignments; ``key`` is the fact that tells how long lists lag behind it."""
@@ -657,15 +665,11 @@ def _told(answer: Answer) -> Response | None:
     if answer.form in ("page", "empty"):
         title = "Server error" if answer.form == "page" else ""
         return _OtherAnswerError(answer.status, title).response
-    envelope: dict[str, Any] = {
-        "Success": answer.form != "refused",
-        "ErrorCode": answer.code,
-        "ErrorMessage": answer.message,
-        "ErrorAdditionalDetails": answer.details,
-    }
+    words = (answer.code, answer.message, answer.details)
+    told = envelope(*words, is_success=answer.form != "refused")
     if answer.form in ("empty list", "null list"):
-        envelope["BackupLocations"] = [] if answer.form == "empty list" else None
-    return Response(json.dumps(envelope), answer.status, mimetype="application/json")
+        told["BackupLocations"] = [] if answer.form == "empty list" else None
+    return Response(json.dumps(told), answer.status, mimetype="application/json")
 
 
 def _busy() -> _RefusedCallError:

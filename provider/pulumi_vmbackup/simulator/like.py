@@ -30,21 +30,25 @@ _OWN = {
 }
 
 
+# The facts about lists.
+_FACTS = ("vmFields", "vmRefSpelling", "timeSpelling", "locationFields", "locationIdSpelling")
+
+
 def like_facts(items: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[Any]:
     """VMs or locations with the fields, types and spellings of the facts.
 
     A field that the inventory lacks, or has in another type, gets a sample value.
     """
+    if facts.keys().isdisjoint(_FACTS):
+        return list(items)
     listed = [dict(item) for item in items]
     is_of_vms = any("VirtualMachineName" in item for item in listed)
-    for key, name in (
-        ("vmRefSpelling", "AltaroVirtualMachineRef"),
-        ("locationIdSpelling", "BackupLocationId"),
-    ):
-        for item in listed:
-            guid = plain_guid(str(item.get(name)))
-            if key in facts and guid:
-                item[name] = spelled(guid, facts[key])
+    name = "AltaroVirtualMachineRef" if is_of_vms else "BackupLocationId"
+    spelling: str = facts.get("vmRefSpelling" if is_of_vms else "locationIdSpelling", "")
+    for item in listed if spelling else ():
+        guid = plain_guid(str(item.get(name)))
+        if guid:
+            item[name] = spelled(guid, spelling)
     fields = facts.get("vmFields" if is_of_vms else "locationFields")
     if fields is not None:
         listed = _with_fields(listed, fields)

@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from werkzeug.wrappers import Request, Response
 
 from ..errors import ArgumentError
 from ..recording import SESSION_START, TOKEN, Exchange, read_recording, without_token
-from .api import TOKEN_PREFIX, Call
+from .api import Call, envelope, new_token
 from .faults import CONNECTION
 from .spelling import plain_guid
 
@@ -112,12 +111,7 @@ class Replay:
         return Response(json.dumps(answer), exchange.status, mimetype="application/json")
 
     def _unrecorded(self, method: str, call: str, token: str | None) -> dict[str, Any]:
-        answer = {
-            "Success": True,
-            "ErrorCode": None,
-            "ErrorMessage": None,
-            "ErrorAdditionalDetails": None,
-        }
+        answer = envelope(is_success=True)
         # The run may have used a session of somebody else.
         if (method, call) == ("POST", SESSION_START):
             return {**answer, "Data": self._started()}
@@ -125,15 +119,10 @@ class Replay:
             self._end(token)
             return {**answer, "ClosedSessions": [{"SessionToken": token}]}
         log.warning("%s %s was not recorded", method, call)
-        return {
-            **answer,
-            "Success": False,
-            "ErrorCode": "NotRecorded",
-            "ErrorMessage": f"The recording has no {method} {call}",
-        }
+        return envelope("NotRecorded", f"The recording has no {method} {call}")
 
     def _started(self) -> str:
-        token = TOKEN_PREFIX + str(uuid.uuid4())[len(TOKEN_PREFIX) :]
+        token = new_token()
         with self._lock:
             self.sessions.add(token)
         return token
