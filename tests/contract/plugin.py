@@ -146,8 +146,12 @@ class Plugin:
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         assert self.process.stdout
+        port = self.process.stdout.readline().decode().strip()
+        if not port:
+            errors = self.ended()
+            pytest.fail(f"The plugin ended with {self.process.returncode}: {errors}")
         self._channel = grpc.insecure_channel(
-            f"127.0.0.1:{int(self.process.stdout.readline())}",
+            f"127.0.0.1:{port}",
             [
                 ("grpc.max_receive_message_length", -1),
                 # As the engine's own client takes them.
