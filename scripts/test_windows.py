@@ -1,5 +1,6 @@
 r"""Runs the tests on Windows programs under Wine, or those that the arguments name, as for pytest.
 
+Wine sometimes loses a process at its start, so what fails is run once more, alone.
 On Windows, `py scripts\test.py` runs all tests.
 """
 
@@ -34,6 +35,8 @@ LEFT_OUT = ("tests/e2e", "tests/reliability")
 
 
 def main(arguments: list[str]) -> None:
+    import pytest
+    from pulumi_cli import say
     from wine import run
 
     tests = []
@@ -42,7 +45,12 @@ def main(arguments: list[str]) -> None:
         files = sorted((ROOT / "tests").rglob("test_*.py"))
         others = [each.relative_to(ROOT).as_posix() for each in files]
         tests += [each for each in others if not each.startswith(LEFT_OUT)]
-    sys.exit(run("python", "-m", "pytest", "-n", "auto", *tests, *arguments))
+    command = ["python", "-m", "pytest", "-n", "auto", *tests, *arguments]
+    ended = run(*command)
+    if ended == pytest.ExitCode.TESTS_FAILED:
+        say("What failed is run once more, alone:")
+        ended = run(*command, "-n", "0", "--last-failed", "--last-failed-no-failures", "none")
+    sys.exit(ended)
 
 
 if __name__ == "__main__":

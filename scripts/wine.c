@@ -42,7 +42,15 @@ static BOOL WINAPI create_process(
     return TRUE;
 }
 
-static void send_event(DWORD pid, DWORD event)
+/* Wine soon gives the id of a process that has ended to another one. */
+static BOOL began_before(HANDLE process, const FILETIME *when)
+{
+    FILETIME begun, ended, kernel, user;
+    return GetProcessTimes(process, &begun, &ended, &kernel, &user)
+           && CompareFileTime(&begun, when) < 0;
+}
+
+static void send_event(DWORD pid, DWORD event, const FILETIME *listed_at)
 {
     HANDLE process = OpenProcess(PROCESS_ALL_ACCESS, FALSE, pid);
     PROCESS_BASIC_INFORMATION info;
@@ -50,6 +58,10 @@ static void send_event(DWORD pid, DWORD event)
     DWORD all_events = 0;
     if (!process)
         return;
+    if (!began_before(process, listed_at)) {
+        CloseHandle(process);
+        return;
+    }
     /* A group ignores Ctrl-C, and under Wine Ctrl-Break as well, by the flags of its console. */
     if (event == CTRL_BREAK_EVENT
         && !NtQueryInformationProcess(process, ProcessBasicInformation, &info, sizeof(info), NULL)
@@ -66,8 +78,11 @@ static BOOL WINAPI generate_console_ctrl_event(DWORD event, DWORD group)
 {
     enum { MOST = 4096 };
     PROCESSENTRY32 *processes = malloc(MOST * sizeof(*processes));
-    HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
+    HANDLE snapshot;
+    FILETIME listed_at;
     size_t count = 0;
+    GetSystemTimeAsFileTime(&listed_at);
+    snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
     processes[0].dwSize = sizeof(processes[0]);
     for (BOOL more = Process32First(snapshot, processes); more && count < MOST - 1;
          more = Process32Next(snapshot, &processes[count])) {
@@ -83,7 +98,7 @@ static BOOL WINAPI generate_console_ctrl_event(DWORD event, DWORD group)
             if (begins_group) {
                 CloseHandle(begins_group);
                 if (pid == group)
-                    send_event(processes[each].th32ProcessID, event);
+                    send_event(processes[each].th32ProcessID, event, &listed_at);
                 break;
             }
             while (at < count && processes[at].th32ProcessID != pid)
