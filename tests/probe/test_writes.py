@@ -291,7 +291,9 @@ def test_a_journal_that_cannot_be_written_stops_it_before_anything_is_changed(
     with (
         serve(simulator) as base_url,
         Client(settings_for(base_url)) as client,
-        pytest.raises(ArgumentError, match=r"cannot be written: .* Nothing was changed."),
+        pytest.raises(
+            ArgumentError, match=r"cannot be written: .* Nothing was changed. Set PULUMI_HOME"
+        ),
     ):
         Writes(client).probe.run()
     assert not any(call.method == "POST" for call in simulator.calls[1:-1])

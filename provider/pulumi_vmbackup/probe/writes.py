@@ -101,7 +101,8 @@ class Journal:
         except OSError as error:
             raise ArgumentError(
                 f"{file}, which must hold the locations of the VM before it is changed, cannot be "
-                f"written: {reason_of(error, file)}. Nothing was changed."
+                f"written: {reason_of(error, file)}. Nothing was changed. Set PULUMI_HOME to a "
+                "folder that you may write to."
             ) from None
 
 
