@@ -49,6 +49,7 @@ from .program import (
 from .settings import Settings, read_settings
 from .states import (
     HOW_TO_CORRECT,
+    connection_is_needed,
     kind_of,
     pair_of_id,
     text_of,
@@ -450,11 +451,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
         except SettingsError as error:
             if not isinstance(connection, str):
                 raise
-            raise error.reworded(
-                f"{error} The state holds an assignment of connection {connection!r}: keep that "
-                "connection in the configuration until a `pulumi up` with another one has "
-                "succeeded."
-            ) from None
+            raise error.reworded(connection_is_needed(error, connection)) from None
 
 
 def _known(pair: Pair, props: dict[str, Any]) -> Assignment:

@@ -28,6 +28,7 @@ from .program import (
     end_idle_sessions,
     once_per_program,
     program_settings,
+    refuse_connection_and_provider,
     refuse_no_name,
     refuse_other_server,
     refuse_swapped,
@@ -353,10 +354,7 @@ def _settings(
     if not provider:
         return program_settings(connection)
     if connection is not None:
-        raise ArgumentError(
-            f"{function} has a provider and the connection {connection!r}: leave out one of the "
-            "two."
-        )
+        refuse_connection_and_provider(function, connection, provider)
     if not isinstance(provider, Provider):
         raise ArgumentError(
             f"The provider of {function} is not a Provider of pulumi_vmbackup.plugin, so its "

@@ -211,6 +211,18 @@ def refuse_no_name(connection: object, owner: str) -> None:
     )
 
 
+def refuse_connection_and_provider(owner: str, connection: str, provider: object) -> None:
+    """Refuse a connection where a provider has the settings of a server.
+
+    Raises:
+        ArgumentError: there is a provider.
+    """
+    if provider:
+        raise ArgumentError(
+            f"{owner} has a provider and the connection {connection!r}: leave out one of the two."
+        )
+
+
 def shared_client(settings: Settings) -> Client | None:
     """The client that all look-ups of a program share; None without a program."""
     if pulumi.runtime.get_root_resource() is None:

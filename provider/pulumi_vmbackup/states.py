@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .errors import ArgumentError
+from .errors import ArgumentError, SettingsError
 from .lifecycle import now
 from .models import KINDS, Assignment, Kind, Pair, normalize_guid, shown
 
@@ -31,6 +31,14 @@ def vm_is_not_listed(known: Assignment) -> str:
         f"The server does not list {vm} at present: its host may be off, or the VM is gone. "
         f"Nothing was sent, and the state drops its assignment to {location}. If it is listed "
         "again and should not be assigned, un-assign it in the VM Backup Management Console."
+    )
+
+
+def connection_is_needed(error: SettingsError, connection: str) -> str:
+    """The message about a connection of the state whose settings cannot be read."""
+    return (
+        f"{error} The state holds an assignment of connection {connection!r}: keep that connection "
+        "in the configuration until a `pulumi up` with another one has succeeded."
     )
 
 

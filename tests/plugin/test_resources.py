@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,13 @@ from pulumi.output import Unknown
 from pulumi.runtime.mocks import MockResourceArgs
 from sample import DC01, DISK_E, NAS01, OFFSITE01, SQL01, SQL02, TEST01
 
-from pulumi_vmbackup import ArgumentError, BackupLocation, ProgramError, VirtualMachine
+from pulumi_vmbackup import (
+    ArgumentError,
+    BackupLocation,
+    ProgramError,
+    VirtualMachine,
+    VmBackupError,
+)
 from pulumi_vmbackup.plugin import (
     Provider,
     VmBackupLocationAssignment,
@@ -270,7 +277,7 @@ def test_objects_fit_the_server_of_their_resource_alone(
     ):
         says = (
             f"{key} was looked up on localhost:36013, but it is used with localhost:26013: give "
-            "the resource the provider of that server."
+            "the resource the connection or the provider of that server."
         )
         # Pulumi wraps what an apply raises.
         with pytest.raises(ValueError, match=says):
@@ -290,13 +297,51 @@ def test_objects_of_another_server_do_not_fit_the_default_provider(
         run_program(lambda: declare(VM, NAS_OF_B, lambda: None, as_set))
     assert str(raised.value) == (
         "backup_location_id was looked up on localhost:26013, but it is used with "
-        "localhost:36013: give the resource the provider of that server."
+        "localhost:36013: give the resource the connection or the provider of that server."
     )
     assert isinstance(raised.value, ProgramError)
     assert not server.registered
     set_config(baseUrl=B)
     run_program(lambda: declare(VM_OF_B, NAS_OF_B, lambda: None, as_set) and None)
     assert registered_names(server) == ["it"]
+
+
+def over(connection: Any, vm: Any, location: Any, as_set: bool, **options: Any) -> Any:
+    opts = pulumi.ResourceOptions(**options)
+    if as_set:
+        return VmBackupLocationAssignmentSet(
+            "it", assignments={vm: [location]}, connection=connection, opts=opts
+        )
+    return VmBackupLocationAssignment(
+        "it", vm_ref=vm, backup_location_id=location, connection=connection, opts=opts
+    )
+
+
+@pytest.mark.parametrize("as_set", [False, True], ids=["single", "set"])
+def test_a_resource_has_the_server_of_its_connection(
+    as_set: bool, server: Server, set_config: SetConfig
+) -> None:
+    set_config(baseUrl=A, connections=json.dumps({"site-b": {"baseUrl": B}}))
+    found: list[list[Any]] = []
+
+    def program() -> None:
+        found.append(known(over("site-b", VM_OF_B, NAS_OF_B, as_set).connection))
+
+    run_program(program)
+    assert server.registered[-1].inputs["connection"] == "site-b"
+    assert found == [["site-b"]]
+    server.registered.clear()
+    other = replace(VM, server="localhost:36013")
+    for connection, vm, provider_of, says in (
+        ("site-b", other, None, "vm_ref was looked up on localhost:36013, but it is used with "),
+        ("site-c", VM_OF_B, None, "There is no connection 'site-c' in vmbackup:connections"),
+        (5, VM_OF_B, None, "connection of VmBackupLocationAssignment"),
+        ("site-b", VM_OF_B, provider, "has a provider and the connection 'site-b': leave out one"),
+    ):
+        options = {"provider": provider_of()} if provider_of else {}
+        with pytest.raises(VmBackupError, match=says):
+            run_program(lambda: over(connection, vm, NAS_OF_B, as_set, **options))  # noqa: B023
+    assert "it" not in registered_names(server)
 
 
 @pytest.mark.parametrize("as_set", [False, True], ids=["single", "set"])

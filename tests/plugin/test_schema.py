@@ -17,7 +17,7 @@ from sample import DC01, DISK_E, NAS01, SQL01
 from pulumi_vmbackup import BackupLocation, VirtualMachine
 from pulumi_vmbackup.catalog import Catalog
 from pulumi_vmbackup.plugin import functions, resources
-from pulumi_vmbackup.plugin.context import Context
+from pulumi_vmbackup.plugin.context import Context, PluginProcess
 from pulumi_vmbackup.plugin.schema import schema, semantic_version
 from pulumi_vmbackup.plugin.set_handler import SetHandler
 from pulumi_vmbackup.plugin.single_handler import SingleHandler
@@ -29,10 +29,10 @@ SCHEMA: dict[str, Any] = json.loads(schema())
 
 @pytest.fixture
 def context(settings: Settings) -> Iterator[Context]:
-    context = Context([])
-    context.configure(lambda: settings)
-    yield context
-    context.end()
+    process = PluginProcess([])
+    process.configure(lambda _: settings)
+    yield process.on(None)
+    process.end()
 
 
 def assert_fits(value: object, of: dict[str, Any], where: str = "it") -> None:
@@ -118,9 +118,10 @@ def test_every_output_is_a_property_of_the_python_class(token: str, of: Any) -> 
 def test_an_assignment_answers_what_the_schema_says(context: Context) -> None:
     resource = SCHEMA["resources"][ASSIGNMENT]
     inputs = {"vmRef": SQL01, "backupLocationId": NAS01}
-    assert {*resource["inputProperties"]} == {*resource["requiredInputs"]} == inputs.keys()
+    assert {*resource["requiredInputs"]} == inputs.keys()
+    assert {*resource["inputProperties"]} == {*inputs, "connection"}
     _, outputs = SingleHandler(context).create("urn", inputs)
-    assert outputs.keys() == resource["properties"].keys()
+    assert {*outputs, "connection"} == resource["properties"].keys()
     assert_fits(outputs, {"type": "object", **resource})
 
 
@@ -132,12 +133,12 @@ def test_a_set_answers_what_the_schema_says(
     assert_fits(inputs, {"type": "object", "properties": resource["inputProperties"]})
     _, outputs = SetHandler(context).create("a::b::it", inputs)
     simulator.inventory.assignments[SQL01, DISK_E] = None
-    other = Context([])  # each lists the locations of a VM once
-    other.configure(lambda: settings)
-    found = SetHandler(other).read("it", inputs, outputs)
+    other = PluginProcess([])  # each lists the locations of a VM once
+    other.configure(lambda _: settings)
+    found = SetHandler(other.on(None)).read("it", inputs, outputs)
     other.end()
     assert found
-    assert found.outputs.keys() == resource["properties"].keys()
+    assert {*found.outputs, "connection"} == resource["properties"].keys()
     assert_fits(found.outputs, {"type": "object", **resource})
 
 
@@ -154,7 +155,7 @@ def test_a_function_takes_and_answers_what_the_schema_says(
     name: str, arguments: dict[str, object], settings: Settings
 ) -> None:
     function = SCHEMA["functions"][f"vmbackup:index:{name}"]
-    assert function["inputs"]["properties"].keys() == arguments.keys()
+    assert function["inputs"]["properties"].keys() == {*arguments, "connection"}
     assert_fits(arguments, function["inputs"])
     catalog = Catalog(settings)
     assert_fits(functions.call(name, arguments, catalog), function["outputs"])

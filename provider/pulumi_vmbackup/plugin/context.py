@@ -1,10 +1,11 @@
-"""What all handlers of a plugin's process share."""
+"""What the handlers of a plugin's process share."""
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..catalog import Catalog, impatient
@@ -32,7 +33,24 @@ class Excluded(NamedTuple):
     urn: str | None
 
 
-class Context:
+@dataclass
+class _OnServer:
+    """What the program declares on one server, by VM.
+
+    Attributes:
+        urns: the resources that declare its locations, by location.
+        exclusive: the exclusive sets that list it, with the ids that they give it.
+        names: its label, as far as sets have one, for messages.
+    """
+
+    urns: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    exclusive: dict[str, dict[str, Collection[str]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    names: dict[str, str] = field(default_factory=dict)
+
+
+class PluginProcess:
     """One process of the plugin, which Pulumi starts for each provider resource of a run.
 
     Args:
@@ -42,27 +60,98 @@ class Context:
         engine: takes messages for the engine.
         run: the run of Pulumi.
         is_cancelled: set when Pulumi was interrupted; nothing new is started then.
-        vm_names: the labels of VMs by ref, as far as sets have them, for messages.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.run = Run(arguments)
         self.engine = Engine(self.run.engine_address)
         self.is_cancelled = threading.Event()
-        self.vm_names: dict[str, str] = {}
         self._declared = DeclaredPairs(self.run, self.engine.warn)
-        # By VM, the resources that declare its locations, and the exclusive sets that list it.
-        self._urns: dict[str, dict[str, str]] = defaultdict(dict)
-        self._exclusive: dict[str, dict[str, Collection[str]]] = defaultdict(dict)
+        self._on_servers: dict[str | None, _OnServer] = defaultdict(_OnServer)
         self._lock = threading.Lock()
-        self._read_settings: Callable[[], Settings] | None = None
-        self._connected: _Connected | None = None
+        self._read_settings: Callable[[str | None], Settings] | None = None
+        self._settings: dict[str | None, Settings] = {}
+        self._connected: dict[Settings, _Connected] = {}
 
-    def configure(self, read_settings: Callable[[], Settings]) -> None:
-        """Set how to read the settings; they are read on first use."""
+    def configure(self, read_settings: Callable[[str | None], Settings]) -> None:
+        """Set how to read the settings of a connection; they are read on first use."""
         with self._lock:
             self._read_settings = read_settings
-            self._connected = None
+            self._settings.clear()
+            self._connected.clear()
+
+    def on(self, connection: str | None) -> Context:
+        """What the resources on one connection share.
+
+        Args:
+            connection: its name; None for the settings of the provider itself.
+        """
+        return Context(self, connection)
+
+    def cancel(self) -> None:
+        """Begin no other call, as when Pulumi was interrupted."""
+        self.is_cancelled.set()
+        with self._lock:
+            connected = list(self._connected.values())
+        for each in connected:
+            each.stop()
+
+    def end(self) -> None:
+        """End the sessions and forget everything, before another run in the same process."""
+        with self._lock:
+            connected = list(self._connected.values())
+            self._settings.clear()
+            self._connected.clear()
+        self._declared.clear()
+        for each in connected:
+            each.close()
+
+    def _settings_of(self, connection: str | None) -> Settings:
+        with self._lock:
+            if connection not in self._settings:
+                if self._read_settings is None:
+                    raise SettingsError("The provider has not been configured.")
+                self._settings[connection] = self._read_settings(connection)
+            return self._settings[connection]
+
+    def _on_server(self, server: str | None) -> _OnServer:
+        with self._lock:
+            return self._on_servers[server]
+
+    def _connect(self, connection: str | None) -> _Connected:
+        settings = self._settings_of(connection)
+        # Two names with the same settings share one session.
+        key = replace(settings, connection=None)
+        with self._lock:
+            if key not in self._connected:
+                self._connected[key] = _Connected(
+                    settings, self._warn, self._declared, self._is_over
+                )
+                if self.is_cancelled.is_set():
+                    self._connected[key].stop()
+            return self._connected[key]
+
+    def _warn(self, message: str, *advice: Advice) -> None:
+        self.engine.warn(worded(VmBackupError(message, *advice)))
+
+    def _is_over(self) -> bool:
+        return self.is_cancelled.is_set() or self.run.is_over()
+
+
+class Context:
+    """What the handlers of all resources on one connection share.
+
+    Attributes:
+        connection: the name of the connection; None for the settings of the provider itself.
+        engine: takes messages for the engine.
+        is_cancelled: set when Pulumi was interrupted; nothing new is started then.
+    """
+
+    def __init__(self, process: PluginProcess, connection: str | None) -> None:
+        self.connection = connection
+        self.engine = process.engine
+        self.is_cancelled = process.is_cancelled
+        self._process = process
 
     @property
     def client(self) -> Client:
@@ -71,56 +160,44 @@ class Context:
         Raises:
             SettingsError: a setting is unusable; likewise for the lifecycle and the catalog.
         """
-        return self._connect().client
+        return self._process._connect(self.connection).client
 
     @property
     def lifecycle(self) -> AssignmentLifecycle:
         """Assigns and un-assigns."""
-        return self._connect().lifecycle
+        return self._process._connect(self.connection).lifecycle
 
     @property
     def settings(self) -> Settings:
-        """The settings of the provider."""
-        return self._connect().settings
+        """The settings of the connection."""
+        return self._process._settings_of(self.connection)
+
+    @property
+    def server(self) -> str | None:
+        """The server of the connection; None if its settings cannot be read."""
+        try:
+            return self.settings.server
+        except SettingsError:  # the provider, or the connection, may be gone from the program
+            return None
 
     def catalog(self, *, may_read_snapshot: bool) -> Catalog:
         """The server's VMs and locations, or those of the snapshot if allowed and needed."""
-        connected = self._connect()
+        connected = self._process._connect(self.connection)
         return connected.catalog_of_previews if may_read_snapshot else connected.catalog
-
-    def _connect(self) -> _Connected:
-        with self._lock:
-            if self._connected is None:
-                if self._read_settings is None:
-                    raise SettingsError("The provider has not been configured.")
-                self._connected = _Connected(
-                    self._read_settings(), self._warn, self._declared, self._is_over
-                )
-                if self.is_cancelled.is_set():
-                    self._connected.stop()
-            return self._connected
-
-    def cancel(self) -> None:
-        """Begin no other call, as when Pulumi was interrupted."""
-        self.is_cancelled.set()
-        with self._lock:
-            connected = self._connected
-        if connected:
-            connected.stop()
-
-    def _warn(self, message: str, *advice: Advice) -> None:
-        self.engine.warn(worded(VmBackupError(message, *advice)))
-
-    def _is_over(self) -> bool:
-        return self.is_cancelled.is_set() or self.run.is_over()
 
     @property
     def declared(self) -> PairsOfServer:
-        """The pairs that the program declares on the server of this process."""
-        try:
-            return self._declared.on(self.settings.server)
-        except SettingsError:  # the provider may be gone from the program
-            return self._declared.on(None)
+        """The pairs that the program declares on this server."""
+        return self._process._declared.on(self.server)
+
+    @property
+    def vm_names(self) -> dict[str, str]:
+        """The labels of VMs by ref, as far as sets have them, for messages."""
+        return self._on_server.names
+
+    @property
+    def _on_server(self) -> _OnServer:
+        return self._process._on_server(self.server)
 
     def declare(self, urn: str, pairs: Iterable[Pair]) -> dict[Pair, str]:
         """Remember what the program declares.
@@ -128,7 +205,8 @@ class Context:
         Returns:
             The pairs that another resource declares too, with the URN of that resource.
         """
-        declared = {pair: self._urns[pair[0]].setdefault(pair[1], urn) for pair in pairs}
+        urns = self._on_server.urns
+        declared = {pair: urns[pair[0]].setdefault(pair[1], urn) for pair in pairs}
         self.declared.add(declared)
         return {pair: other for pair, other in declared.items() if other != urn}
 
@@ -142,39 +220,32 @@ class Context:
             pairs: what it declares.
             exclusive: if it is an exclusive set, its VMs with the ids of their locations.
         """
+        here = self._on_server
         for vm_ref, ids in exclusive.items():
-            self._exclusive[vm_ref][urn] = ids
+            here.exclusive[vm_ref][urn] = ids
         declared = self.declared
         declared.add_exclusive(exclusive)
         excluded = [
             Excluded((vm_ref, location_id), set_urn, urn)
             for vm_ref, location_id in pairs
-            if vm_ref in self._exclusive
-            for set_urn, ids in list(self._exclusive[vm_ref].items())
+            if vm_ref in here.exclusive
+            for set_urn, ids in list(here.exclusive[vm_ref].items())
             if set_urn != urn and location_id not in ids
         ]
         excluded += [Excluded(pair, None, urn) for pair in declared.excluded_by_others(pairs)]
         excluded += [
             Excluded((vm_ref, location_id), urn, other)
             for vm_ref, ids in exclusive.items()
-            for location_id, other in list(self._urns[vm_ref].items())
+            for location_id, other in list(here.urns[vm_ref].items())
             if other != urn and location_id not in ids
         ]
         return excluded + [
             Excluded(pair, urn, None) for pair in declared.declared_by_others(exclusive)
         ]
 
-    def end(self) -> None:
-        """End the session and forget everything, before another run in the same process."""
-        with self._lock:
-            connected, self._connected = self._connected, None
-        self._declared.clear()
-        if connected:
-            connected.close()
-
 
 class _Connected:
-    """What belongs to the settings of a provider resource, and so to one server."""
+    """What belongs to the settings of a connection, and so to one server."""
 
     def __init__(
         self,

@@ -67,9 +67,10 @@ class PartlyDoneError(Exception):
 
 
 class Handler(ABC):
-    """Creates, reads, changes and deletes the resources of one type.
+    """Creates, reads, changes and deletes the resources of one type on one connection.
 
-    Inputs, outputs and ids are as in the schema. All methods may raise VmBackupError.
+    Inputs, outputs and ids are as in the schema, but without ``connection``. All methods may raise
+    VmBackupError.
 
     Attributes:
         hints: the words for the hints of these errors.

@@ -18,6 +18,8 @@ from ..program import (
     end_idle_sessions,
     program_settings,
     provider_settings,
+    refuse_connection_and_provider,
+    refuse_no_name,
     refuse_other_server,
     refuse_swapped,
     server_of,
@@ -123,8 +125,25 @@ class _Resource(pulumi.CustomResource):
         properties = {**inputs, **dict.fromkeys(outputs)}
         super().__init__(type_, name, properties, _of_this_version(opts))
 
-    def _address(self, opts: pulumi.ResourceOptions | None) -> _Address:
-        """Tells the settings of the resource's server, as far as the program can."""
+    @property
+    def connection(self) -> pulumi.Output[str | None]:
+        """The name of the connection; None for the settings of the provider."""
+        return self._output("connection")
+
+    def _address(self, connection: str | None, opts: pulumi.ResourceOptions | None) -> _Address:
+        """Tells the settings of the resource's server, as far as the program can.
+
+        Raises:
+            ArgumentError: there are a connection and a provider, or the connection is no text.
+            SettingsError: there is no such connection, or a setting of it is unusable.
+        """
+        if connection is not None:
+            with shown_without_traceback():
+                owner = type(self).__name__
+                refuse_no_name(connection, owner)
+                refuse_connection_and_provider(owner, connection, _provider_of(opts))
+                settings = program_settings(connection)
+            return lambda: settings
         if _may_be_transformed(opts):
             # Pulumi chooses the provider in the constructor, and calls this function after it.
             return lambda: pulumi.Output.from_input(None).apply(
@@ -166,11 +185,15 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
             any case, with or without braces.
         backup_location_id: the location that get_backup_location() returns, or its
             BackupLocationId, a GUID in the same forms.
+        connection: the name of the connection in ``vmbackup:connections`` of the stack
+            configuration; None for the settings of the provider. Another name for the same server
+            changes only the state. Another server replaces the resource.
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, or one was
-            looked up on another server.
+        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, one was
+            looked up on another server, or there are a connection and a provider.
+        SettingsError: there is no such connection, or a setting of it is unusable.
     """
 
     def __init__(
@@ -179,12 +202,14 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
         *,
         vm_ref: pulumi.Input[str | VirtualMachine],
         backup_location_id: pulumi.Input[str | BackupLocation],
+        connection: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        address = self._address(opts)
+        address = self._address(connection, opts)
         inputs = {
             "vmRef": _apply(vm_ref, partial(_vm_ref_at, address)),
             "backupLocationId": _apply(backup_location_id, partial(_location_id_at, address)),
+            "connection": connection,
         }
         super().__init__(ASSIGNMENT, name, inputs, _ASSIGNMENT_OUTPUTS, opts)
 
@@ -196,10 +221,10 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
 
         Args:
             resource_name: the resource's name in the program.
-            id: ``<vmRef>/<backupLocationId>``.
+            id: ``<vmRef>/<backupLocationId>``, with ``<connection>/`` before it for a connection.
             opts: the options of any Pulumi resource.
         """
-        outputs = ("vmRef", "backupLocationId", *_ASSIGNMENT_OUTPUTS)
+        outputs = ("vmRef", "backupLocationId", "connection", *_ASSIGNMENT_OUTPUTS)
         return VmBackupLocationAssignment._get(ASSIGNMENT, resource_name, id, outputs, opts)
 
 
@@ -214,11 +239,15 @@ class VmBackupLocationAssignmentSet(_Resource):
         assignments: the VMs with their backup locations; VMs and locations may be outputs.
         exclusive: whether to un-assign all other backup locations of the listed VMs. A preview
             warns of those that it finds.
+        connection: the name of the connection in ``vmbackup:connections`` of the stack
+            configuration; None for the settings of the provider. Another name for the same server
+            changes only the state. Another server replaces the resource.
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: a VM is given twice or is not configured in VM Backup, or a VM or location
-            was looked up on another server.
+        ArgumentError: a VM is given twice or is not configured in VM Backup, a VM or location was
+            looked up on another server, or there are a connection and a provider.
+        SettingsError: there is no such connection, or a setting of it is unusable.
     """
 
     @property
@@ -250,11 +279,14 @@ class VmBackupLocationAssignmentSet(_Resource):
         *,
         assignments: pulumi.Input[Assignments],
         exclusive: pulumi.Input[bool] = False,
+        connection: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        address = self._address(connection, opts)
         inputs = {
-            "assignments": _apply(assignments, partial(_labelled_at, self._address(opts))),
+            "assignments": _apply(assignments, partial(_labelled_at, address)),
             "exclusive": exclusive,
+            "connection": connection,
         }
         super().__init__(ASSIGNMENT_SET, name, inputs, _SET_OUTPUTS, opts)
 
@@ -266,10 +298,11 @@ class VmBackupLocationAssignmentSet(_Resource):
 
         Args:
             resource_name: the resource's name in the program.
-            id: the refs of the VMs, with commas between them.
+            id: the refs of the VMs, with commas between them, and with ``<connection>/`` before
+                them for a connection.
             opts: the options of any Pulumi resource.
         """
-        outputs = ("assignments", "exclusive", *_SET_OUTPUTS)
+        outputs = ("assignments", "exclusive", "connection", *_SET_OUTPUTS)
         return VmBackupLocationAssignmentSet._get(ASSIGNMENT_SET, resource_name, id, outputs, opts)
 
 
@@ -328,7 +361,7 @@ def _at_this_server(address: _Address, result: Any, objects: Iterable[tuple[str,
         with shown_without_traceback():
             for key, each in looked_up:
                 if isinstance(settings, Settings):
-                    remedy = "give the resource the provider of that server"
+                    remedy = "give the resource the connection or the provider of that server"
                     refuse_other_server(key, each, settings, remedy)
         return result
 

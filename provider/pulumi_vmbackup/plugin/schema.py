@@ -110,11 +110,21 @@ _SCHEMA_TYPES = {
     "Kind": "string",
 }
 
+
+def _property(kind: str, description: str) -> dict[str, Any]:
+    return {"type": kind, "description": description}
+
+
 _VM_REF = (
     "string",
     "The VM's AltaroVirtualMachineRef, a GUID in any case, with or without braces.",
 )
 _LOCATION_ID = ("string", "The BackupLocationId, a GUID in any case, with or without braces.")
+_CONNECTION = _property(
+    "string",
+    "The name of the connection in `vmbackup:connections` of the stack configuration. When left "
+    "out, the provider's own settings count.",
+)
 _ASSIGNED_AT = (
     "string",
     "When Pulumi last assigned or adopted a part of it, as ISO 8601 in UTC.",
@@ -183,11 +193,13 @@ def _assignment() -> dict[str, Any]:
         "assigns the new pair before it un-assigns the old one. An existing assignment is "
         "adopted. The id, also for `pulumi import`, is `<vmRef>/<backupLocationId>`.",
         "inputProperties": {
-            key: {**each, "willReplaceOnChanges": True} for key, each in inputs.items()
+            **{key: {**each, "willReplaceOnChanges": True} for key, each in inputs.items()},
+            "connection": {**_CONNECTION, "plain": True},
         },
         "requiredInputs": list(inputs),
         "properties": {
             **inputs,
+            "connection": _CONNECTION,
             "vmName": _property(
                 "string", "The VM's name when it was assigned; not set if unknown."
             ),
@@ -217,10 +229,11 @@ def _assignment_set() -> dict[str, Any]:
         "update first assigns what is new, and then un-assigns the rest. Delete un-assigns only "
         "the set's own assignments. For `pulumi import`, the id is the refs of virtual machines "
         "with commas between them.",
-        "inputProperties": inputs,
+        "inputProperties": {**inputs, "connection": {**_CONNECTION, "plain": True}},
         "requiredInputs": ["assignments"],
         "properties": {
             **inputs,
+            "connection": _CONNECTION,
             "otherAssignments": {
                 **_map({"$ref": "#/types/vmbackup:index:VmBackupLocations"}),
                 "description": "Other assignments of the virtual machines of an exclusive set, "
@@ -304,7 +317,10 @@ def _function(
         "description": description,
         "inputs": {
             "type": "object",
-            "properties": {key: _property(*each) for key, each in arguments.items()},
+            "properties": {
+                **{key: _property(*each) for key, each in arguments.items()},
+                "connection": _CONNECTION,
+            },
         },
         "outputs": {"type": "object", "properties": outputs, "required": required},
     }
@@ -342,10 +358,6 @@ def _object(
         "properties": properties,
         "required": required or [],
     }
-
-
-def _property(kind: str, description: str) -> dict[str, Any]:
-    return {"type": kind, "description": description}
 
 
 def _map(of: dict[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import wraps
+from types import NoneType
 from typing import Any, TypeVar
 
 import grpc
@@ -33,7 +35,8 @@ from pulumi.runtime.proto import (
     status_pb2,
 )
 
-from ..errors import SettingsError, VmBackupError
+from ..errors import ArgumentError, SettingsError, VmBackupError
+from ..models import shown
 from ..session import end_process, forget_logins
 from ..settings import (
     ADDRESS_SETTINGS,
@@ -46,10 +49,11 @@ from ..settings import (
     read_provider_settings,
     read_settings,
 )
+from ..states import HOW_TO_CORRECT, connection_is_needed
 from ..streams import print_any_text
 from . import functions
-from .context import Context
-from .handler import Handler, PartlyDoneError, Properties, input_text, is_unknown
+from .context import PluginProcess
+from .handler import Failure, Handler, PartlyDoneError, Properties, input_text, is_unknown
 from .schema import (
     ASSIGNMENT,
     ASSIGNMENT_SET,
@@ -83,6 +87,9 @@ _REPLACING = {
 }
 
 
+_HANDLERS: dict[str, type[Handler]] = {ASSIGNMENT: SingleHandler, ASSIGNMENT_SET: SetHandler}
+
+
 def _says_a_sentence(method: _Method) -> _Method:
     """Answer this package's errors with their message, and others with a redacted traceback."""
 
@@ -92,7 +99,7 @@ def _says_a_sentence(method: _Method) -> _Method:
         try:
             return method(self, request, context)
         except VmBackupError as error:
-            handler = self._handlers.get(_type(getattr(request, "urn", "")))
+            handler = _HANDLERS.get(_type(getattr(request, "urn", "")))
             says = worded(error, handler.hints if handler else HINTS)
         except PartlyDoneError as error:
             says, details = str(error), _reached_state(error)
@@ -122,35 +129,31 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     """Answers the engine: finds the handler, and translates between its values and the protocol's.
 
     Args:
-        context: the state that the handlers share.
+        process: the state that the handlers share.
     """
 
-    def __init__(self, context: Context) -> None:
-        self._serve(context)
+    def __init__(self, process: PluginProcess) -> None:
+        self._serve(process)
 
-    def _serve(self, context: Context) -> None:
-        self._context = context
+    def _serve(self, process: PluginProcess) -> None:
+        self._process = process
         self._provider_urn: str | None = None
         self._is_attached = False
-        self._handlers: dict[str, Handler] = {
-            ASSIGNMENT: SingleHandler(context),
-            ASSIGNMENT_SET: SetHandler(context),
-        }
 
     def is_over(self) -> bool:
         """Whether the engine is gone, for example because it was killed."""
-        return self._context.run.is_over()
+        return self._process.run.is_over()
 
     def stop(self) -> None:
         """Begin nothing new."""
-        self._context.cancel()
+        self._process.cancel()
 
     def begin_run(self, *arguments: str) -> None:
         """Forget the run that is over; ``arguments`` are those of a process of the next one."""
         self.stop()
-        self._context.end()
+        self._process.end()
         forget_logins()  # a password that was refused may be right by now
-        self._serve(Context(arguments))
+        self._serve(PluginProcess(arguments))
 
     def GetPluginInfo(self, _request: Empty, _context: Any) -> plugin_pb2.PluginInfo:
         return plugin_pb2.PluginInfo(version=VERSION)
@@ -164,8 +167,8 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "The engine attaches this plugin instead.")
 
     def Attach(self, request: plugin_pb2.PluginAttach, _context: Any) -> Empty:
-        is_same_run = request.address == self._context.run.engine_address
-        if not is_same_run or self._context.is_cancelled.is_set():
+        is_same_run = request.address == self._process.run.engine_address
+        if not is_same_run or self._process.is_cancelled.is_set():
             self.begin_run(request.address)
         self._is_attached = True
         return Empty()
@@ -240,7 +243,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             )
         self._provider_urn = urn
         # Read on first use: a preview needs none.
-        self._context.configure(lambda: _settings(urn, given))
+        self._process.configure(lambda connection: _settings(urn, given, connection))
         return provider_pb2.ConfigureResponse(supportsPreview=True)
 
     # Resources
@@ -249,9 +252,14 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def Check(
         self, request: provider_pb2.CheckRequest, _context: Any
     ) -> provider_pb2.CheckResponse:
-        inputs, failures = self._handler(request.urn).check(request.urn, _values(request.news))
+        connection, news = _parted(_values(request.news))
+        failure = self._unusable(connection)
+        if failure:
+            inputs, failures = news, [failure]
+        else:
+            inputs, failures = self._handler(request.urn, connection).check(request.urn, news)
         return provider_pb2.CheckResponse(
-            inputs=_struct(inputs),
+            inputs=_struct(_with(connection, inputs)),
             failures=[
                 provider_pb2.CheckFailure(property=path, reason=reason) for path, reason in failures
             ],
@@ -259,8 +267,13 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
 
     @_says_a_sentence
     def Diff(self, request: provider_pb2.DiffRequest, _context: Any) -> provider_pb2.DiffResponse:
-        handler = self._handler(request.urn)
-        difference = handler.diff(_values(request.olds), _values(request.news))
+        was, olds = _state(request.olds)
+        connection, news = _parted(_values(request.news))
+        difference = self._handler(request.urn, connection).diff(olds, news)
+        if connection != was:
+            difference.paths["connection"] = "update"
+            if self._leads_elsewhere(was, connection):
+                difference.replaces.append("connection")
         kinds = _REPLACING if difference.replaces else _CHANGES
         return provider_pb2.DiffResponse(
             changes=provider_pb2.DiffResponse.DIFF_SOME
@@ -279,41 +292,51 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def Create(
         self, request: provider_pb2.CreateRequest, _context: Any
     ) -> provider_pb2.CreateResponse:
-        handler, news = self._handler(request.urn), _values(request.properties)
+        connection, news = _parted(_values(request.properties))
+        handler = self._handler(request.urn, connection)
         if request.preview:
-            return provider_pb2.CreateResponse(
-                properties=_struct(handler.preview(request.urn, None, news))
-            )
-        id_, outputs = handler.create(request.urn, news)
-        return provider_pb2.CreateResponse(id=id_, properties=_struct(outputs))
+            outputs = handler.preview(request.urn, None, news)
+            return provider_pb2.CreateResponse(properties=_struct(_with(connection, outputs)))
+        with _in_state(connection):
+            id_, outputs = handler.create(request.urn, news)
+        return provider_pb2.CreateResponse(id=id_, properties=_struct(_with(connection, outputs)))
 
     @_says_a_sentence
     def Read(self, request: provider_pb2.ReadRequest, _context: Any) -> provider_pb2.ReadResponse:
-        found = self._handler(request.urn).read(
-            request.id, _values(request.inputs), _values(request.properties)
-        )
+        connection, olds = _state(request.properties)
+        _, inputs = _parted(_values(request.inputs))
+        id_ = request.id
+        if not olds:
+            connection, id_ = _imported(request.urn, id_)
+        with self._keeping(connection if olds else None):
+            found = self._handler(request.urn, connection).read(id_, inputs, olds)
         if found is None:
             return provider_pb2.ReadResponse()
         return provider_pb2.ReadResponse(
-            id=found.id, inputs=_struct(found.inputs), properties=_struct(found.outputs)
+            id=found.id,
+            inputs=_struct(_with(connection, found.inputs)),
+            properties=_struct(_with(connection, found.outputs)),
         )
 
     @_says_a_sentence
     def Update(
         self, request: provider_pb2.UpdateRequest, _context: Any
     ) -> provider_pb2.UpdateResponse:
-        handler = self._handler(request.urn)
-        olds, news = _values(request.olds), _values(request.news)
+        _, olds = _state(request.olds)
+        connection, news = _parted(_values(request.news))
+        handler = self._handler(request.urn, connection)
         if request.preview:
             outputs = handler.preview(request.urn, olds, news)
         else:
-            outputs = handler.update(request.urn, request.id, olds, news)
-        return provider_pb2.UpdateResponse(properties=_struct(outputs))
+            with _in_state(connection):
+                outputs = handler.update(request.urn, request.id, olds, news)
+        return provider_pb2.UpdateResponse(properties=_struct(_with(connection, outputs)))
 
     @_says_a_sentence
     def Delete(self, request: provider_pb2.DeleteRequest, _context: Any) -> Empty:
-        handler = self._handler(request.urn)
-        handler.delete(request.urn, request.id, _values(request.properties))
+        connection, olds = _state(request.properties)
+        with self._keeping(connection):
+            self._handler(request.urn, connection).delete(request.urn, request.id, olds)
         return Empty()
 
     # Functions
@@ -322,19 +345,54 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def Invoke(
         self, request: provider_pb2.InvokeRequest, _context: Any
     ) -> provider_pb2.InvokeResponse:
-        catalog = self._context.catalog(may_read_snapshot=request.preview)
+        connection, arguments = _parted(_values(request.args))
         name = request.tok.rpartition(":")[2]
-        answer = functions.call(name, _values(request.args), catalog)
+        if failure := self._unusable(connection):
+            raise ArgumentError(f"connection of {name}: {failure.reason}")
+        catalog = self._process.on(connection).catalog(may_read_snapshot=request.preview)
+        answer = functions.call(name, arguments, catalog)
         return provider_pb2.InvokeResponse(**{"return": _struct(answer)})  # type: ignore[arg-type]
 
-    def _handler(self, urn: str) -> Handler:
+    def _handler(self, urn: str, connection: str | None) -> Handler:
         type_ = _type(urn)
-        if type_ not in self._handlers:
+        if type_ not in _HANDLERS:
             raise VmBackupError(
                 f"The package {PACKAGE} has no resource {type_!r}: use "
-                f"{did_you_mean(type_, self._handlers)}."
+                f"{did_you_mean(type_, _HANDLERS)}."
             )
-        return self._handlers[type_]
+        return _HANDLERS[type_](self._process.on(connection))
+
+    def _unusable(self, connection: Any) -> Failure | None:
+        """Why a program cannot use a connection; None if it can."""
+        if connection is None:
+            return None
+        if is_unknown(connection):
+            reason = "connection is not known yet: give its name as plain text."
+        elif not isinstance(connection, str):
+            reason = f"connection is {shown(connection)}: give its name as text."
+        else:
+            try:
+                _ = self._process.on(connection).settings
+            except SettingsError as error:
+                reason = worded(error)
+            else:
+                return None
+        return Failure("connection", reason)
+
+    def _leads_elsewhere(self, was: str | None, connection: str | None) -> bool:
+        """Whether two connections lead to different servers, as far as that is known."""
+        server = self._process.on(connection).server
+        return server is not None and self._process.on(was).server not in (server, None)
+
+    @contextmanager
+    def _keeping(self, connection: str | None) -> Iterator[None]:
+        """Say of an error that the state needs a connection which the configuration lacks."""
+        try:
+            yield
+        except SettingsError as error:
+            if connection is None or self._process.on(connection).server:
+                raise
+            raise error.reworded(connection_is_needed(error, connection)) from None
 
 
 def _type(urn: str) -> str:
@@ -343,14 +401,65 @@ def _type(urn: str) -> str:
     return parts[2].rpartition("$")[2] if len(parts) > 2 else ""
 
 
-def _settings(urn: str, given: Properties) -> Settings:
+# The connection of a resource
+
+
+def _parted(properties: Properties) -> tuple[Any, Properties]:
+    """The connection, and the other properties, which are the handler's."""
+    others = dict(properties)
+    return others.pop("connection", None), others
+
+
+def _with(connection: str | None, properties: Properties) -> Properties:
+    return properties if connection is None else {**properties, "connection": connection}
+
+
+def _state(struct: struct_pb2.Struct) -> tuple[str | None, Properties]:
+    """The connection and the other properties of a state.
+
+    Raises:
+        ArgumentError: somebody has edited the state, and the connection is no text.
+    """
+    connection, others = _parted(_values(struct))
+    if not isinstance(connection, (str, NoneType)):
+        raise ArgumentError(
+            f"The property connection of the state is {shown(connection)}, and no text. "
+            f"{HOW_TO_CORRECT}"
+        )
+    return connection, others
+
+
+@contextmanager
+def _in_state(connection: str | None) -> Iterator[None]:
+    """Keep the connection in the state of what was done in part."""
+    try:
+        yield
+    except PartlyDoneError as error:
+        error.outputs = _with(connection, error.outputs)
+        raise
+
+
+def _imported(urn: str, id_: str) -> tuple[str | None, str]:
+    """The connection and the rest of an id to import, which may begin with ``<connection>/``."""
+    slashes = 1 if _type(urn) == ASSIGNMENT else 0
+    parts = id_.rsplit("/", slashes + 1)
+    connection = parts.pop(0) if len(parts) > slashes + 1 else None
+    return connection, "/".join(parts)
+
+
+# The settings
+
+
+def _settings(urn: str, given: Properties, connection: str | None = None) -> Settings:
     """The settings of a provider: its inputs, else the stack configuration, else the environment.
+
+    With a connection, those of the connection.
 
     The inputs of Pulumi's default provider are the stack configuration of the last `pulumi up`, so
     the present configuration wins over them.
 
     Raises:
-        SettingsError: a value is unusable, or is not known yet.
+        SettingsError: a value is unusable, or is not known yet, or there is no such connection.
     """
     for key, value in given.items():
         if is_unknown(value):
@@ -358,9 +467,15 @@ def _settings(urn: str, given: Properties) -> Settings:
     inputs = _texts(given)
     configuration = _configuration()
     if _is_explicit(urn, given):
+        if connection is not None:
+            raise SettingsError(
+                f"The provider {_name(urn)!r} has the settings of one server, and the connection "
+                f"{connection!r} those of another one: leave out one of the two."
+            )
         get = (configuration or {}).get
         return read_provider_settings(get, os.environ, _name(urn), inputs)
-    return read_settings((inputs if configuration is None else configuration).get, os.environ)
+    given = inputs if configuration is None else configuration
+    return read_settings(given.get, os.environ, connection)
 
 
 def _configuration() -> Properties | None:
@@ -449,9 +564,9 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(max_workers=_THREADS), options=unlimited)
-    context = Context(sys.argv[1:])
-    is_by_hand = context.run.engine_address is None
-    plugin = Plugin(context)
+    process = PluginProcess(sys.argv[1:])
+    is_by_hand = process.run.engine_address is None
+    plugin = Plugin(process)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(plugin, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

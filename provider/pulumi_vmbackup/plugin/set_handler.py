@@ -60,7 +60,7 @@ class SetHandler(Handler):
         if not failures:
             vms = values.known_vms if values.exclusive else {}
             exclusive = {vm_ref: vm.locations for vm_ref, vm in vms.items()}
-            self._context.vm_names |= {vm_ref: vm.label for vm_ref, vm in vms.items()}
+            self._context.vm_names.update({vm_ref: vm.label for vm_ref, vm in vms.items()})
             failures = self._declare(urn, pairs_of(values.vms), exclusive)
         return values.inputs, failures
 

@@ -44,12 +44,13 @@ class SingleHandler(Handler):
     def diff(self, olds: Properties, news: Properties) -> Difference:
         # An id that is not known yet may change, so a preview shows a replacement.
         changed = [key for key in _IDS if news[key] != olds.get(key)]
-        pair = (news["vmRef"], news["backupLocationId"])
-        if not changed and pair in self._context.declared.unassigned():
+        if not changed and self._is_unassigned(news):
             return Difference(paths={"backupLocationId": "update"})
         return Difference(paths=dict.fromkeys(changed, "update"), replaces=changed)
 
-    def preview(self, _urn: str, _olds: Properties | None, news: Properties) -> Properties:
+    def preview(self, _urn: str, olds: Properties | None, news: Properties) -> Properties:
+        if olds and not self._is_unassigned(news):
+            return olds
         return {**news, **unknown_outputs(("vmName", "locationPath", "kind", "assignedAt"))}
 
     def create(self, _urn: str, news: Properties) -> tuple[str, Properties]:
@@ -69,10 +70,18 @@ class SingleHandler(Handler):
         inputs = {"vmRef": vm_ref, "backupLocationId": location_id}
         return Found(f"{vm_ref}/{location_id}", inputs, _outputs(found, assigned_at))
 
-    def update(self, _urn: str, _id: str, _olds: Properties, news: Properties) -> Properties:
-        # Called only for a pair that this run has un-assigned: a changed id is a replacement.
+    def update(self, _urn: str, _id: str, olds: Properties, news: Properties) -> Properties:
+        # A changed id is a replacement. So either this run has un-assigned the pair, or only the
+        # connection has another name, which changes nothing on the server.
+        if not self._is_unassigned(news):
+            return olds
         known = Assignment(news["vmRef"], news["backupLocationId"])
         return _outputs(self._context.lifecycle.assign_again(known), now())
+
+    def _is_unassigned(self, news: Properties) -> bool:
+        """Whether this run has un-assigned the pair."""
+        pair = (news["vmRef"], news["backupLocationId"])
+        return pair in self._context.declared.unassigned()
 
     def delete(self, _urn: str, id_: str, olds: Properties) -> None:
         pair = pair_of_id(id_)
