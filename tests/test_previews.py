@@ -229,13 +229,16 @@ def provider(op: str = "same", **inputs: Any) -> Json:
 
 def test_each_resource_has_the_server_of_its_connection_or_provider() -> None:
     dynamic = single(*A, DYNAMIC_ASSIGNMENT)
-    dynamic["inputs"]["connection"] = "site-b"
+    of_plugin = single(*B)
+    for each in (dynamic, of_plugin):
+        each["inputs"]["connection"] = "site-b"
     connections = json.dumps({"site-b": {"baseUrl": "http://127.0.0.1:26013/api/rest"}})
     stack = read(
         provider(baseUrl="http://localhost:26013/api/rest", password="[secret]"),
         step("create", None, of_site_b(A)),
         step("create", None, dynamic, name="two"),
         step("create", None, single(*B), name="three"),
+        step("create", None, of_plugin, name="four"),
         config={
             "vmbackup:connections": connections,
             "vmbackup:baseUrl": "http://localhost:27013/api",
@@ -245,6 +248,7 @@ def test_each_resource_has_the_server_of_its_connection_or_provider() -> None:
         ("localhost:26013", "site-b"),
         ("localhost:26013", "site-b"),
         ("localhost:27013", None),
+        ("localhost:26013", "site-b"),
     ]
 
 

@@ -369,8 +369,9 @@ class _Reader:
         # The outputs of a preview may be unknown.
         is_state = which == "oldState"
         properties = (is_state and state.get("outputs")) or state.get("inputs") or {}
-        if type_ == DYNAMIC_ASSIGNMENT:
-            name, server = self._of_connection(properties.get("connection"))
+        connection = properties.get("connection")
+        if type_ == DYNAMIC_ASSIGNMENT or connection is not None:
+            name, server = self._of_connection(connection)
         else:
             name, server = self._of_provider(str(state.get("provider")).rpartition("::")[0], which)
         if type_ == ASSIGNMENT_SET:

@@ -19,7 +19,7 @@ from sample import DC01, DISK_E, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, S
 from pulumi_vmbackup import ArgumentError, BackupLocation, VirtualMachine
 from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.command.export import Export, imports
+from pulumi_vmbackup.command.export import Export
 from pulumi_vmbackup.inventory import Snapshot
 from pulumi_vmbackup.models import Assignment
 from pulumi_vmbackup.plugin.schema import ASSIGNMENT, VERSION
@@ -245,8 +245,8 @@ def test_a_misspelt_filter_is_an_error_that_names_what_there_is(
 
 
 def test_the_import_file_holds_the_plugins_type_and_version() -> None:
-    resources = Export(inventory((SQL,), (OFFSITE,))).resources
-    assert json.loads(imports(resources)) == {
+    export = Export(inventory((SQL,), (OFFSITE,)))
+    assert json.loads(export.imports(export.resources)) == {
         "resources": [
             {
                 "type": ASSIGNMENT,
@@ -257,6 +257,16 @@ def test_the_import_file_holds_the_plugins_type_and_version() -> None:
         ]
     }
     assert ASSIGNMENT == "vmbackup:index:VmBackupLocationAssignment"
+
+
+def test_the_files_name_the_connection_that_was_exported() -> None:
+    export = Export(inventory((SQL,), (OFFSITE,)), "site-b")
+    (entry,) = json.loads(export.imports(export.resources))["resources"]
+    assert entry["id"] == f"site-b/{SQL01}/{OFFSITE01}"
+    program = export.program(export.resources)
+    assert 'get_backup_location(path=r"\\OFFSITE01\VMBackups", connection="site-b")' in program
+    assert 'vm_ref=get_virtual_machine(name="SQL01", connection="site-b"),' in program
+    assert '\n    connection="site-b",\n)' in program
 
 
 # The program
@@ -428,7 +438,7 @@ def test_a_program_declares_what_the_import_file_holds_whatever_things_are_calle
     export, program = exported()
     accepted_by_ruff(program)
     run_program(lambda: exec(compile(program, "__main__.py", "exec"), {"__name__": "__main__"}))
-    held = json.loads(imports(export.resources))["resources"]
+    held = json.loads(export.imports(export.resources))["resources"]
     assert {each["id"] for each in held} == {
         "/".join(pair) for pair in simulator.inventory.assignments
     }
@@ -479,7 +489,7 @@ def test_an_export_is_the_same_each_time(
     again, program_again = exported()
     assert again.resources == export.resources
     assert program_again == program
-    assert imports(again.resources) == imports(export.resources)
+    assert again.imports(again.resources) == export.imports(export.resources)
 
 
 def test_a_program_of_some_assignments_has_no_other_look_ups() -> None:

@@ -41,6 +41,7 @@ assign(Dynamic, "old-name", SQL02, OFFSITE01)
 plugin.VmBackupLocationAssignmentSet("set", assignments={FILE01: [NAS01]})
 assign(plugin.VmBackupLocationAssignment, "b", EXCH01, NAS01, at_b)
 assign(Dynamic, "connected", SQL02, NAS01, connection="site-b")
+assign(plugin.VmBackupLocationAssignment, "connected too", FILE01, NAS01, connection="site-b")
 """
 AFTER = """
 gained = assign(Dynamic, "gained", SQL01, NAS01)
@@ -52,6 +53,7 @@ assign(plugin.VmBackupLocationAssignment, "unknown", DC01, unknown)
 plugin.VmBackupLocationAssignmentSet("set", assignments={FILE01: [NAS01, ROTATING]})
 assign(plugin.VmBackupLocationAssignment, "b", EXCH01, DISK_E, at_b)
 assign(Dynamic, "connected", SQL02, ROTATING, connection="site-b")
+assign(plugin.VmBackupLocationAssignment, "connected too", FILE01, ROTATING, connection="site-b")
 """
 
 ALL = ("--show-sames", "--show-replacement-steps")
@@ -116,6 +118,7 @@ def test_both_surfaces_a_set_and_two_servers(
     assert meanings(second) == {
         "EXCH01": ["moves"],
         "SQL02": ["loses-last-primary", "gains-offsite"],
+        "FILE01": ["loses-last-primary", "gains-offsite"],
     }
     assert "1 assignment exists already and becomes managed." in found["summary"]
 

@@ -90,7 +90,7 @@ def export(
     """Write files to take over existing assignments: for `pulumi import`, and as a program.
 
     They need the plugin, pulumi-resource-vmbackup, and a stack whose settings lead to the same
-    server. A name in them is that of the VM and the location, such as SQL01-OFFSITE01.
+    server, by the same connection if you give one. A name in them is that of the VM and the location, such as SQL01-OFFSITE01.
     """
     given = {"--import-file": import_file, "--program": program}
     outputs = {option: name for option, name in given.items() if name is not None}
@@ -111,7 +111,7 @@ def export(
             )
     inventory = connection.gather()
     refuse_no_locations(inventory.backup_locations)
-    exported = Export(inventory)
+    exported = Export(inventory, connection.name)
     resources = exported.select(**filters)
     if not resources:
         which = "matches all of the filters" if any(filters.values()) else "is on the server"
@@ -120,7 +120,7 @@ def export(
             "there is."
         )
     texts = {
-        "--import-file": lambda: imports(resources),
+        "--import-file": lambda: exported.imports(resources),
         "--program": lambda: exported.program(resources),
     }
     what = (
@@ -156,9 +156,11 @@ class Export:
 
     Args:
         inventory: what the server holds.
+        connection: the name of the connection that the resources have; None for the unnamed one.
     """
 
-    def __init__(self, inventory: Snapshot) -> None:
+    def __init__(self, inventory: Snapshot, connection: str | None = None) -> None:
+        self._connection = connection
         by_id = {_pulumi_id(each): each for each in inventory.assignments}
         assignments = list(by_id.values())
         self._vms = {
@@ -217,7 +219,7 @@ class Export:
         variables = unique_in_any_case(looked_up)
         blocks = [
             "\n".join(
-                _call(f"{variable} = get_backup_location", self._location_arguments[id_])
+                self._look_up(f"{variable} = get_backup_location", self._location_arguments[id_])
                 for id_, variable in variables.items()
             )
         ]
@@ -243,7 +245,7 @@ class Export:
         vm = f"    vm_ref={_literal(vm_ref)},"
         if vm_ref in self._vm_arguments:
             arguments = self._vm_arguments[vm_ref]
-            vm = _call("    vm_ref=get_virtual_machine", arguments, end=",")
+            vm = self._look_up("    vm_ref=get_virtual_machine", arguments, end=",")
         location = variables.get(location_id) or _literal(location_id)
         return "\n".join(
             (
@@ -251,9 +253,30 @@ class Export:
                 f"    {_literal(name)},",
                 vm,
                 f"    backup_location_id={location},",
+                *([f"    connection={_literal(self._connection)},"] if self._connection else []),
                 ")",
             )
         )
+
+    def _look_up(self, function: str, arguments: Mapping[str, str], end: str = "") -> str:
+        connection = {"connection": self._connection} if self._connection else {}
+        return _call(function, {**arguments, **connection}, end)
+
+    def imports(self, resources: Iterable[Resource]) -> str:
+        """The text of a file for ``pulumi import --file``."""
+        # The program's classes have this version. Without it, Pulumi would import with a provider
+        # that has no version if it does not find this package, as in a project in another language.
+        prefix = f"{self._connection}/" if self._connection else ""
+        content = [
+            {
+                "type": ASSIGNMENT,
+                "name": name,
+                "id": prefix + _pulumi_id(assignment),
+                "version": VERSION,
+            }
+            for name, assignment in resources
+        ]
+        return json.dumps({"resources": content}, indent=2, ensure_ascii=False) + "\n"
 
     def _names(self, assignment: Assignment) -> list[str]:
         vm_ref, location_id = assignment.vm_ref, assignment.backup_location_id
@@ -295,22 +318,6 @@ class Export:
         paths = [each.path for each in self._locations.values() if each.path]
         what = "backup location with the path or id"
         return _chosen(self._locations, locations, matches, what, paths)
-
-
-def imports(resources: Iterable[Resource]) -> str:
-    """The text of a file for ``pulumi import --file``."""
-    # The program's classes have this version. Without it, Pulumi would import with a provider that
-    # has no version if it does not find this package, as in a project in another language.
-    content = [
-        {
-            "type": ASSIGNMENT,
-            "name": name,
-            "id": _pulumi_id(assignment),
-            "version": VERSION,
-        }
-        for name, assignment in resources
-    ]
-    return json.dumps({"resources": content}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _pulumi_id(assignment: Assignment) -> str:
