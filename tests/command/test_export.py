@@ -264,7 +264,7 @@ def test_the_files_name_the_connection_that_was_exported() -> None:
     (entry,) = json.loads(export.imports(export.resources))["resources"]
     assert entry["id"] == f"site-b/{SQL01}/{OFFSITE01}"
     program = export.program(export.resources)
-    assert 'get_backup_location(path=r"\\OFFSITE01\VMBackups", connection="site-b")' in program
+    assert r'get_backup_location(path=r"\\OFFSITE01\VMBackups", connection="site-b")' in program
     assert 'vm_ref=get_virtual_machine(name="SQL01", connection="site-b"),' in program
     assert '\n    connection="site-b",\n)' in program
 
