@@ -58,6 +58,7 @@ def semantic_version(python_version: str) -> str:
 
 # The names of the package and its resources. Users' programs and states hold them.
 PACKAGE = "vmbackup"
+REPOSITORY = "github.com/pulumi-vmbackup/pulumi-vmbackup"
 # Among the inputs of a provider, in the state: the CLI shows no difference in a key of such a name.
 EXPLICIT = "__explicit"
 VERSION = semantic_version(version("pulumi-vmbackup"))
@@ -140,8 +141,16 @@ def schema() -> str:
             "version": VERSION,
             "description": "Assigns virtual machines to backup locations of Hornetsecurity "
             "(formerly Altaro) VM Backup.",
-            "keywords": ["pulumi", "vmbackup", "backup", "hyper-v", "vmware", "category/utility"],
+            "keywords": [
+                *("pulumi", "vmbackup", "backup", "hyper-v", "vmware", "hornetsecurity", "altaro"),
+                *("category/utility", "kind/native"),
+            ],
             "license": "Apache-2.0",
+            "publisher": "pulumi-vmbackup",
+            "homepage": f"https://{REPOSITORY}",
+            "repository": f"https://{REPOSITORY}",
+            # The releases of the repository, which Pulumi gets the plugin from.
+            "pluginDownloadURL": f"github://api.{REPOSITORY}",
             "config": {"variables": _settings()},
             "provider": {
                 "description": "The settings of one VM Backup server. A setting that is left out "
@@ -180,10 +189,22 @@ def schema() -> str:
             "functions": _functions(),
             # Without it, a generated SDK for TypeScript has a placeholder as its version.
             "meta": {"supportPack": True},
-            "language": {},
+            "language": _languages(),
         },
         indent=2,
     )
+
+
+def _languages() -> dict[str, Any]:
+    """What the generated SDKs are called. The names that Pulumi chooses are taken, or wrong."""
+    go = f"{REPOSITORY}/sdk/go"
+    names = {
+        "nodejs": {"packageName": "pulumi-vmbackup"},
+        "go": {"modulePath": go, "importBasePath": f"{go}/{PACKAGE}"},
+        # pulumi_vmbackup has classes of its own, which take VMs and locations as objects.
+        "python": {"packageName": "pulumi_vmbackup_sdk"},
+    }
+    return {language: {**each, "respectSchemaVersion": True} for language, each in names.items()}
 
 
 def _assignment() -> dict[str, Any]:
