@@ -476,8 +476,8 @@ class _Redactor(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._secrets: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-        self._adding = threading.Lock()
+        self._pattern: re.Pattern[str] | None = None  # of all secrets, once it is needed
+        self._lock = threading.Lock()
 
     def add(self, secret: str) -> None:
         """Replace this text from now on, in any case and in escaped forms too.
@@ -492,17 +492,24 @@ class _Redactor(logging.Filter):
             html.escape(secret).replace("&#x27;", "&#39;"),  # as .NET writes it
             json.dumps(secret)[1:-1],
         }
-        with self._adding:  # else, a pattern without this secret may replace that with it
+        with self._lock:
             self._secrets |= forms
-            longest_first = sorted(self._secrets, key=len, reverse=True)
-            alternatives = [re.escape(each) for each in longest_first if not _is_short(each)]
-            if short := [re.escape(each) for each in longest_first if _is_short(each)]:
-                alternatives.append(rf"{_NAMED}(?:{'|'.join(short)})(?!\w)")
-            self._pattern = re.compile("|".join(alternatives), re.IGNORECASE)
+            self._pattern = None
 
     def redact(self, text: str) -> str:
         """The text with each known secret replaced by ``[secret]``."""
-        return self._pattern.sub(_replacement, text) if self._pattern else text
+        pattern = self._pattern or self._compiled()
+        return pattern.sub(_replacement, text) if pattern else text
+
+    def _compiled(self) -> re.Pattern[str] | None:
+        with self._lock:  # else, a pattern without a new secret may replace one with it
+            if self._secrets and not self._pattern:
+                longest_first = sorted(self._secrets, key=len, reverse=True)
+                alternatives = [re.escape(each) for each in longest_first if not _is_short(each)]
+                if short := [re.escape(each) for each in longest_first if _is_short(each)]:
+                    alternatives.append(rf"{_NAMED}(?:{'|'.join(short)})(?!\w)")
+                self._pattern = re.compile("|".join(alternatives), re.IGNORECASE)
+            return self._pattern
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = self.redact(record.getMessage())
