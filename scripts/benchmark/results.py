@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
-from .cases import BARE_LOOP, COMMANDS
+from .cases import BARE_LOOP, COMMANDS, FLEET, FLEET_ON_ONE_SERVER
 
 # What a command may take, in times of floor + bare loop: of single resources, and of a set.
 LIMITS = {
@@ -17,6 +17,8 @@ LIMITS = {
     "refresh": (1.3, 1.5),
     "destroy": (1.15, 1.5),
 }
+# A fleet may take, in times of the same sets on one server.
+FLEET_LIMIT = 1.3
 _FLOORS = {"naive": "floor", "dynamic": "floor", "plugin": "floor", "set": "floor_set"}
 _LEGEND = """\
 # What was measured
@@ -26,8 +28,9 @@ _LEGEND = """\
 Seconds are the median of the runs, with the least and the most where there are several. `1.10x`
 is in times of the floor plus the bare loop; it is **bold** where it is above its limit. Calls are
 those of `up` / `refresh` / `destroy`; the other commands send nothing. MiB is the most memory that
-the provider's process held. [How it is measured](../maintainers/performance.md) explains the sides
-and the limits.
+the provider's process held; for `fleet`, of all processes, the CLI's included. `fleet` is in times
+of the same sets on one server. [How it is measured](../maintainers/performance.md) explains the
+sides and the limits.
 
 """
 
@@ -43,6 +46,8 @@ class Case:
         seconds: the wall times of each command, one for each run.
         calls: the HTTP calls of each command.
         provider_mb: the most memory that the provider's process held, in MiB.
+        all_mb: the most memory that all processes held, the CLI's included, in MiB.
+        sessions: the most sessions that a command started on one server.
         state_kb: the size of the state.
     """
 
@@ -52,6 +57,8 @@ class Case:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     provider_mb: int = 0
+    all_mb: int = 0
+    sessions: int = 0
     state_kb: int = 0
 
     def add(self, command: str, seconds: float, calls: int) -> None:
@@ -79,6 +86,8 @@ class Results:
     def ratio(self, case: Case, command: str) -> float | None:
         """The median in times of floor + bare loop; None when one of them was not measured."""
         sides = [_FLOORS.get(case.side, ""), *([BARE_LOOP] if case.calls[command] else [])]
+        if case.side == FLEET:
+            sides = [FLEET_ON_ONE_SERVER]
         base = [self.seconds(case.answer_ms, case.count, side, command) for side in sides]
         if None in base:
             return None
@@ -107,7 +116,7 @@ class Results:
                 case.side,
                 *(self._cell(case, command) for command in COMMANDS),
                 " / ".join(f"{number:,}" for number in calls if number is not None),
-                f"{case.provider_mb or ''}",
+                f"{(case.all_mb if case.side.startswith('fleet') else case.provider_mb) or ''}",
                 f"{case.state_kb:,}" if case.state_kb else "",
             )
             rows.append(row)
@@ -124,6 +133,6 @@ class Results:
         ratio = self.ratio(case, command)
         if ratio is None:
             return cell
-        limit = LIMITS[command][case.side == "set"]
+        limit = FLEET_LIMIT if case.side == FLEET else LIMITS[command][case.side == "set"]
         mark = "**" if round(ratio, 2) > limit and case.side != "naive" else ""
         return f"{cell} {mark}{ratio:.2f}x{mark}"

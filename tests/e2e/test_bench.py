@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from benchmark.cases import BARE_LOOP, Group
+from benchmark.cases import BARE_LOOP, FLEET, FLEET_ON_ONE_SERVER, Group
 from benchmark.measure import measure
 from benchmark.plots import write_plots
 from benchmark.results import Results
@@ -44,6 +44,16 @@ def test_each_command_is_run_once_a_round() -> None:
     assert [len(case.seconds[command]) for command in ("up", "destroy")] == [2, 2]
 
 
+def test_a_small_fleet_has_one_session_a_server() -> None:
+    results = Results("a machine")
+    group = Group(4, (FLEET_ON_ONE_SERVER, FLEET), commands=("up",), servers=2)
+    measure([group], results)
+    on_one, fleet = results.cases.values()
+    assert (on_one.calls, fleet.calls) == ({"up": 6}, {"up": 8})  # two more for a session
+    assert on_one.sessions == fleet.sessions == 1
+    assert fleet.all_mb > fleet.provider_mb > 0
+
+
 # The table
 
 
@@ -65,6 +75,15 @@ def row(results: Results, side: str) -> str:
 def test_a_cell_is_the_median_with_the_least_and_the_most(measured: Results) -> None:
     assert " | 2.00 (1.90-2.30) | " in row(measured, "floor")
     assert " | 0.50 | " in row(measured, BARE_LOOP)
+
+
+def test_a_fleet_is_compared_with_the_same_sets_on_one_server(measured: Results) -> None:
+    for side, seconds in ((FLEET_ON_ONE_SERVER, 2.0), (FLEET, 2.8)):
+        case = measured.case(0, 1000, side)
+        case.add("up", seconds, calls=1002)
+        case.provider_mb, case.all_mb = 60, 300
+    assert " | 2.80 **1.40x** | " in row(measured, FLEET)
+    assert " | 300 | " in row(measured, FLEET)
 
 
 @pytest.mark.parametrize(
