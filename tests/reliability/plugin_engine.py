@@ -19,7 +19,7 @@ import pytest
 from reliability.engine import Killed, Pair
 
 from pulumi_vmbackup import session, transport
-from pulumi_vmbackup.plugin.context import Context
+from pulumi_vmbackup.plugin.context import PluginProcess
 from pulumi_vmbackup.plugin.handler import Handler, PartlyDoneError, Properties
 from pulumi_vmbackup.plugin.schema import ASSIGNMENT, ASSIGNMENT_SET
 from pulumi_vmbackup.plugin.set_handler import SetHandler
@@ -230,11 +230,12 @@ class _Process:
     """One process of the plugin."""
 
     def __init__(self, config: Mapping[str, str]) -> None:
-        self._context = Context(arguments=[])
-        self._context.configure(lambda: read_settings(config.get, {}))
+        self._process = PluginProcess(arguments=[])
+        self._process.configure(lambda connection: read_settings(config.get, {}, connection))
+        context = self._process.on(None)
         self._handlers: dict[str, Handler] = {
-            ASSIGNMENT: SingleHandler(self._context),
-            ASSIGNMENT_SET: SetHandler(self._context),
+            ASSIGNMENT: SingleHandler(context),
+            ASSIGNMENT_SET: SetHandler(context),
         }
         self._ends: SimpleQueue[tuple[Any, BaseException | None, bool]] = SimpleQueue()
 
@@ -272,7 +273,7 @@ class _Process:
     def end(self) -> None:
         """End it; of one that is killed, nothing is sent any more."""
         try:
-            self._context.end()
+            self._process.end()
         finally:
             transport.forget_secrets()
             session.forget_logins()
