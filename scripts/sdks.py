@@ -27,11 +27,11 @@ SOURCES = [GENERATOR / name for name in ("go.mod", "go.sum", "main.go")]
 
 
 def main() -> None:
-    say("TypeScript, Go and Python:")
+    say("Generating the SDKs for TypeScript, Go and Python.")
     generate(FOLDER)
-    compile_nodejs(FOLDER / "nodejs")
     compile_go(FOLDER / "go")
     compile_python(FOLDER / "python")
+    compile_nodejs(FOLDER / "nodejs")
     say(f"The SDKs are in {FOLDER}.")
 
 
@@ -63,7 +63,7 @@ def compile_nodejs(folder: Path) -> None:
     """Compile the SDK for TypeScript. Its folder bin is then what `npm publish` takes."""
     npm = shutil.which("npm")
     if not npm:
-        sys.exit("The SDK for TypeScript is not compiled: install Node.js with npm.")
+        sys.exit("The SDK for TypeScript is generated but not compiled: install Node.js with npm.")
     say("  Compiling the SDK for TypeScript.")
     run([npm, "install", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
     run([npm, "run", "build"], folder)
@@ -94,7 +94,13 @@ def with_go(steps: int) -> Go:
 def run(command: list[str], folder: Path, given: str = "") -> None:
     """Run a program, whose output is shown only if it fails."""
     done = subprocess.run(
-        command, cwd=folder, input=given, capture_output=True, encoding="utf-8", check=False
+        command,
+        cwd=folder,
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     if done.returncode != 0:
         say(f"{done.stdout}{done.stderr}".rstrip())

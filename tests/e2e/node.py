@@ -1,4 +1,4 @@
-"""Node.js with the npm packages of examples/typescript, and the SDK for Go, for their tests."""
+"""Node.js with the npm packages of examples/typescript, for the tests of programs in TypeScript."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def node_modules() -> Path:
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         unavailable(f"Node.js {version} is too old for TypeScript programs: {oldest} is needed.")
-    need_go("TypeScript")
+    need_go()
     files = [EXAMPLE / name for name in (".npmrc", "package.json", "package-lock.json")]
     made_from = [*files, *sdks.SOURCES, Path(sdks.__file__)]
     content = b"".join(file.read_bytes() for file in made_from) + schema().encode()
@@ -45,12 +45,10 @@ def node_modules() -> Path:
     return installed
 
 
-def need_go(language: str) -> None:
+def need_go() -> None:
     """Skip, or fail, if the SDKs cannot be generated here."""
     if not shutil.which("go"):
-        unavailable(
-            f"Go is not on PATH: the tests of {language} programs generate their SDK with it."
-        )
+        unavailable("Go is not on PATH: the tests of programs with a generated SDK need it.")
 
 
 def _install(npm: str, files: Sequence[Path], target: Path) -> None:

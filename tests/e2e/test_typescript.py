@@ -103,6 +103,8 @@ def test_the_example_lives_as_its_program_says(example: Stack, simulator: Simula
     assert re.search(r'locationPath: .*"\\\\\\\\OFFSITE01\\\\VMBackups"', up)
     assert example.resources()["sql01-offsite"]["id"] == f"{SQL01}/{OFFSITE01}"
 
+    example.refresh("--expect-no-changes")
+
     edit(example, "backupLocationId: offsite.id", "backupLocationId: rotating.id")
     edit(example, ", rotating: rotating.id", "")
     simulator.calls.clear()
@@ -268,6 +270,45 @@ def test_providers_of_any_name_lead_to_their_servers_with_their_own_credentials(
     assert simulator.calls == []
 
 
+CONNECTIONS = f"""\
+import * as vmbackup from "pulumi-vmbackup";
+
+for (const connection of ["site-a", "site-b"]) {{
+    const sql01 = vmbackup.getVirtualMachineOutput({{ name: "SQL01", connection }});
+    new vmbackup.VmBackupLocationAssignment(
+        connection, {{ vmRef: sql01.ref, backupLocationId: "{OFFSITE01}", connection }},
+    );
+    new vmbackup.VmBackupLocationAssignmentSet(`${{connection}}-more`, {{
+        assignments: {{ FILE01: {{ vmRef: "{FILE01}", backupLocationIds: {{ nas: "{NAS01}" }} }} }},
+        connection,
+    }});
+}}
+"""
+
+
+def test_one_process_serves_all_connections(make_example: MakeStack, simulator: Simulator) -> None:
+    passwords = {f"VMBACKUP_SITE_{site}_PASSWORD": PASSWORD for site in "AB"}
+    example = make_example(**passwords)
+    (example.folder / "index.ts").write_text(CONNECTIONS, "utf-8")
+    site_a, site_b = (Simulator(password=PASSWORD) for _ in range(2))
+    with serve(site_a) as url_a, serve(site_b) as url_b:
+        login = {"username": "Administrator", "settleSeconds": 0}
+        urls = {"site-a": url_a, "site-b": url_b}
+        connections = {site: {"baseUrl": url, **login} for site, url in urls.items()}
+        example.config({"vmbackup:connections": connections})
+        example.up()
+        everything = {f"{SQL01}/{OFFSITE01}", f"{FILE01}/{NAS01}"}
+        assert assigned(site_a) == assigned(site_b) == everything
+        types = [each["type"] for each in example.state()["resources"]]
+        assert types.count("pulumi:providers:vmbackup") == 1
+        del site_b.inventory.assignments[SQL01, OFFSITE01]
+        example.refresh()
+        assert sorted(example.ids()) == ["site-a", "site-a-more", "site-b-more"]
+        example.destroy()
+        assert assigned(site_a) == assigned(site_b) == set()
+    assert simulator.calls == []
+
+
 EVERY_VM = f"""\
 import * as pulumi from "@pulumi/pulumi";
 import * as vmbackup from "pulumi-vmbackup";
@@ -405,13 +446,13 @@ def test_options_of_resources_and_a_lookup_that_asks_again(
 def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: Stack) -> None:
     index = (example.folder / "index.ts").read_text("utf-8")
     (block,) = re.findall(r"^```typescript\n(.+?)^```$", README, re.M | re.S)
-    imports = 'import * as pulumi from "@pulumi/pulumi";\n'
     programs = {
         "index.ts": index,
-        "readme.ts": imports + index.replace("file01", "other") + block,
+        "readme.ts": index.replace("file01", "other") + block,
         "with_a_provider.ts": WITH_A_PROVIDER,
         "waits_and_reads.ts": WAITS_AND_READS,
         "servers.ts": SERVERS,
+        "connections.ts": CONNECTIONS,
         "every_vm.ts": EVERY_VM,
         "options.ts": OPTIONS,
         "misspelt.ts": replaced(index, "vmRef: exch01.ref", "vmref: exch01.ref"),
@@ -439,8 +480,8 @@ def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: 
 
 def test_the_commands_of_its_readme_are_those_that_are_run_for_yaml() -> None:
     of_yaml = (EXAMPLE.parent / "yaml" / "README.md").read_text("utf-8")
-    npm, *commands = re.findall(r"^\$ (.+)$", README, re.M)
-    assert npm == "npm ci"
+    sdks, npm, *commands = re.findall(r"^\$ (.+)$", README, re.M)
+    assert (sdks, npm) == ("make -C ../.. sdks", "npm ci")
     assert commands == re.findall(r"^\$ (.+)$", of_yaml, re.M)
     assert f"Node.js {'.'.join(map(str, OLDEST))} or later" in README
     package = json.loads((EXAMPLE / "package.json").read_text("utf-8"))
