@@ -21,6 +21,7 @@ breaks: ; $(PYTHON) scripts/breaks.py $(ARGS)
 bench: ; $(PYTHON) scripts/bench.py
 bench-quick: ; $(PYTHON) scripts/bench.py --quick
 pictures: ; $(PYTHON) scripts/pictures.py
+sdks: ; $(PYTHON) scripts/sdks.py
 
-.PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick pictures
+.PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick pictures sdks
 .PHONY: check check-format check-lint check-types check-workflows

@@ -2,8 +2,8 @@
 
 In this order: `pulumi` on PATH, the copy in .tools/bin, the vendor's installer, and a build from
 the Go modules that the vendor publishes. The first and the third come with all of Pulumi's language
-hosts. A build makes the host for Python, and for the tests those for Node.js and YAML. The host for
-Python that can be built starts no policy packs, so the script that older CLIs used is copied too.
+hosts. A build makes the host for Python, and for the tests those for Node.js, YAML and Go. The host
+for Python that can be built starts no policy packs, so the script that older CLIs used is copied.
 """
 
 import json
@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -25,9 +25,10 @@ from environment import BIN, ROOT
 TOOLS = ROOT / ".tools" / "bin"
 
 VERSION = "3.259.0"
-# Newer modules have no language hosts for Python and Node.js. These work with the CLI above.
+# Newer modules have no language hosts for Python, Node.js and Go. These work with the CLI above.
 LANGUAGE_HOST_VERSION = "3.68.0"
 YAML_HOST_VERSION = "1.25.0"
+GO_HOST_VERSION = "3.60.0"
 INSTALLER = "https://get.pulumi.com/" + ("install.ps1" if os.name == "nt" else "install.sh")
 INSTALLER_CONNECT_SECONDS = 5
 INSTALLER_SECONDS = 600
@@ -37,12 +38,13 @@ CLI = "pulumi"
 PYTHON_HOST = "pulumi-language-python"
 NODE_HOST = "pulumi-language-nodejs"
 YAML_HOST = "pulumi-language-yaml"
+GO_HOST = "pulumi-language-go"
 POLICY_SCRIPT = "pulumi-analyzer-policy-python"
-OF_VENDOR_ONLY = "pulumi-language-go"
+OF_VENDOR_ONLY = "pulumi-language-java"
 # The CLI goes last: without it, an incomplete set is not used.
 FOR_PYTHON = (PYTHON_HOST, CLI)
 FOR_POLICIES = () if os.name == "nt" else (POLICY_SCRIPT,)  # it is a shell script
-FOR_ALL_LANGUAGES = (*FOR_POLICIES, NODE_HOST, YAML_HOST, *FOR_PYTHON)
+FOR_ALL_LANGUAGES = (*FOR_POLICIES, NODE_HOST, YAML_HOST, GO_HOST, *FOR_PYTHON)
 
 PULUMI = "github.com/pulumi/pulumi"
 SOURCES = {  # the module, its version, and the package in it
@@ -50,6 +52,7 @@ SOURCES = {  # the module, its version, and the package in it
     PYTHON_HOST: (f"{PULUMI}/sdk/v3", LANGUAGE_HOST_VERSION, "python/cmd/pulumi-language-python"),
     NODE_HOST: (f"{PULUMI}/sdk/v3", LANGUAGE_HOST_VERSION, "nodejs/cmd/pulumi-language-nodejs"),
     YAML_HOST: (f"{PULUMI}-yaml", YAML_HOST_VERSION, "cmd/pulumi-language-yaml"),
+    GO_HOST: (f"{PULUMI}/sdk/v3", GO_HOST_VERSION, "go/pulumi-language-go"),
 }
 
 
@@ -182,14 +185,11 @@ class Build:
         self._folder = folder
         self._tools = tools
         self._target = target
-        self._started = time.monotonic()
-        self._step = 0
-        self._steps = sum(1 if tool == POLICY_SCRIPT else 2 for tool in tools)
-        self._steps += PYTHON_HOST in tools
-        self._go = shutil.which("go") or ""
+        steps = sum(1 if tool == POLICY_SCRIPT else 2 for tool in tools)
+        self._go = Go(steps + (PYTHON_HOST in tools), "The Pulumi CLI is incomplete")
 
     def run(self) -> None:
-        if not self._go:
+        if not self._go.program:
             missing = " and no ".join(self._tools)
             sys.exit(
                 f"There is no {missing}: install the Pulumi CLI "
@@ -210,7 +210,7 @@ class Build:
             if tool == PYTHON_HOST:
                 self._copy_python_scripts()
             self._build_program(tool, *SOURCES[tool])
-        say(f"  Done after {elapsed(self._started)}.")
+        self._go.done()
 
     def _copy_python_scripts(self) -> None:
         """Copy the scripts that the Python language host runs; npm packages bring Node.js's."""
@@ -220,7 +220,7 @@ class Build:
     def _copy_scripts(self, version: str, *patterns: str, of: str) -> None:
         """Copy scripts from the folder for Python of a version of the SDK's module."""
         command = ["mod", "download", "-json", f"{PULUMI}/sdk/v3@v{version}"]
-        module = self._run(command, self._folder, "fetching the scripts of", of)
+        module = self._run(command, self._folder, f"fetching the scripts of {of}")
         python = Path(json.loads(module)["Dir"]) / "python"
         for script in (each for pattern in patterns for each in python.glob(pattern)):
             copy = self._folder / script.name
@@ -238,25 +238,48 @@ class Build:
         )
         source = f'//go:build tools\n\npackage tools\n\nimport _ "{module}/{package}"\n'
         (folder / "tools.go").write_text(source, "utf-8")
-        self._run(["mod", "tidy", "-e"], folder, "fetching the modules of", tool)
+        self._run(["mod", "tidy", "-e"], folder, f"fetching the modules of {tool}")
         flag = f"-X {PULUMI}/sdk/v3/go/common/version.Version=v{version}"
         built = folder / tool
         command = ["build", "-ldflags", flag, "-o", str(built), f"{module}/{package}"]
-        self._run(command, folder, "compiling", tool)
+        self._run(command, folder, f"compiling {tool}")
         built.replace(self._target.file(tool))
 
-    def _run(self, arguments: list[str], folder: Path, doing: str, tool: str) -> str:
-        """Run go without its output, and print lines of progress with the step and the time."""
+    def _run(self, arguments: Sequence[str], folder: Path, doing: str) -> str:
+        return self._go.run(arguments, folder, doing, self._target.environment)
+
+
+class Go:
+    """Runs go without its output, and prints lines of progress with the step and the time.
+
+    Attributes:
+        program: its path; empty if it is not on PATH.
+    """
+
+    def __init__(self, steps: int, without: str) -> None:
+        """Prepare so many runs; ``without`` says what there is if one fails."""
+        self.program = shutil.which("go") or ""
+        self._without = without
+        self._started = time.monotonic()
+        self._step = 0
+        self._steps = steps
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        doing: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
         self._step += 1
-        what = f"{doing} {tool}"
         finished = threading.Event()
-        reporter = threading.Thread(target=self._report, args=(what, finished))
+        reporter = threading.Thread(target=self._report, args=(doing, finished))
         reporter.start()
         try:
             done = subprocess.run(
-                [self._go, *arguments],
+                [self.program, *arguments],
                 cwd=folder,
-                env={**os.environ, **self._target.environment},
+                env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -267,13 +290,16 @@ class Build:
             reporter.join()
         if done.returncode != 0:
             say((done.stderr or done.stdout).rstrip())
-            sys.exit(f"The Pulumi CLI is incomplete: {what} failed; go's messages say why.")
+            sys.exit(f"{self._without}: {doing} failed; go's messages say why.")
         return done.stdout
 
-    def _report(self, what: str, finished: threading.Event) -> None:
-        say(f"  {elapsed(self._started)}  step {self._step} of {self._steps}: {what}")
+    def done(self) -> None:
+        say(f"  Done after {elapsed(self._started)}.")
+
+    def _report(self, doing: str, finished: threading.Event) -> None:
+        say(f"  {elapsed(self._started)}  step {self._step} of {self._steps}: {doing}")
         while not finished.wait(REPORT_SECONDS):
-            say(f"  {elapsed(self._started)}  still {what}")
+            say(f"  {elapsed(self._started)}  still {doing}")
 
 
 def elapsed(started: float) -> str:

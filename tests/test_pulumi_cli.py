@@ -38,7 +38,7 @@ esac
 INSTALLER = """\
 [ "$1 $3" = "--version --install-root" ] || exit 1
 mkdir -p "$4/bin"
-for tool in pulumi pulumi-language-python pulumi-language-go; do echo "$2" > "$4/bin/$tool"; done
+for tool in pulumi pulumi-language-python pulumi-language-java; do echo "$2" > "$4/bin/$tool"; done
 """
 
 
@@ -110,7 +110,13 @@ class Machine:
 
 
 # In the order in which they are built.
-TOOLS = ["pulumi-language-nodejs", "pulumi-language-yaml", "pulumi-language-python", "pulumi"]
+TOOLS = [
+    "pulumi-language-nodejs",
+    "pulumi-language-yaml",
+    "pulumi-language-go",
+    "pulumi-language-python",
+    "pulumi",
+]
 PYTHON = ("pulumi-language-python", "pulumi-language-python-exec", "pulumi-resource-pulumi-python")
 
 
@@ -144,7 +150,7 @@ def test_the_cli_for_programs_in_python_waits_for_no_other_language(machine: Mac
 
 
 def test_only_what_is_missing_is_built(machine: Machine) -> None:
-    machine.has("pulumi", POLICY, *PYTHON, "pulumi-language-yaml")
+    machine.has("pulumi", POLICY, *PYTHON, "pulumi-language-yaml", "pulumi-language-go")
     assert machine.run() == 0, machine.output
     assert machine.built == ["pulumi-language-nodejs"]
     contents = machine.contents()
@@ -159,9 +165,9 @@ def test_the_installer_of_the_vendor_saves_a_build(machine: Machine, tmp_path: P
     assert machine.run("-c", get) == 0, machine.output
     assert machine.built == []
     contents = machine.contents()
-    assert contents.keys() == {"pulumi", "pulumi-language-python", "pulumi-language-go"}
+    assert contents.keys() == {"pulumi", "pulumi-language-python", "pulumi-language-java"}
     assert set(contents.values()) == {pulumi_cli.VERSION}
-    machine.has("pulumi-language-nodejs", "pulumi-language-yaml")
+    machine.has("pulumi-language-nodejs", "pulumi-language-yaml", "pulumi-language-go")
     assert machine.run("-c", get) == 0  # its host for Python starts policy packs without a script
     assert "lacks" not in machine.output
     installer.write_text("echo 'no such version' >&2; exit 1")
@@ -178,19 +184,21 @@ def test_progress_tells_the_steps_the_time_and_what_a_build_takes(machine: Machi
     assert "  This takes 4 to 12 minutes on 2 cores the first time." in lines
     assert "  Built already: pulumi-language-nodejs." in lines
     steps = [
-        re.fullmatch(r"  \d+:\d\d  step (\d) of (\d): (.*)", line)
+        re.fullmatch(r"  \d+:\d\d  step (\d+) of (\d+): (.*)", line)
         for line in lines
         if "step" in line
     ]
     assert [step and step.groups() for step in steps] == [
-        ("1", "8", "fetching the scripts of pulumi-analyzer-policy-python"),
-        ("2", "8", "fetching the modules of pulumi-language-yaml"),
-        ("3", "8", "compiling pulumi-language-yaml"),
-        ("4", "8", "fetching the scripts of pulumi-language-python"),
-        ("5", "8", "fetching the modules of pulumi-language-python"),
-        ("6", "8", "compiling pulumi-language-python"),
-        ("7", "8", "fetching the modules of pulumi"),
-        ("8", "8", "compiling pulumi"),
+        ("1", "10", "fetching the scripts of pulumi-analyzer-policy-python"),
+        ("2", "10", "fetching the modules of pulumi-language-yaml"),
+        ("3", "10", "compiling pulumi-language-yaml"),
+        ("4", "10", "fetching the modules of pulumi-language-go"),
+        ("5", "10", "compiling pulumi-language-go"),
+        ("6", "10", "fetching the scripts of pulumi-language-python"),
+        ("7", "10", "fetching the modules of pulumi-language-python"),
+        ("8", "10", "compiling pulumi-language-python"),
+        ("9", "10", "fetching the modules of pulumi"),
+        ("10", "10", "compiling pulumi"),
     ]
 
 
@@ -207,7 +215,7 @@ def test_a_long_step_is_reported_again_and_again(machine: Machine) -> None:
     [
         ("pulumi-language-nodejs", {POLICY}),
         ("pulumi-language-yaml", {POLICY, "pulumi-language-nodejs"}),
-        ("pulumi", {POLICY, "pulumi-language-nodejs", "pulumi-language-yaml", *PYTHON}),
+        ("pulumi", {POLICY, *TOOLS[:-1], *PYTHON}),
     ],
 )
 def test_a_build_that_fails_keeps_what_is_whole_and_says_what_failed(
@@ -246,7 +254,7 @@ def test_without_go_an_error_names_what_is_missing_and_what_to_do(machine: Machi
     machine.has("pulumi", POLICY, *PYTHON)
     assert machine.run(go=False) == 1
     assert machine.output.splitlines()[-1].startswith(
-        "There is no pulumi-language-nodejs and no pulumi-language-yaml: install the Pulumi CLI "
+        "There is no pulumi-language-nodejs and no pulumi-language-yaml and no pulumi-language-go: "
     )
 
 

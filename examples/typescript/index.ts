@@ -1,6 +1,6 @@
 // One VM goes to an offsite location, and two more in one resource.
 
-import * as vmbackup from "./vmbackup";
+import * as vmbackup from "pulumi-vmbackup";
 
 const sql01 = vmbackup.getVirtualMachineOutput({ name: "SQL01" });
 const file01 = vmbackup.getVirtualMachineOutput({ name: "FILE01" });

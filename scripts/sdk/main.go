@@ -1,6 +1,8 @@
 // Writes the SDKs of a schema with Pulumi's own code generators.
 //
 //	go run . FOLDER < schema.json
+//
+// scripts/sdks.py runs it. In FOLDER, each language has a folder: nodejs, go and python.
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 
 	golang "github.com/pulumi/pulumi/pkg/v3/codegen/go"
 	"github.com/pulumi/pulumi/pkg/v3/codegen/nodejs"
+	"github.com/pulumi/pulumi/pkg/v3/codegen/python"
 	"github.com/pulumi/pulumi/pkg/v3/codegen/schema"
 )
 
@@ -44,7 +47,14 @@ func run(folder string, input io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return write(filepath.Join(folder, "go"), files)
+	if err := write(filepath.Join(folder, "go"), files); err != nil {
+		return err
+	}
+	files, err = python.GeneratePackage(generator, pkg, nil, nil)
+	if err != nil {
+		return err
+	}
+	return write(filepath.Join(folder, "python"), files)
 }
 
 func write(folder string, files map[string][]byte) error {

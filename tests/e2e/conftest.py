@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import sdks
+from e2e.node import need_go
 from e2e.stack import MakeStack, Prepared, Stack
 from sample import PASSWORD
 
@@ -39,3 +41,12 @@ def make_stack(tmp_path: Path, base_url: str, prepared: Prepared) -> MakeStack:
 @pytest.fixture
 def stack(make_stack: MakeStack) -> Stack:
     return make_stack()
+
+
+@pytest.fixture(scope="session")
+def generated_sdks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the SDKs of the present schema: nodejs, go and python."""
+    need_go()
+    folder = tmp_path_factory.mktemp("sdk")
+    sdks.generate(folder)
+    return folder

@@ -13,15 +13,21 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import sdks
 from environment import ROOT
 from pulumi_cli import TOOLS
+
+from pulumi_vmbackup.plugin.schema import schema
 
 EXAMPLE = ROOT / "examples" / "typescript"
 OLDEST = (20, 17)
 
 
 def node_modules() -> Path:
-    """The folder with the npm packages that the example's lock file names, installed if need be."""
+    """The folder with the npm packages that the example's lock file names, installed if need be.
+
+    The SDK of the present schema is among them.
+    """
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         unavailable("Node.js and npm are not on PATH: the tests of TypeScript programs need them.")
@@ -29,29 +35,41 @@ def node_modules() -> Path:
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         unavailable(f"Node.js {version} is too old for TypeScript programs: {oldest} is needed.")
-    files = [EXAMPLE / "package.json", EXAMPLE / "package-lock.json"]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    installed = TOOLS.parent / "node" / digest[:16] / "node_modules"
+    need_go()
+    files = [EXAMPLE / name for name in (".npmrc", "package.json", "package-lock.json")]
+    made_from = [*files, *sdks.SOURCES, Path(sdks.__file__)]
+    content = b"".join(file.read_bytes() for file in made_from) + schema().encode()
+    installed = TOOLS.parent / "node" / hashlib.sha256(content).hexdigest()[:16] / "node_modules"
     if not installed.exists():
         _install(npm, files, installed)
     return installed
 
 
+def need_go() -> None:
+    """Skip, or fail, if the SDKs cannot be generated here."""
+    if not shutil.which("go"):
+        unavailable("Go is not on PATH: the tests of programs with a generated SDK need it.")
+
+
 def _install(npm: str, files: Sequence[Path], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all, also when two processes of the tests do it at a time.
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=target.parent) as clone:
+        sdk, example = Path(clone, "sdk"), Path(clone, "examples", "typescript")
+        sdks.generate(sdk)
+        sdks.compile_nodejs(sdk / "nodejs")
+        example.mkdir(parents=True)
         for file in files:
-            shutil.copy(file, folder)
-        _output(npm, "ci", "--include=dev", "--ignore-scripts", "--no-audit", folder=folder)
+            shutil.copy(file, example)
+        _output(npm, "ci", "--include=dev", "--ignore-scripts", "--no-audit", folder=example)
         try:
-            (Path(folder) / target.name).rename(target)
+            (example / target.name).rename(target)
         except OSError:
             if not target.exists():
                 raise
 
 
-def _output(*command: str, folder: str | None = None) -> str:
+def _output(*command: str, folder: Path | None = None) -> str:
     done = subprocess.run(
         command,
         cwd=folder,

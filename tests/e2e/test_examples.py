@@ -32,10 +32,10 @@ def copied(example: str, stack: Stack) -> Stack:
 
 
 def test_each_example_is_run() -> None:
-    of_other_languages = {"typescript", "yaml"}
+    of_other_languages = {"go", "typescript", "yaml"}
     folders = {path.parent.name for path in (ROOT / "examples").glob("*/Pulumi.yaml")}
     assert folders == {*EXAMPLES, *of_other_languages}
-    tests = Path(__file__).read_text("utf-8")
+    tests = "".join(file.read_text("utf-8") for file in Path(__file__).parent.glob("test_*.py"))
     for example in EXAMPLES:
         assert f'"{example}"' in tests
     for language in of_other_languages:

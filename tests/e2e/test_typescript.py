@@ -6,10 +6,8 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from e2e.node import EXAMPLE, OLDEST, node_modules, unavailable
@@ -27,7 +25,6 @@ from sample import (
     SQL01,
 )
 
-from pulumi_vmbackup.plugin.schema import schema
 from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
 README = (EXAMPLE / "README.md").read_text("utf-8")
@@ -78,12 +75,17 @@ def edit(stack: Stack, old: str, new: str) -> None:
     program.write_text(replaced(program.read_text("utf-8"), old, new), "utf-8")
 
 
+def assert_says(output: str, sentence: str) -> None:
+    """The error of a look-up has its sentence in its first line. A few lines of Node.js follow."""
+    begins = r"Error: .*invocation of vmbackup:index:\w+ returned an error: .*"
+    assert re.search(begins + re.escape(sentence), output, re.MULTILINE), output
+    assert len(re.findall(r"^ +at .*node_modules", output, re.MULTILINE)) < 10, output
+
+
 def test_the_example_lives_as_its_program_says(example: Stack, simulator: Simulator) -> None:
     edit(example, '"SQL01"', '"SLQ01"')
     preview = example.pulumi("preview", fails=True)
-    assert "There is no VM with name 'SLQ01': did you mean 'SQL01'" in preview
-    assert "node_modules" not in preview  # as in a stack trace
-    assert "unhandled" not in preview
+    assert_says(preview, "There is no VM with name 'SLQ01': did you mean 'SQL01'")
     assert pairs(simulator, "POST") == []
 
     edit(example, '"SLQ01"', '"SQL01"')
@@ -100,6 +102,8 @@ def test_the_example_lives_as_its_program_says(example: Stack, simulator: Simula
     assert re.search(r'vmName +: .*"SQL01"', up)
     assert re.search(r'locationPath: .*"\\\\\\\\OFFSITE01\\\\VMBackups"', up)
     assert example.resources()["sql01-offsite"]["id"] == f"{SQL01}/{OFFSITE01}"
+
+    example.refresh("--expect-no-changes")
 
     edit(example, "backupLocationId: offsite.id", "backupLocationId: rotating.id")
     edit(example, ", rotating: rotating.id", "")
@@ -120,7 +124,7 @@ def test_the_example_lives_as_its_program_says(example: Stack, simulator: Simula
 
 WITH_A_PROVIDER = """\
 import * as pulumi from "@pulumi/pulumi";
-import * as vmbackup from "./vmbackup";
+import * as vmbackup from "pulumi-vmbackup";
 
 const config = new pulumi.Config();
 const provider = new vmbackup.Provider("site-b", {
@@ -168,7 +172,7 @@ def test_a_provider_resource_with_a_secret_password_leads_to_its_own_server(
 
 WAITS_AND_READS = f"""\
 import * as pulumi from "@pulumi/pulumi";
-import * as vmbackup from "./vmbackup";
+import * as vmbackup from "pulumi-vmbackup";
 
 class Site extends pulumi.ComponentResource {{
     constructor() {{
@@ -208,15 +212,14 @@ def test_a_lookup_waits_for_what_it_depends_on_and_what_exists_is_read(
     }
     program.write_text(WAITS_AND_READS + WRONG, "utf-8")
     preview = example.pulumi("preview", fails=True)
-    assert "configured of getVirtualMachines is 1" in preview
-    assert "node_modules" not in preview
+    assert_says(preview, "configured of getVirtualMachines is 1")
     example.destroy()
     assert simulator.inventory.assignments == Inventory.sample().assignments
 
 
 SERVERS = f"""\
 import * as pulumi from "@pulumi/pulumi";
-import * as vmbackup from "./vmbackup";
+import * as vmbackup from "pulumi-vmbackup";
 
 const config = new pulumi.Config();
 const login = {{ username: "CONTOSO\\\\svc-backup", password: config.requireSecret("password") }};
@@ -260,17 +263,55 @@ def test_providers_of_any_name_lead_to_their_servers_with_their_own_credentials(
         example.config({"vmbackup-typescript:nobody": "true"})
         logins = site_b.logins.copy()
         preview = example.pulumi("preview", fails=True)
-        assert f"No username for VM Backup at provider 'nobody' ({url_b}) is known" in preview
-        assert "node_modules" not in preview
+        assert_says(preview, f"No username for VM Backup at provider 'nobody' ({url_b}) is known")
         assert site_b.logins == logins
         assert {(each.username, each.domain) for each in logins} == {("svc-backup", "CONTOSO")}
         example.destroy()
     assert simulator.calls == []
 
 
+CONNECTIONS = f"""\
+import * as vmbackup from "pulumi-vmbackup";
+
+for (const connection of ["site-a", "site-b"]) {{
+    const sql01 = vmbackup.getVirtualMachineOutput({{ name: "SQL01", connection }});
+    new vmbackup.VmBackupLocationAssignment(
+        connection, {{ vmRef: sql01.ref, backupLocationId: "{OFFSITE01}", connection }},
+    );
+    new vmbackup.VmBackupLocationAssignmentSet(`${{connection}}-more`, {{
+        assignments: {{ FILE01: {{ vmRef: "{FILE01}", backupLocationIds: {{ nas: "{NAS01}" }} }} }},
+        connection,
+    }});
+}}
+"""
+
+
+def test_one_process_serves_all_connections(make_example: MakeStack, simulator: Simulator) -> None:
+    passwords = {f"VMBACKUP_SITE_{site}_PASSWORD": PASSWORD for site in "AB"}
+    example = make_example(**passwords)
+    (example.folder / "index.ts").write_text(CONNECTIONS, "utf-8")
+    site_a, site_b = (Simulator(password=PASSWORD) for _ in range(2))
+    with serve(site_a) as url_a, serve(site_b) as url_b:
+        login = {"username": "Administrator", "settleSeconds": 0}
+        urls = {"site-a": url_a, "site-b": url_b}
+        connections = {site: {"baseUrl": url, **login} for site, url in urls.items()}
+        example.config({"vmbackup:connections": connections})
+        example.up()
+        everything = {f"{SQL01}/{OFFSITE01}", f"{FILE01}/{NAS01}"}
+        assert assigned(site_a) == assigned(site_b) == everything
+        types = [each["type"] for each in example.state()["resources"]]
+        assert types.count("pulumi:providers:vmbackup") == 1
+        del site_b.inventory.assignments[SQL01, OFFSITE01]
+        example.refresh()
+        assert sorted(example.ids()) == ["site-a", "site-a-more", "site-b-more"]
+        example.destroy()
+        assert assigned(site_a) == assigned(site_b) == set()
+    assert simulator.calls == []
+
+
 EVERY_VM = f"""\
 import * as pulumi from "@pulumi/pulumi";
-import * as vmbackup from "./vmbackup";
+import * as vmbackup from "pulumi-vmbackup";
 
 const config = new pulumi.Config();
 const wanted = config.getObject<string[]>("wanted");
@@ -297,8 +338,7 @@ def test_a_list_that_is_empty_or_much_shorter_unassigns_nothing(
     simulator.behavior = replace(simulator.behavior, vm_list="none")
     simulator.calls.clear()
     said = example.up(fails=True)
-    assert "The server lists no virtual machines at all." in said
-    assert "node_modules" not in said
+    assert_says(said, "The server lists no virtual machines at all.")
     simulator.behavior = replace(simulator.behavior, vm_list="all")
     example.config({"vmbackup-typescript:wanted": '["SQL01"]'})
     said = example.up(fails=True)
@@ -312,7 +352,7 @@ def test_a_list_that_is_empty_or_much_shorter_unassigns_nothing(
 
 OPTIONS = f"""\
 import * as pulumi from "@pulumi/pulumi";
-import * as vmbackup from "./vmbackup";
+import * as vmbackup from "pulumi-vmbackup";
 
 const step = new pulumi.Config().requireNumber("step");
 const sql01 = vmbackup.getVirtualMachineOutput({{ name: "SQL01" }}).ref;
@@ -406,13 +446,13 @@ def test_options_of_resources_and_a_lookup_that_asks_again(
 def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: Stack) -> None:
     index = (example.folder / "index.ts").read_text("utf-8")
     (block,) = re.findall(r"^```typescript\n(.+?)^```$", README, re.M | re.S)
-    imports = 'import * as pulumi from "@pulumi/pulumi";\n'
     programs = {
         "index.ts": index,
-        "readme.ts": imports + index.replace("file01", "other") + block,
+        "readme.ts": index.replace("file01", "other") + block,
         "with_a_provider.ts": WITH_A_PROVIDER,
         "waits_and_reads.ts": WAITS_AND_READS,
         "servers.ts": SERVERS,
+        "connections.ts": CONNECTIONS,
         "every_vm.ts": EVERY_VM,
         "options.ts": OPTIONS,
         "misspelt.ts": replaced(index, "vmRef: exch01.ref", "vmref: exch01.ref"),
@@ -440,83 +480,20 @@ def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: 
 
 def test_the_commands_of_its_readme_are_those_that_are_run_for_yaml() -> None:
     of_yaml = (EXAMPLE.parent / "yaml" / "README.md").read_text("utf-8")
-    npm, *commands = re.findall(r"^\$ (.+)$", README, re.M)
-    assert npm == "npm ci"
+    sdks, npm, *commands = re.findall(r"^\$ (.+)$", README, re.M)
+    assert (sdks, npm) == ("make -C ../.. sdks", "npm ci")
     assert commands == re.findall(r"^\$ (.+)$", of_yaml, re.M)
     assert f"Node.js {'.'.join(map(str, OLDEST))} or later" in README
     package = json.loads((EXAMPLE / "package.json").read_text("utf-8"))
     assert package["engines"] == {"node": f">={'.'.join(map(str, OLDEST))}"}
 
 
-# vmbackup.ts beside the schema
-
-TYPES = {"string": "string", "number": "number", "boolean": "boolean"}
-Declared = dict[str, tuple[str, bool]]
-
-
-def declared(name: str) -> Declared:
-    """The properties of a class or an interface: their types, and whether they are always there."""
-    text = (EXAMPLE / "vmbackup.ts").read_text("utf-8")
-    found = re.search(
-        rf"^export (?:interface|class) {name}(?: extends (\S+))? {{\n(.*?)^}}$", text, re.M | re.S
-    )
-    assert found, name
-    properties = declared(found[1]) if found[1] and not found[1].startswith("pulumi.") else {}
-    for key, optional, type_ in re.findall(
-        r"^    (?:declare readonly )?(\w+)(\??): (.+);$", found[2], re.M
-    ):
-        plain = re.sub(r"pulumi\.(?:Input|Output)<", "<", type_)
-        while plain != (plain := re.sub(r"(?<!\w)<([^<>]+|Record<.+>[^<>]*)>", r"\1", plain)):
-            pass
-        is_there = not optional and not plain.endswith(" | undefined")
-        properties[key] = (plain.removesuffix(" | undefined"), is_there)
-    return properties
-
-
-def in_schema(properties: Mapping[str, Any], required: list[str], suffix: str = "") -> Declared:
-    return {
-        key: (type_in_schema(each, suffix), key in required) for key, each in properties.items()
-    }
-
-
-def type_in_schema(each: Mapping[str, Any], suffix: str) -> str:
-    if "$ref" in each:
-        return str(each["$ref"]).rpartition(":")[2] + suffix
-    if "items" in each:
-        return f"{type_in_schema(each['items'], suffix)}[]"
-    if "additionalProperties" in each:
-        return f"Record<string, {type_in_schema(each['additionalProperties'], suffix)}>"
-    return TYPES[each["type"]]
-
-
-def test_the_types_of_the_example_are_those_of_the_schema() -> None:
-    package = json.loads(schema())
-    assert declared("ProviderArgs") == in_schema(package["provider"]["inputProperties"], [])
-    for token, resource in package["resources"].items():
-        name = token.rpartition(":")[2]
-        inputs = in_schema(resource["inputProperties"], resource["requiredInputs"], "Args")
-        assert declared(f"{name}Args") == inputs
-        assert declared(name) == in_schema(resource["properties"], resource["required"])
-    for token, type_ in package["types"].items():
-        name = token.rpartition(":")[2]
-        assert declared(name) == in_schema(type_["properties"], type_["required"])
-    name = "VmBackupLocations"
-    assert declared(f"{name}Args") == declared(name)
-    for token, function in package["functions"].items():
-        name = token.rpartition(":")[2]
-        name = name[0].upper() + name[1:]
-        assert declared(f"{name}Args") == in_schema(function["inputs"]["properties"], [])
-        outputs = function["outputs"]
-        assert declared(f"{name}Result") == in_schema(outputs["properties"], outputs["required"])
-    text = (EXAMPLE / "vmbackup.ts").read_text("utf-8")
-    tokens = set(re.findall(r'"(vmbackup:index:\w+)"', text))
-    assert tokens == {*package["resources"], *package["functions"]}
-
-
 def test_the_lock_file_names_no_registry_but_npms_own() -> None:
     lock = json.loads((EXAMPLE / "package-lock.json").read_text("utf-8"))
     for name, package in lock["packages"].items():
-        if name:
+        if name == "node_modules/pulumi-vmbackup":
+            assert package["resolved"] == "file:../../sdk/nodejs/bin"
+        elif name:
             assert package["integrity"].startswith("sha512-"), name
             url = package.get("resolved", "https://registry.npmjs.org/")
             assert url.startswith("https://registry.npmjs.org/"), name

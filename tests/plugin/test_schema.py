@@ -14,6 +14,7 @@ import pytest
 from contract.plugin import ASSIGNMENT, SET, a_set, entry
 from sample import DC01, DISK_E, NAS01, SQL01
 
+import pulumi_vmbackup
 from pulumi_vmbackup import BackupLocation, VirtualMachine
 from pulumi_vmbackup.catalog import Catalog
 from pulumi_vmbackup.plugin import functions, resources
@@ -113,6 +114,39 @@ def test_every_output_is_a_property_of_the_python_class(token: str, of: Any) -> 
 
     own = properties(of) - properties(pulumi.CustomResource)
     assert SCHEMA["resources"][token]["properties"].keys() == own
+
+
+def arguments_of(of: Any) -> dict[str, bool]:
+    """The named arguments of a class or a function, and whether they can be left out."""
+    return {
+        camel_case(each.name): each.default is not inspect.Parameter.empty
+        for each in inspect.signature(of).parameters.values()
+        if each.kind is inspect.Parameter.KEYWORD_ONLY and each.name != "opts"
+    }
+
+
+@pytest.mark.parametrize(
+    ("token", "of"),
+    [
+        (ASSIGNMENT, resources.VmBackupLocationAssignment),
+        (SET, resources.VmBackupLocationAssignmentSet),
+    ],
+)
+def test_every_input_is_an_argument_of_the_python_class(token: str, of: Any) -> None:
+    resource = SCHEMA["resources"][token]
+    inputs = {key: key not in resource["requiredInputs"] for key in resource["inputProperties"]}
+    assert inputs == arguments_of(of)
+    assert inputs["connection"]
+
+
+@pytest.mark.parametrize("name", [*functions.ARGUMENTS])
+def test_every_argument_of_a_function_is_one_of_the_python_look_up(name: str) -> None:
+    inputs = SCHEMA["functions"][f"vmbackup:index:{name}"]["inputs"]
+    python_name = re.sub(r"(?=[A-Z])", "_", name).lower()
+    for look_up in (python_name, f"{python_name}_output"):
+        of = arguments_of(getattr(pulumi_vmbackup, look_up))
+        assert of == dict.fromkeys(inputs["properties"], True), look_up
+    assert "connection" in inputs["properties"]
 
 
 def test_an_assignment_answers_what_the_schema_says(context: Context) -> None:

@@ -116,6 +116,15 @@ def _property(kind: str, description: str) -> dict[str, Any]:
     return {"type": kind, "description": description}
 
 
+_DESCRIPTION = (
+    "Assigns virtual machines to backup locations of Hornetsecurity (formerly Altaro) VM Backup."
+)
+# Of the generated SDKs.
+_README = f"""\
+{_DESCRIPTION}
+
+This is a Pulumi package. Its plugin, examples and documentation are at https://{REPOSITORY}.
+"""
 _VM_REF = (
     "string",
     "The VM's AltaroVirtualMachineRef, a GUID in any case, with or without braces.",
@@ -139,8 +148,7 @@ def schema() -> str:
             "name": PACKAGE,
             "displayName": "Hornetsecurity VM Backup",
             "version": VERSION,
-            "description": "Assigns virtual machines to backup locations of Hornetsecurity "
-            "(formerly Altaro) VM Backup.",
+            "description": _DESCRIPTION,
             "keywords": [
                 *("pulumi", "vmbackup", "backup", "hyper-v", "vmware", "hornetsecurity", "altaro"),
                 *("category/utility", "kind/native"),
@@ -199,10 +207,14 @@ def _languages() -> dict[str, Any]:
     """What the generated SDKs are called. The names that Pulumi chooses are taken, or wrong."""
     go = f"{REPOSITORY}/sdk/go"
     names = {
-        "nodejs": {"packageName": "pulumi-vmbackup"},
+        "nodejs": {
+            "packageName": "pulumi-vmbackup",
+            "packageDescription": _DESCRIPTION,
+            "readme": _README,
+        },
         "go": {"modulePath": go, "importBasePath": f"{go}/{PACKAGE}"},
         # pulumi_vmbackup has classes of its own, which take VMs and locations as objects.
-        "python": {"packageName": "pulumi_vmbackup_sdk"},
+        "python": {"packageName": "pulumi_vmbackup_sdk", "readme": _README},
     }
     return {language: {**each, "respectSchemaVersion": True} for language, each in names.items()}
 
