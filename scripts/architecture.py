@@ -9,7 +9,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from html import escape
+from typing import NamedTuple
 
 from environment import ROOT, use_environment
 
@@ -22,8 +22,8 @@ PICTURE = PAGE.parent / "imports.svg"
 APART = ("__init__", "simulator")  # the public names, and what the package never imports
 
 # Sizes of the picture, in pixels.
-_WIDTH, _NAMES, _ROW, _LINE, _ARC = 960, 110, 92, 26, 34
-_CHIP_CHARACTER, _CHIP_MARGIN, _RIGHT = 7.4, 18, 700
+_WIDTH, _NAMES, _LINE, _GAP, _ARC = 960, 110, 27, 14, 34
+_CHARACTER, _MARGIN, _RIGHT = 7.6, 18, 700
 
 
 def main() -> None:
@@ -72,65 +72,78 @@ def between_layers() -> Counter[tuple[str, str]]:
     return found
 
 
+class Band(NamedTuple):
+    """A layer in the picture."""
+
+    y: int
+    height: int
+    files: list[tuple[str, float, float, int]]
+    """The name of each file, its left end, its width and its upper end."""
+
+
 def picture() -> str:
     """The picture as SVG: a band for each layer, and an arc for each two that import."""
-    found = between_layers()
-    all_layers = layers()
-    top = {layer: 10 + number * _ROW for number, layer in enumerate(all_layers)}
-    height = 10 + len(all_layers) * _ROW
+    bands = _bands()
+    height = max(band.y + band.height for band in bands.values()) + _GAP
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'width="{_WIDTH}" height="{height}" font-family="sans-serif" font-size="13" role="img">',
         "<title>The layers of the package and the imports between them</title>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
     ]
-    for layer, names in all_layers.items():
-        y = top[layer]
+    for layer, band in bands.items():
         parts.append(
-            f'<rect x="4" y="{y}" width="{_RIGHT - 4}" height="{_ROW - 12}" rx="6" fill="#eef2f7"/>'
-            f'<text x="16" y="{y + 24}" font-weight="bold" fill="#1f2d3d">{escape(layer)}</text>'
+            f'<rect x="4" y="{band.y}" width="{_RIGHT - 4}" height="{band.height}" rx="6" '
+            'fill="#eef2f7"/>'
+            f'<text x="16" y="{band.y + 26}" font-weight="bold" fill="#1f2d3d">{layer}</text>'
         )
-        x, line = float(_NAMES), 0
-        for name in names:
-            width = len(name) * _CHIP_CHARACTER + _CHIP_MARGIN
-            if x + width > _RIGHT - 10:
-                x, line = float(_NAMES), line + 1
-            at = y + 8 + line * _LINE
+        for name, x, width, y in band.files:
             parts.append(
-                f'<rect x="{x:.0f}" y="{at}" width="{width:.0f}" height="21" rx="4" '
+                f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="21" rx="4" '
                 'fill="#ffffff" stroke="#8aa0b8"/>'
-                f'<text x="{x + width / 2:.0f}" y="{at + 15}" text-anchor="middle" '
-                f'fill="#1f2d3d">{escape(name)}</text>'
+                f'<text x="{x + width / 2:.0f}" y="{y + 15}" text-anchor="middle" '
+                f'fill="#1f2d3d">{name}</text>'
             )
+    return "\n".join([*parts, *_arcs(bands), "</svg>\n"])
+
+
+def _bands() -> dict[str, Band]:
+    bands, y = {}, _GAP
+    for layer, names in layers().items():
+        files, x, at = [], float(_NAMES), y + 10
+        for name in names:
+            width = len(name) * _CHARACTER + _MARGIN
+            if x + width > _RIGHT - 10:
+                x, at = float(_NAMES), at + _LINE
+            files.append((name, x, width, at))
             x += width + 8
-    parts += _arcs(found, top)
-    return "\n".join([*parts, "</svg>\n"])
+        bands[layer] = Band(y, at + _LINE + 4 - y, files)
+        y += bands[layer].height + _GAP
+    return bands
 
 
-def _arcs(found: Counter[tuple[str, str]], top: dict[str, int]) -> Iterator[str]:
-    order = list(top)
-    for (upper, lower), count in sorted(
-        found.items(), key=lambda each: (order.index(each[0][0]), order.index(each[0][1]))
-    ):
-        distance = order.index(lower) - order.index(upper)
+def _arcs(bands: dict[str, Band]) -> Iterator[str]:
+    order = list(bands)
+    found = between_layers()
+    for pair in sorted(found, key=lambda pair: [order.index(layer) for layer in pair]):
+        upper, lower = (bands[layer] for layer in pair)
+        distance = order.index(pair[1]) - order.index(pair[0])
         if not distance:
             continue
-        middle = (_ROW - 12) / 2
-        # An arc leaves in the lower half of its band and arrives in the upper half of another one.
-        start = top[upper] + middle + 4 + 5 * distance
-        end = top[lower] + middle - 4 - 5 * (len(order) - distance) / 2
+        # An arc leaves in the lower half of a band, and arrives in the upper half of another one.
+        start = upper.y + upper.height * (0.55 + 0.06 * distance)
+        end = lower.y + lower.height * (0.45 - 0.06 * (len(order) - distance))
         out = _RIGHT + _ARC * distance
         yield (
             f'<path d="M {_RIGHT} {start:.0f} C {out} {start:.0f} {out} {end:.0f} {_RIGHT + 6} '
             f'{end:.0f}" fill="none" stroke="#2f6fb2" '
-            f'stroke-width="{min(1 + count / 12, 4):.1f}" opacity="0.75"/>'
+            f'stroke-width="{min(1 + found[pair] / 12, 4):.1f}" opacity="0.75"/>'
             f'<path d="M {_RIGHT} {end:.0f} l 9 -4 v 8 z" fill="#2f6fb2"/>'
         )
-        label = _RIGHT + (out - _RIGHT) * 0.75
         yield (
-            f'<text x="{label:.0f}" y="{(start + end) / 2 + 4:.0f}" text-anchor="middle" '
-            'fill="#173f69" stroke="#ffffff" stroke-width="4" paint-order="stroke">'
-            f"{count}</text>"
+            f'<text x="{_RIGHT + _ARC * distance * 0.75:.0f}" y="{(start + end) / 2 + 4:.0f}" '
+            'text-anchor="middle" fill="#173f69" stroke="#ffffff" stroke-width="4" '
+            f'paint-order="stroke">{found[pair]}</text>'
         )
 
 
