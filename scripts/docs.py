@@ -35,6 +35,8 @@ LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
 def main() -> None:
     reference.main()
     architecture.main()
+    if sys.version_info < (3, 11):
+        sys.exit("The reference is written. The site needs Python 3.11 or later.")
     copy_pages(COPIES)
     done = subprocess.run(
         [sys.executable, "-m", "zensical", "build", "--strict", "--clean"], cwd=ROOT, check=False

@@ -53,7 +53,7 @@ def pages() -> list[Path]:
 
 def rendered(page: str) -> str:
     """The text of a page with its parts made anew."""
-    return _PART.sub(lambda found: f"{found[1]}\n{_PARTS[found[2]]()}\n\n{found[3]}", page)
+    return _PART.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n\n{found[3]}", page)
 
 
 # Words
@@ -83,8 +83,10 @@ def _item(text: str) -> str:
 
 def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---").replace(
-        "|--- |", "|---|"
+    return (
+        "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        .replace("| --- ", "|---")
+        .replace("|--- |", "|---|")
     )
 
 
@@ -120,7 +122,9 @@ def _explained(of: Callable[..., Any], documented: object) -> Iterator[str]:
         yield _paragraph(_plain(paragraph))
     arguments = [each for each in doc.params if each.arg_name in inspect.signature(of).parameters]
     if arguments:
-        yield "\n".join(_item(f"`{each.arg_name}`: {_plain(each.description)}") for each in arguments)
+        yield "\n".join(
+            _item(f"`{each.arg_name}`: {_plain(each.description)}") for each in arguments
+        )
     if doc.raises:
         yield "Errors:"
         yield "\n".join(
@@ -130,7 +134,7 @@ def _explained(of: Callable[..., Any], documented: object) -> Iterator[str]:
 
 def _dynamic() -> str:
     of = VmBackupLocationAssignment
-    parts = (_signature(of.__init__, of.__name__), *_explained(of.__init__, of))
+    parts = (_signature(of, of.__name__), *_explained(of, of))
     return "\n\n".join(parts)
 
 
@@ -191,12 +195,14 @@ def _resources() -> str:
     parts: list[str] = []
     for token, of in _RESOURCES.items():
         resource = package["resources"][token]
-        own = {k: v for k, v in resource["properties"].items() if k not in resource["inputProperties"]}
+        own = {
+            k: v for k, v in resource["properties"].items() if k not in resource["inputProperties"]
+        }
         parts += (
             f"### {_without_version(token)}",
             _paragraph(resource["description"]),
             f"Its type is `{token}`. In Python, with `pulumi_vmbackup.plugin`:",
-            _signature(of.__init__, of.__name__),
+            _signature(of, of.__name__),
             "Inputs:",
             _properties(resource["inputProperties"], resource["requiredInputs"]),
             "Outputs:",
@@ -218,7 +224,7 @@ def _provider() -> str:
         (
             _paragraph(described),
             "Its inputs are the [settings](settings.md). In Python:",
-            _signature(of.__init__, of.__name__),
+            _signature(of, of.__name__),
         )
     )
 
@@ -305,34 +311,44 @@ def _options(command: click.Command, context: click.Context) -> dict[str, str]:
 
 def _commands() -> str:
     context = click.Context(vmbackup, info_name="vmbackup")
-    commands = {name: vmbackup.get_command(context, name) for name in vmbackup.list_commands(context)}
+    found = {name: vmbackup.get_command(context, name) for name in vmbackup.list_commands(context)}
+    commands = {name: command for name, command in found.items() if command}
     options = {
         name: _options(command, click.Context(command, context, name))
         for name, command in commands.items()
-        if command
     }
     first = next(iter(options.values()))
     of_all = {k: v for k, v in first.items() if all(k in each for each in options.values())}
-    parts = []
-    for name, command in (("", vmbackup), *commands.items()):
-        assert command
-        own = options[name] if name else _options(vmbackup, context)
-        parts.append(f"## vmbackup {name}".rstrip() if name else "## Options before the command")
-        parts += [_paragraph(_plain(each)) for each in (command.help or "").split("\n\n")]
-        parts.append(_bullets({k: v for k, v in own.items() if of_all.get(k) != v}))
-        if name:
-            parts.append("It also takes the [options of all commands](#options-of-all-commands).")
-    parts.append("## Options of all commands")
-    parts.append("They name the server and the account. The [settings](settings.md) say more.")
-    parts.append(_bullets(of_all))
+    parts = [
+        "## Options before the command",
+        *_help(vmbackup),
+        _bullets(_options(vmbackup, context)),
+    ]
+    for name, command in commands.items():
+        own = {k: v for k, v in options[name].items() if of_all.get(k) != v}
+        parts += (
+            f"## vmbackup {name}",
+            *_help(command),
+            _bullets(own),
+            "It also takes the [options of all commands](#options-of-all-commands).",
+        )
+    parts += (
+        "## Options of all commands",
+        "They name the server and the account. The [settings](settings.md) say more.",
+        _bullets(of_all),
+    )
     return "\n\n".join(filter(None, parts))
+
+
+def _help(command: click.Command) -> list[str]:
+    return [_paragraph(_plain(each)) for each in (command.help or "").split("\n\n")]
 
 
 def _bullets(options: Mapping[str, str]) -> str:
     return "\n".join(_item(f"`{option}`: {what}") for option, what in options.items())
 
 
-_PARTS: dict[str, Callable[[], str]] = {
+PARTS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "dynamic": _dynamic,
     "errors": _errors,

@@ -1,11 +1,28 @@
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from debian import BROWSERS
 from e2e.stack import MakeStack, Prepared, Stack
 from sample import PASSWORD
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# Without them, Chromium asks servers of its maker, and as root it starts in no sandbox.
+_BROWSER_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +56,16 @@ def make_stack(tmp_path: Path, base_url: str, prepared: Prepared) -> MakeStack:
 @pytest.fixture
 def stack(make_stack: MakeStack) -> Stack:
     return make_stack()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not program and not os.environ.get("CI"):
+        pytest.skip("there is no Chromium or Chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_BROWSER_OPTIONS)
+        yield browser
+        browser.close()

@@ -90,7 +90,8 @@ def export(
     """Write files to take over existing assignments: for `pulumi import`, and as a program.
 
     They need the plugin, pulumi-resource-vmbackup, and a stack whose settings lead to the same
-    server, by the same connection if you give one. A name in them is that of the VM and the location, such as SQL01-OFFSITE01.
+    server, by the same connection if you give one. A name in them is that of the VM and the
+    location, such as SQL01-OFFSITE01.
     """
     given = {"--import-file": import_file, "--program": program}
     outputs = {option: name for option, name in given.items() if name is not None}
