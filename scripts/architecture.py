@@ -27,7 +27,7 @@ _CHARACTER, _MARGIN, _RIGHT = 7.6, 18, 700
 
 
 def main() -> None:
-    PICTURE.write_text(picture(), "utf-8")
+    PICTURE.write_text(picture(), "utf-8", newline="\n")
 
 
 def layers() -> dict[str, tuple[str, ...]]:

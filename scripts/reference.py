@@ -43,7 +43,7 @@ _RESOURCES = {
 
 def main() -> None:
     for page in pages():
-        page.write_text(rendered(page.read_text("utf-8")), "utf-8")
+        page.write_text(rendered(page.read_text("utf-8")), "utf-8", newline="\n")
 
 
 def pages() -> list[Path]:
@@ -60,9 +60,12 @@ def rendered(page: str) -> str:
 
 
 def _plain(text: str | None) -> str:
-    """A docstring's text as one line of Markdown."""
+    """The text of a docstring or a help as one line of Markdown."""
     text = re.sub(r":\w+:`(\w+)`", r"`\1`", " ".join((text or "").split()))
-    return text.replace("``", "`")
+    parts = text.replace("``", "`").split("`")
+    # What stands in angle brackets is HTML for Markdown, but not in code.
+    parts[::2] = [re.sub(r"\S*<\w+>[\w.]*", r"`\g<0>`", each) for each in parts[::2]]
+    return "`".join(parts)
 
 
 def _sentence(text: str | None) -> str:
@@ -270,8 +273,8 @@ def _settings() -> str:
     def rows() -> Iterator[tuple[str, ...]]:
         for key, setting in SETTINGS.items():
             secret = " (secret)" if setting.is_secret else ""
-            code = re.compile(r"\S*<\S+|^[\w.]*\d[\w.]*$|^false$|^[A-Z]+$")
-            default = code.sub(r"`\g<0>`", setting.default) or "none"
+            value = re.compile(r"[\d.]+|false|[A-Z]+").fullmatch(setting.default)
+            default = f"`{setting.default}`" if value else _plain(setting.default) or "none"
             yield (
                 f"`vmbackup:{key}`{secret}",
                 f"`{environment_variable(key)}`",
@@ -284,9 +287,12 @@ def _settings() -> str:
 
 def _options_of_registry() -> str:
     return "\n".join(
-        _item(f"`vmbackup:{key}` (`{environment_variable(key)}`): {setting_description(setting)}")
+        _item(
+            f"`vmbackup:{key}` (`{environment_variable(key)}`): "
+            + _plain(setting_description(setting))
+        )
         for key, setting in SETTINGS.items()
-    ).replace("localhost:<port>", "`localhost:<port>`")
+    )
 
 
 def _versions() -> str:
