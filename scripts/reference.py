@@ -78,9 +78,16 @@ def _paragraph(text: str) -> str:
     return textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
-def _item(text: str) -> str:
+def _item(text: str, depth: int = 0) -> str:
+    """An item of a list, in as many lists as ``depth`` says."""
+    indent = "    " * depth
     return textwrap.fill(
-        f"- {text}", COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        f"- {text}",
+        COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
@@ -161,7 +168,7 @@ def _errors() -> str:
     def below(error: type[VmBackupError], depth: int) -> Iterator[str]:
         doc = parse(inspect.getdoc(error) or "", DocstringStyle.GOOGLE)
         what = " ".join(_sentence(each) for each in (doc.description or "").split("\n\n"))
-        yield textwrap.indent(_item(f"`{error.__name__}`: {what}"), "    " * depth)
+        yield _item(f"`{error.__name__}`: {what}", depth)
         for each in errors:
             if error in each.__bases__:
                 yield from below(each, depth + 1)
