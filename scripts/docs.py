@@ -1,8 +1,8 @@
 """Builds the documentation as a site, into the folder site.
 
 First it makes anew what comes from the code: the reference and the picture of the imports. The site
-is made by Zensical, of copies of the pages in .site. Its first page is the README. A link that
-leaves docs/ leads to the repository on GitHub.
+is made by Zensical, of copies of the pages in .site. Its first page is the README. A link to what
+is not on the site leads to the repository on GitHub.
 """
 
 import os
@@ -27,7 +27,13 @@ from pulumi_vmbackup.plugin.schema import REPOSITORY
 DOCS = ROOT / "docs"
 COPIES = ROOT / ".site"
 SITE = ROOT / "site"
-README = "index.md"
+# Pages outside of docs/, and what they are called on the site.
+OTHERS = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "maintainers/contributing.md",
+    "SECURITY.md": "security.md",
+}
 NOT_ON_THE_SITE = "registry"  # has pages in the form of another site
 LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
 
@@ -47,14 +53,14 @@ def main() -> None:
 
 
 def copy_pages(to: Path) -> None:
-    """Copy docs/ and the README as the pages of the site, with links that work there."""
+    """Copy the pages of the site, with links that work there."""
     shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(DOCS, to, ignore=shutil.ignore_patterns(NOT_ON_THE_SITE))
     for copy in to.rglob("*.md"):
         page = f"docs/{copy.relative_to(to).as_posix()}"
         copy.write_text(on_site(copy.read_text("utf-8"), page), "utf-8")
-    readme = (ROOT / "README.md").read_text("utf-8")
-    (to / README).write_text(on_site(readme, "README.md"), "utf-8")
+    for page, name in OTHERS.items():
+        (to / name).write_text(on_site((ROOT / page).read_text("utf-8"), page), "utf-8")
 
 
 def on_site(text: str, page: str) -> str:
@@ -65,7 +71,7 @@ def on_site(text: str, page: str) -> str:
         page: its path in the repository.
     """
     folder = posixpath.dirname(page)
-    on_the_site = "docs" if page == "README.md" else folder
+    here = posixpath.dirname(_place(page) or "")
 
     def link(found: re.Match[str]) -> str:
         target = found[0]
@@ -73,14 +79,20 @@ def on_site(text: str, page: str) -> str:
             return target
         path, sign, anchor = target.partition("#")
         path = posixpath.normpath(posixpath.join(folder, path))
-        if path == "README.md":
-            path = f"docs/{README}"
-        if not path.startswith("docs/"):
+        place = _place(path)
+        if place is None:
             kind = "tree" if (ROOT / path).is_dir() else "blob"
             return f"https://{REPOSITORY}/{kind}/main/{path}{sign}{anchor}"
-        return posixpath.relpath(path, on_the_site) + sign + anchor
+        return posixpath.relpath(place, here or ".") + sign + anchor
 
     return LINK.sub(link, text)
+
+
+def _place(path: str) -> str | None:
+    """Where a file of the repository is on the site; None if it is not there."""
+    if path in OTHERS:
+        return OTHERS[path]
+    return path.removeprefix("docs/") if path.startswith("docs/") else None
 
 
 if __name__ == "__main__":

@@ -70,8 +70,10 @@ def address(site: Path) -> Iterator[str]:
 
 
 def test_each_page_is_on_the_site_and_in_its_navigation(site: Path) -> None:
+    from docs import OTHERS
+
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
-    on_site = {page for page in pages if not page.startswith("registry/")} | {"index.md"}
+    on_site = {page for page in pages if not page.startswith("registry/")} | {*OTHERS.values()}
     assert len(on_site) > 20
     navigation = re.findall(r'"([\w/.-]+\.md)"', CONFIGURATION.read_text("utf-8"))
     assert sorted(navigation) == sorted(on_site)
@@ -80,7 +82,7 @@ def test_each_page_is_on_the_site_and_in_its_navigation(site: Path) -> None:
     assert not (site / "registry").exists()
 
 
-def test_a_link_that_leaves_the_guides_leads_to_the_repository() -> None:
+def test_a_link_leads_to_a_page_of_the_site_or_to_the_repository() -> None:
     import docs
 
     repository = "https://github.com/pulumi-vmbackup/pulumi-vmbackup"
@@ -89,7 +91,10 @@ def test_a_link_that_leaves_the_guides_leads_to_the_repository() -> None:
         ("docs/plugin.md", "../README.md#safety", "index.md#safety"),
         ("docs/plugin.md", "../examples/yaml", f"{repository}/tree/main/examples/yaml"),
         ("docs/reference/a.md", "../plugin.md", "../plugin.md"),
-        ("docs/reference/a.md", "../../SECURITY.md#x", f"{repository}/blob/main/SECURITY.md#x"),
+        ("docs/reference/a.md", "../../SECURITY.md#x", "../security.md#x"),
+        ("CONTRIBUTING.md", "docs/maintainers/windows.md", "windows.md"),
+        ("CONTRIBUTING.md", "SECURITY.md", "../security.md"),
+        ("docs/maintainers/a.md", "../../CONTRIBUTING.md#commands", "contributing.md#commands"),
         ("README.md", "docs/reference/errors.md", "reference/errors.md"),
         ("README.md", "LICENSE", f"{repository}/blob/main/LICENSE"),
         ("README.md", "#safety", "#safety"),
