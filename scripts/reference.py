@@ -283,13 +283,12 @@ def _settings() -> str:
             value = re.compile(r"[\d.]+|false|[A-Z]+").fullmatch(setting.default)
             default = f"`{setting.default}`" if value else _plain(setting.default) or "none"
             yield (
-                f"`vmbackup:{key}`{secret}",
-                f"`{environment_variable(key)}`",
+                f"`vmbackup:{key}`{secret}<br>`{environment_variable(key)}`",
                 default,
                 f"{setting.description}.",
             )
 
-    return _table(("stack configuration", "environment", "default", "what it is"), rows())
+    return _table(("stack configuration, and environment", "default", "what it is"), rows())
 
 
 def _options_of_registry() -> str:

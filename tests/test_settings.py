@@ -635,7 +635,7 @@ def test_the_reference_has_a_row_for_each_setting_with_its_default() -> None:
     text = page.read_text("utf-8")
     for key, setting in SETTINGS.items():
         secret = " (secret)" if setting.is_secret else ""
-        row = f"| `vmbackup:{key}`{secret} | `{environment_variable(key)}` | "
+        row = f"| `vmbackup:{key}`{secret}<br>`{environment_variable(key)}` | "
         assert text.count(row) == 1, row
         rest = text.partition(row)[2].replace("`", "")
         expected = f"{setting.default or 'none'} | {setting.description}."
