@@ -20,8 +20,9 @@ check-workflows: ; $(PYTHON) scripts/check.py workflows
 breaks: ; $(PYTHON) scripts/breaks.py $(ARGS)
 bench: ; $(PYTHON) scripts/bench.py
 bench-quick: ; $(PYTHON) scripts/bench.py --quick
+docs: ; $(PYTHON) scripts/docs.py
 pictures: ; $(PYTHON) scripts/pictures.py
 sdks: ; $(PYTHON) scripts/sdks.py
 
-.PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick pictures sdks
+.PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick docs pictures sdks
 .PHONY: check check-format check-lint check-types check-workflows

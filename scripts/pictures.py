@@ -1,5 +1,7 @@
 """Makes the pictures in docs/pictures: a review in a terminal, as a comment, and as a page.
 
+The picture of the README, pull-request.png, is a comment on a smaller change.
+
 They are made of a real run: the Pulumi CLI previews a change against the simulator, `vmbackup
 review` reviews the preview, and a headless browser takes the pictures. The comment is rendered with
 the Markdown of GitHub and a style like GitHub's, not by GitHub.
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 PICTURES = ROOT / "docs" / "pictures"
-MOST_BYTES = 300_000
+MOST_BYTES = 350_000
 COLUMNS = 132
 RULES = """\
 require: any
@@ -82,6 +84,13 @@ unknown = gained.assigned_at.apply(lambda _: disks.id)
 Plugin("dc01-offsite", vm_ref=vms["DC01"], backup_location_id=unknown)
 plugin.VmBackupLocationAssignmentSet("web", assignments={vms["WEB01"]: [nas], vms["WEB02"]: [nas]})
 """
+# What the README shows: one VM gains a location, one moves, and one is left out by mistake.
+SMALL_CHANGE = """
+assign(Dynamic, "sql01-offsite", "SQL01", offsite)
+assign(Plugin, "file01-offsite", "FILE01", disks)
+assign(Dynamic, "sql02-offsite", "SQL02", offsite)
+plugin.VmBackupLocationAssignmentSet("web", assignments={vms["WEB01"]: [nas, offsite]})
+"""
 FONT = "font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 COMMENT = f"""\
 <!doctype html><meta charset="utf-8"><style>
@@ -91,6 +100,7 @@ body {{ {FONT}; color: #1f2328; margin: 16px; width: 1000px; }}
 .body {{ padding: 8px 16px; }}
 table {{ border-collapse: collapse; }} th, td {{ border: 1px solid #d1d9e0; padding: 6px 13px; }}
 code {{ background: #818b981f; padding: .2em .4em; border-radius: 6px; font-size: 85%; }}
+td code {{ white-space: nowrap; }}
 </style><div class="comment"><div class="by"><b>github-actions</b> bot commented</div>
 <div class="body">
 """
@@ -133,20 +143,27 @@ class Run:
         self._pulumi("stack", "init", "prod")
         (self._folder / "__main__.py").write_text(PROGRAM + BEFORE)
         self._pulumi("up", "--yes", "--skip-preview")
-        # Longer by lines, so that Python does not take it for what it has compiled.
-        (self._folder / "__main__.py").write_text(PROGRAM + AFTER)
+        self._printed = self._review(AFTER, "comment.md", "page.html")
+        self._review(SMALL_CHANGE, "small.md", "small.html")
+
+    def _review(self, change: str, markdown: str, html: str) -> str:
+        """Preview the program with a change, and review the preview; what is printed."""
+        program = self._folder / "__main__.py"
+        program.write_text(PROGRAM + change)
+        shutil.rmtree(self._folder / "__pycache__", ignore_errors=True)
         preview = self._pulumi("preview", "--json", "--show-sames", "--show-replacement-steps")
         (self._folder / "preview.json").write_text(preview)
-        outputs = ("--markdown", "comment.md", "--html", "page.html")
+        outputs = ("--markdown", markdown, "--html", html)
         command = (str(BIN / "vmbackup"), "review", "--preview", "preview.json", *outputs)
-        self._printed = self._in_terminal(*command)
+        return self._in_terminal(*command)
 
     def take(self, browser: "Browser") -> None:
         PICTURES.mkdir(exist_ok=True)
         self._picture(browser, "terminal", terminal(self._printed), "pre")
-        comment = (self._folder / "comment.md").read_text("utf-8")
-        rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(comment)
-        self._picture(browser, "comment", COMMENT + rendered, ".comment")
+        for name, file in (("comment", "comment.md"), ("pull-request", "small.md")):
+            comment = (self._folder / file).read_text("utf-8")
+            rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(comment)
+            self._picture(browser, name, COMMENT + rendered, ".comment")
         self._picture(browser, "page", (self._folder / "page.html").read_text("utf-8"), None)
 
     def _picture(self, browser: "Browser", name: str, html: str, of: str | None) -> None:

@@ -30,7 +30,7 @@ Done. What to do next, with your own VM Backup server:
    Both commands ask for the password and change nothing. Before VM Backup V9.1, add
    --api-version 8 or --api-version 9.0.
 
-3. Install this package and a Pulumi CLI, and log in to a backend, as README.md says. Then copy
+3. Install this package and a Pulumi CLI, and log in to a backend (docs/linux.md). Then copy
    the folder examples/quickstart, name your own VMs and location in it, and run in it:
      pulumi stack init dev
      pulumi config set vmbackup:username Administrator

@@ -630,12 +630,14 @@ def test_a_name_in_a_command_is_quoted_as_each_shell_reads_it(connection: str, s
     assert to_configure("domain", connection) == says
 
 
-def test_the_readmes_table_has_a_row_for_each_setting_with_its_default() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+def test_the_reference_has_a_row_for_each_setting_with_its_default() -> None:
+    page = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
+    text = page.read_text("utf-8")
     for key, setting in SETTINGS.items():
         secret = " (secret)" if setting.is_secret else ""
-        row = f"| `vmbackup:{key}`{secret} | `{environment_variable(key)}` | "
-        assert readme.count(row) == 1, row
-        default = readme.partition(row)[2].replace("`", "")
-        assert default.startswith(setting.default or "none"), row
-    assert readme.count("\n| `vmbackup:") == len(SETTINGS)
+        row = f"| `vmbackup:{key}`{secret}<br>`{environment_variable(key)}` | "
+        assert text.count(row) == 1, row
+        rest = text.partition(row)[2].replace("`", "")
+        expected = f"{setting.default or 'none'} | {setting.description}."
+        assert rest.startswith(expected.replace("`", "")), row
+    assert text.count("\n| `vmbackup:") == len(SETTINGS)

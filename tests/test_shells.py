@@ -12,7 +12,7 @@ import pulumi_vmbackup
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(pulumi_vmbackup.__file__).parent
-GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = "pulumi|vmbackup|pip|python|ssh"
 # What means something else, or nothing, in another shell: quotes, variables, escapes, lists of
 # commands, redirected input, and the setting of variables.
@@ -41,8 +41,8 @@ def test_a_command_in_a_message_works_in_each_shell() -> None:
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_a_command_in_a_guide_works_in_powershell_or_has_its_form_below(guide: Path) -> None:
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", guide.read_text("utf-8"), re.M | re.S)
-    followed_by = [language for language, _ in blocks[1:]] + [""]
-    for (language, block), next_one in zip(blocks, followed_by, strict=True):
+    followed_by = [*(language for language, _ in blocks[1:]), ""]
+    for (language, block), next_one in zip(blocks, followed_by, strict=False):
         if language != "console" or next_one == "powershell":
             continue
         for line in re.findall(r"^\$ (.+)$", block, re.M):

@@ -2,7 +2,7 @@
 
 The fields of :class:`Settings` are the one table of settings. The reader of settings, the options
 of the command, the schema of the plugin and its ``Provider`` are made from it. To add a setting,
-add a field there and a row in the README's table.
+add a field there, and run `make docs`.
 
 A setting comes from the stack configuration (``vmbackup:username``), else from the environment
 (``VMBACKUP_USERNAME``), else it has its default. Empty text counts as not set.

@@ -1,13 +1,30 @@
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sdks
+from debian import BROWSERS
 from e2e.node import need_go
 from e2e.stack import MakeStack, Prepared, Stack
 from sample import PASSWORD
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# Without them, Chromium asks servers of its maker, and as root it starts in no sandbox.
+_BROWSER_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +67,16 @@ def generated_sdks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sdk")
     sdks.generate(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not program and not os.environ.get("CI"):
+        pytest.skip("there is no Chromium or Chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_BROWSER_OPTIONS)
+        yield browser
+        browser.close()

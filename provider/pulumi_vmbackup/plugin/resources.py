@@ -47,11 +47,11 @@ class Provider(pulumi.ProviderResource):
         name: the resource's name in the program.
         opts: the options of any Pulumi resource.
 
-    The other arguments are the settings of the README's table; they may be outputs. A setting that
-    is left out comes from the stack configuration (``vmbackup:...``), else from the environment
-    (``VMBACKUP_...``). But a provider of another server than theirs takes nothing from there that
-    belongs to a server, such as the password. The password and the session token are kept as
-    secrets. A changed value replaces no resource.
+    The other arguments are the settings of docs/reference/settings.md; they may be outputs. A
+    setting that is left out comes from the stack configuration (``vmbackup:...``), else from the
+    environment (``VMBACKUP_...``). But a provider of another server than theirs takes nothing from
+    there that belongs to a server, such as the password. The password and the session token are
+    kept as secrets. A changed value replaces no resource.
     """
 
     def __init__(
