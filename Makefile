@@ -21,6 +21,8 @@ breaks: ; $(PYTHON) scripts/breaks.py $(ARGS)
 bench: ; $(PYTHON) scripts/bench.py
 bench-quick: ; $(PYTHON) scripts/bench.py --quick
 pictures: ; $(PYTHON) scripts/pictures.py
+release-check: ; $(PYTHON) scripts/release_check.py $(ARGS)
 
 .PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick pictures
+.PHONY: release-check
 .PHONY: check check-format check-lint check-types check-workflows

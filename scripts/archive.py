@@ -1,4 +1,4 @@
-"""Makes the archive of the plugin for this machine: `pulumi plugin install ... --file` takes it.
+"""Makes the archive of the plugin for this machine, as `pulumi plugin install` takes it.
 
     python scripts/archive.py FOLDER
 
@@ -9,6 +9,7 @@ installed package with what it requires. Whatever else is installed stays out.
 
 import platform
 import re
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -26,9 +27,9 @@ ENTRY = "from pulumi_vmbackup.plugin.server import main\n\nmain()\n"
 SYSTEMS = {"linux": "linux", "darwin": "darwin", "win32": "windows"}
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
-# Required by Pulumi's SDK for what the plugin does not do: debugging and tracing of programs.
-NOT_NEEDED = {"debugpy", "opentelemetry-api", "opentelemetry-exporter-otlp-proto-grpc"}
-NOT_NEEDED |= {"opentelemetry-instrumentation-grpc", "opentelemetry-sdk"}
+# Pulumi's SDK requires it to debug programs. What the SDK requires for tracing has to stay: it is
+# imported in the plugin too if the CLI traces.
+NOT_NEEDED = {"debugpy"}
 EXCLUDED = [
     # Of this package, what the plugin never imports.
     *("pulumi_vmbackup.command", "pulumi_vmbackup.policy", "pulumi_vmbackup.simulator"),
@@ -71,6 +72,7 @@ def pack(folder: Path) -> Path:
     """Run PyInstaller; the folder with the executable and all that it needs."""
     try:
         from PyInstaller.__main__ import run
+        from PyInstaller.exceptions import PythonLibraryNotFoundError
     except ModuleNotFoundError:
         sys.exit(f'PyInstaller is missing: run `pip install "{DISTRIBUTION}[release]"`.')
     entry = folder / f"{EXECUTABLE}.py"
@@ -87,8 +89,16 @@ def pack(folder: Path) -> Path:
         "exclude-module": [*EXCLUDED, *modules_of_others(kept)],
     }
     given = [f"--{option}={value}" for option, values in options.items() for value in values]
+    if sys.platform == "linux" and shutil.which("strip"):
+        given.append("--strip")  # a third of the size is symbols
     # A folder: one file that unpacks itself needs twice as long to start, each time.
-    run([*given, "--onedir", "--noconfirm", str(entry)])
+    try:
+        run([*given, "--onedir", "--noconfirm", str(entry)])
+    except PythonLibraryNotFoundError:
+        sys.exit(
+            f"PyInstaller needs a Python with a shared library, and {sys.executable} has none: "
+            "take one that was built with --enable-shared."
+        )
     return folder / "dist" / EXECUTABLE
 
 
