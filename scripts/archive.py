@@ -91,7 +91,7 @@ def pack(folder: Path) -> Path:
     given = [f"--{option}={value}" for option, values in options.items() for value in values]
     if sys.platform == "linux" and shutil.which("strip"):
         given.append("--strip")  # a third of the size is symbols
-    # A folder: one file that unpacks itself needs twice as long to start, each time.
+    # A folder: one file would unpack itself at each start, and leave that behind if it is killed.
     try:
         run([*given, "--onedir", "--noconfirm", str(entry)])
     except PythonLibraryNotFoundError:

@@ -258,12 +258,18 @@ def seconds_until_port(command: Sequence[str], environment: Mapping[str, str]) -
 def start(command: Sequence[str], environment: Mapping[str, str]) -> float:
     before = time.perf_counter()
     with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # with a file, Python does not start under Wine
     ) as process:
         port = process.stdout.readline() if process.stdout else b""
         seconds = time.perf_counter() - before
         process.kill()
+        messages = process.stderr.read() if process.stderr else b""
     if not port.strip().isdigit():
+        say(messages.decode(errors="replace").rstrip())
         sys.exit(f"{command[-1]} printed no port; its messages above say why.")
     return seconds
 
