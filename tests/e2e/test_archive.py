@@ -6,16 +6,39 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from archive import EXECUTABLE
 from environment import ROOT
-from release_check import archive_name_here, native_machine, start, try_archive
+from release_check import Machine, archive_name_here, native_machine, start, try_archive
 
 from pulumi_vmbackup.plugin.schema import VERSION
 
 SUFFIX = ".exe" if sys.platform == "win32" else ""
+
+
+def installed(machine: Machine, folder: Path) -> bool:
+    return f"vmbackup  resource  {VERSION}" in machine.run("plugin", "ls", folder=folder)
+
+
+@contextmanager
+def files_of(folder: Path) -> Iterator[str]:
+    """Serve a folder over HTTP; its URL."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_an_archive_runs_programs_without_a_python_on_the_machine(tmp_path: Path) -> None:
@@ -37,8 +60,14 @@ def test_an_archive_runs_programs_without_a_python_on_the_machine(tmp_path: Path
         f"pulumi-language-yaml{SUFFIX}",
     }
     try_archive(archive, machine, tmp_path / "machine")
-    installed = machine.run("plugin", "ls", folder=tmp_path)
-    assert f"vmbackup  resource  {VERSION}" in installed
+    assert installed(machine, tmp_path)
+    # From a server, Pulumi asks for it by the name that it has in a release.
+    machine.run("plugin", "rm", "resource", "vmbackup", "--yes", folder=tmp_path)
+    assert not installed(machine, tmp_path)
+    with files_of(tmp_path) as url:
+        install = ("plugin", "install", "resource", "vmbackup", VERSION)
+        machine.run(*install, "--server", url, folder=tmp_path)
+    assert installed(machine, tmp_path)
 
     with tarfile.open(archive) as file:
         members = file.getmembers()
