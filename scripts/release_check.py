@@ -178,6 +178,8 @@ def check_windows_archive(folder: Path) -> Row:
     """Make, install and try the archive for Windows, under Wine."""
     if sys.platform == "win32":
         sys.exit("Windows needs no Wine.")
+    import fcntl
+
     import wine
 
     wine.set_up()
@@ -200,12 +202,13 @@ def check_windows_archive(folder: Path) -> Row:
     file = wine.windows_path(archive)
     executable = install_archive(archive, machine, folder, file)
     try_program(machine, YAML, folder)
-    try:
-        start = seconds_until_port(["wine", str(executable)], wine.environment())
-        python = ["wine", "python", "-c", START_PLUGIN]
-        of_package = seconds_until_port(python, wine.environment())
-    finally:
-        wine.end_processes()
+    with wine.locked(fcntl.LOCK_EX):  # no other run's processes are ended
+        try:
+            start = seconds_until_port(["wine", str(executable)], wine.environment())
+            python = ["wine", "python", "-c", START_PLUGIN]
+            of_package = seconds_until_port(python, wine.environment())
+        finally:
+            wine.end_processes()
     say(f"Under Wine, the installed package starts its plugin after {of_package:.2f} s.")
     return Row(archive, size_of(executable.parent), start)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from importlib.metadata import version
@@ -91,7 +92,7 @@ def test_the_tag_is_the_version_of_the_package_as_pulumi_writes_it() -> None:
 
 
 def test_the_version_in_pyproject_is_the_one_place_of_the_version() -> None:
-    (stated,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    (stated,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
     assert stated == version("pulumi-vmbackup")
 
 
@@ -125,7 +126,7 @@ def test_the_table_tells_sizes_and_starts(tmp_path: Path) -> None:
 
 def test_a_plugin_that_prints_no_port_is_a_sentence() -> None:
     with pytest.raises(SystemExit, match="printed no port"):
-        release_check.start([sys.executable, "-c", "print('nothing')"], {})
+        release_check.start([sys.executable, "-c", "print('nothing')"], os.environ)
 
 
 def test_a_command_that_fails_is_shown_with_its_output(capsys: pytest.CaptureFixture[str]) -> None:
