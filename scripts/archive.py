@@ -54,9 +54,13 @@ def archive_name(version: str, system: str, machine: str) -> str:
     return f"{EXECUTABLE}-v{version}-{SYSTEMS[system]}-{MACHINES[machine.lower()]}.tar.gz"
 
 
+def archive_name_here() -> str:
+    return archive_name(VERSION, sys.platform, platform.machine())
+
+
 def make_archive(folder: Path) -> Path:
     """Make the archive in a folder; its path."""
-    archive = folder / archive_name(VERSION, sys.platform, platform.machine())
+    archive = folder / archive_name_here()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         packed = pack(Path(temporary))

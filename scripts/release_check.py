@@ -26,7 +26,7 @@ from environment import BIN, ROOT, use_environment
 if __name__ == "__main__":
     use_environment()
 
-from archive import EXECUTABLE, archive_name
+from archive import EXECUTABLE, archive_name, archive_name_here
 from pulumi_cli import CLI, FOR_ALL_LANGUAGES, YAML_HOST, isolated_environment, path_with_cli, say
 from release import CHANGELOG, UNRELEASED, notes, section
 
@@ -97,8 +97,8 @@ def check_packages(folder: Path) -> list[Row]:
     sbom = DIST / archive_name_here().replace(".tar.gz", ".cdx.json")
     write_sbom(python, sbom)
     try_package(python, folder / "wheel")
-    plugin = shutil.which(EXECUTABLE, path=str(python.parent)) or EXECUTABLE
-    from_wheel = seconds_until_port([plugin], os.environ)
+    plugin = python.with_name(f"{EXECUTABLE}{python.suffix}")
+    from_wheel = seconds_until_port([str(plugin)], os.environ)
 
     say("Making the plugin's archive from the wheel.")
     install(python, f"{wheel}[release]")
@@ -107,12 +107,6 @@ def check_packages(folder: Path) -> list[Row]:
     say(f"Installing {archive.name}, and running the program in YAML without a Python.")
     row = try_archive(archive, native_machine(folder / "archive"), folder / "archive")
     return [Row(sdist), Row(wheel, start_seconds=from_wheel), Row(sbom), row]
-
-
-def archive_name_here() -> str:
-    import platform
-
-    return archive_name(VERSION, sys.platform, platform.machine())
 
 
 def installed(folder: Path, package: Path) -> Path:

@@ -14,9 +14,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from archive import EXECUTABLE
+from archive import EXECUTABLE, archive_name_here
 from environment import ROOT
-from release_check import Machine, archive_name_here, native_machine, start, try_archive
+from release_check import Machine, native_machine, start, try_archive
 
 from pulumi_vmbackup.plugin.schema import VERSION
 
