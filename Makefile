@@ -23,6 +23,8 @@ bench-quick: ; $(PYTHON) scripts/bench.py --quick
 docs: ; $(PYTHON) scripts/docs.py
 pictures: ; $(PYTHON) scripts/pictures.py
 sdks: ; $(PYTHON) scripts/sdks.py
+release-check: ; $(PYTHON) scripts/release_check.py $(ARGS)
 
 .PHONY: quickstart test test-fast test-all test-windows coverage breaks bench bench-quick docs pictures sdks
+.PHONY: release-check
 .PHONY: check check-format check-lint check-types check-workflows

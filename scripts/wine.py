@@ -129,12 +129,12 @@ def environment() -> dict[str, str]:
     # With the first, each process compiles the package anew; Wine needs no screen.
     mine = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "DISPLAY")}
     return {
+        "WINEPATH": ";".join(map(windows_path, (TOOLS.tools, PYTHON, PYTHON / "Scripts"))),
         **mine,
         "LC_ALL": "C.UTF-8",  # file names under Linux
         "WINEDEBUG": "-all",
         # Neither .NET nor a browser is offered, and wine.c goes before what a later Wine has.
         "WINEDLLOVERRIDES": "mscoree,mshtml=;bcryptprimitives=n",
-        "WINEPATH": ";".join(map(windows_path, (TOOLS.tools, PYTHON, PYTHON / "Scripts"))),
         "WINEPREFIX": str(PREFIX),
     }
 

@@ -36,7 +36,7 @@ from pulumi.runtime.proto import (
 )
 
 from ..errors import ArgumentError, SettingsError, VmBackupError
-from ..models import shown
+from ..models import is_guid, shown
 from ..session import end_process, forget_logins
 from ..settings import (
     ADDRESS_SETTINGS,
@@ -442,9 +442,11 @@ def _in_state(connection: str | None) -> Iterator[None]:
 def _imported(urn: str, id_: str) -> tuple[str | None, str]:
     """The connection and the rest of an id to import, which may begin with ``<connection>/``."""
     slashes = 1 if _type(urn) == ASSIGNMENT else 0
-    parts = id_.rsplit("/", slashes + 1)
-    connection = parts.pop(0) if len(parts) > slashes + 1 else None
-    return connection, "/".join(parts)
+    connection, *own = id_.rsplit("/", slashes + 1)
+    refs = (each.strip() for part in own for each in part.split(","))
+    if len(own) <= slashes or not all(map(is_guid, refs)):
+        return None, id_
+    return connection, "/".join(own)
 
 
 # The settings
