@@ -1,6 +1,6 @@
 r"""Runs the tests on Windows programs under Wine, or those that the arguments name, as for pytest.
 
-Wine sometimes loses a process at its start, so what fails is run once more, alone.
+A test that fails is run once more, alone: docs/maintainers/windows.md says why.
 On Windows, `py scripts\test.py` runs all tests.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -113,9 +114,12 @@ def test_a_slow_server_gets_other_settings(
     slow = {"listingSeconds": 0.3, "parallelListings": 2, "secondSession": {"form": "accepted"}}
     simulator.behavior = Behavior().changed(facts=slow, lag_seconds=0.6)
     shown = advice(run("probe", *WRITES, "--yes"))
-    assert re.fullmatch(
-        r"settleSeconds [2-9] \(now 1\): a new assignment was .* \d\.\d s", shown[0]
+    settle = re.fullmatch(
+        r"settleSeconds ([2-9]) \(now 1\): a new assignment was .* (\d\.\d) s", shown[0]
     )
+    assert settle
+    assert float(settle[2]) >= 0.6
+    assert int(settle[1]) == math.ceil(3 * float(settle[2]))
     assert "  pulumi config set vmbackup:parallelRequests 2" in shown
     assert "sessionWaitSeconds 90 (as now): the server accepts a second session" in shown
 

@@ -43,7 +43,7 @@ class CountingSimulator(Simulator):
         if "/vms/backuplocations/" in environ["PATH_INFO"] and environ["REQUEST_METHOD"] != "GET":
             with self._counting:
                 self.writes += 1
-            self.may_answer.wait(120)
+            self.may_answer.wait(30)
         return super().__call__(environ, start_response)
 
 
