@@ -150,6 +150,7 @@ def recorder() -> Iterator[Recorder]:
         asyncio.set_event_loop(None)
         for each in loops:
             each.close()
+        pulumi.runtime.settings.SETTINGS.outputs.clear()  # which reset_options leaves
         # The tasks that failed say so when they are collected: now, and not within another test,
         # whose parsing of source that can break (CPython issue 106905).
         gc.collect()

@@ -34,7 +34,7 @@ def many(assignments, exclusive=False, **options):
 
 def later(value):
     # Known only during an update that makes or replaces this resource.
-    return one(Dynamic, "trigger", SQL02, NAS01).assigned_at.apply(lambda _: value)
+    return one(Plugin, "trigger", SQL02, NAS01).assigned_at.apply(lambda _: value)
 
 
 """
