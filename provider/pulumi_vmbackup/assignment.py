@@ -440,7 +440,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     def _settings(self, connection: object) -> Settings:
         if not isinstance(connection, (str, NoneType)):
             raise SettingsError(
-                f"The property connection of the state is {shown(connection)}, and no text. "
+                f"The property connection of the state is {shown(connection)}, and not text. "
                 f"{HOW_TO_CORRECT}"
             )
         return self._read_settings(connection)

@@ -59,7 +59,7 @@ def test_a_set_that_would_lose_more_than_half_and_more_than_ten_is_refused_in_th
         named = ", ".join(f"VM{number}" for number in range(10, 20))
         assert failed.says == (
             f"The set it would un-assign 11 of its 21 pairs in this update: those of {named} and 1 "
-            "more. Nothing was sent. That much at once may be a mistake, such as a look-up "
+            "more. Nothing was sent. So many at once may be a mistake, such as a look-up "
             "that found too little. If another resource of the program takes them over, it must "
             "not wait for this set: remove its depends_on. If it is meant, set allowMassRemoval of "
             "the provider 'site-b', set VMBACKUP_ALLOW_MASS_REMOVAL or run `pulumi config set "

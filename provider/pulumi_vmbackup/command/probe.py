@@ -243,11 +243,13 @@ def _restore(connection: Connection, *, is_asked: bool) -> None:
     file = journal_file(settings)
     if not file.exists():
         raise ArgumentError(
-            f"There is nothing to restore: no probe of {settings.base_url} was left without an end "
-            f"by this user ({file} does not exist)."
+            "There is nothing to restore: this user has no unfinished probe of "
+            f"{settings.base_url} ({file} does not exist)."
         )
     journal = Journal.load(file)
-    _say(f"a session; that of a killed probe may keep it waiting for {wait:g} s")
+    _say(
+        f"starting a session; if that of a killed probe is still open, this takes up to {wait:g} s"
+    )
     with Client(settings) as client:
         # An error asks whether this is the right server.
         Catalog(settings, client=client).get_virtual_machine(ref=journal.vm_ref)

@@ -164,8 +164,8 @@ def review(
     wanted = _rules(**rules)
     if wanted.forbids_unmanaged and not previews and not connection.stacks:
         raise ArgumentError(
-            "Whether an assignment is unmanaged is known only with all stacks of the server: give "
-            "--stack or --preview for each."
+            "The rule `unmanaged` needs all stacks of the server: give --stack or --preview for "
+            "each of them."
         )
     plans = _plans(connection, previews)
     coverages = _coverages(connection, plans, inventories)
@@ -334,13 +334,15 @@ def _files(
         if len(servers) != 1:
             there_are = sorted({*map(str, names - {None}), *by_server})
             raise ArgumentError(
-                f"{given} of --inventory does not tell which server it is of: write NAME=FILE, "
+                f"{given} of --inventory does not say from which server it is: write NAME=FILE, "
                 f"with the name of a connection or a provider, or with the server (there are: "
                 f"{', '.join(there_are)})."
             )
         server = servers.pop()
         if server in files:
-            raise ArgumentError(f"{given} of --inventory is the second one of {server}: give one.")
+            raise ArgumentError(
+                f"{given} of --inventory is the second one of {server}: give only one."
+            )
         files[server] = read_inventory(path_of(file), "--inventory")
     return files
 
@@ -352,7 +354,7 @@ def _live(connection: Connection, server: str, its: list[ServerPlan]) -> Snapsho
         leads_to = _own_server(connection)
         if leads_to != server:
             raise SettingsError(
-                f"The resources are of the server {server}, and the options, --stack and the "
+                f"The resources are on the server {server}, but the options, --stack and the "
                 f"environment lead to {leads_to}: give --base-url of the first, or --inventory."
             )
         try:
