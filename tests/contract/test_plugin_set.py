@@ -343,7 +343,7 @@ def test_and_say_when_that_cannot_be_found_out(pulumi_engine: Engine, unconfigur
     (warning,) = pulumi_engine.warnings
     assert warning.startswith(
         "The set is exclusive, so `pulumi up` will un-assign the other backup locations of its "
-        "`pulumi up` will un-assign them: Could not list the backup locations of VM DC01"
+        "VMs, and this preview cannot tell which: Could not list the backup locations of VM DC01"
     )
 
 

@@ -187,8 +187,8 @@ IF_GONE = (
 )
 NOT_LISTED = (
     "The server does not list SQL02 (on host HV-02) at present: a host may be off. The set keeps "
-    "what is no longer in the program and not listed, and nothing of it is un-assigned. `pulumi "
-    "refresh` drops a VM that is gone for good. " + IF_GONE
+    "these VMs, and they stay assigned. If a VM is gone for good, `pulumi refresh` drops it. "
+    + IF_GONE
 )
 
 
@@ -242,7 +242,9 @@ def test_a_server_that_lists_nothing_fails_the_update_before_anything_is_sent(
     simulator.calls.clear()
     news = a_set(SQL01=entry(SQL01, OFFSITE=OFFSITE01))
     plugin.update(URN, state, news, preview=True)
-    assert pulumi_engine.warnings[0].startswith("Whether the server lists the VMs that are no long")
+    assert pulumi_engine.warnings[0].startswith(
+        "Some VMs are no longer in the set. `pulumi up` un-"
+    )
     failed = failure_of(lambda: plugin.update(URN, state, news))
     assert failed.says.startswith(
         "Could not list the virtual machines: The server lists no virtual machines at all."
@@ -362,8 +364,8 @@ def test_a_set_that_is_removed_from_a_program_leaves_vms_assigned_that_are_not_l
     assert pairs(simulator, "DELETE") == []
     assert {(SQL01, NAS01), (SQL02, NAS01)} <= {*simulator.inventory.assignments}
     assert pulumi_engine.warnings[0].startswith(
-        "The server does not list SQL02 (on host HV-02) at present: a host may be off. Nothing of "
-        "it is un-assigned, and the state drops it together with the set. "
+        "The server does not list SQL02 (on host HV-02) at present: a host may be off. They stay "
+        "assigned, and the state drops them together with the set. "
     )
 
 

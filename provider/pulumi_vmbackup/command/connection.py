@@ -114,11 +114,12 @@ def _connecting(command: Callable[..., None]) -> Callable[..., None]:
 
     decorated: Callable[..., None] = wrapper
     for setting in reversed(_OPTIONS):
+        what = setting.description[0].lower() + setting.description[1:]
         decorated = click.option(
             f"{option_name(setting.key)}",
             setting.name,
             metavar=setting.metavar,
-            help=f"{setting.description} [env: {environment_variable(setting.key)}]",
+            help=f"{what} [env: {environment_variable(setting.key)}]",
         )(decorated)
     return click.option(
         "--connection",

@@ -45,7 +45,7 @@ _LINE_LENGTH = 88
 _LONGEST_VARIABLE = 30
 
 
-@click.command(short_help="Write Pulumi files for existing assignments.")
+@click.command(short_help="Write existing assignments as files for Pulumi.")
 @click.option(
     "--import-file",
     metavar="FILE",

@@ -77,7 +77,7 @@ _PARTS: dict[Part, str] = {
     "--restore",
     "is_restore",
     is_flag=True,
-    help="restore the locations of a VM after an interrupted probe; do nothing else",
+    help="restore the locations of a VM that a probe did not restore; do nothing else",
 )
 @connecting
 def probe(

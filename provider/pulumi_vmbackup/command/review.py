@@ -78,7 +78,9 @@ class _Review(click.Command):
             raise
 
 
-@click.command(cls=_Review, short_help="What an update means for the backups, and rules about it.")
+@click.command(
+    cls=_Review, short_help="Show what an update means for the backups, and check rules."
+)
 @click.option(
     "--preview",
     "previews",
@@ -142,7 +144,7 @@ def review(
     overwrite: bool,
     **rules: Any,
 ) -> None:
-    """Say what an update means for the backups: which VM gains or loses which location.
+    """Show what an update means for the backups: which VM gains or loses which location.
 
     Without --preview, it compares the states of the stacks with the server: what somebody has
     un-assigned, and what no resource declares.
