@@ -116,16 +116,17 @@ def table(caught: dict[Break, str | None]) -> str:
 INTRODUCTION = """\
 # What catches a broken promise
 
-Each promise of this package, with edits of the code that violate it, and the first test that
-failed. `make breaks` makes each edit in a copy of the repository, runs the tests beside it in
-`scripts/promises.py`, and writes this page. It fails when no test notices an edit. Run it before a
-release, and run a part of it for the files that you have changed:
+This page lists what this package promises. For each promise, it shows edits of the code that break
+it, and the first test that fails then. `make breaks` makes each edit in a copy of the repository,
+runs the tests that `scripts/promises.py` names for it, and writes this page. If no test fails after
+an edit, `make breaks` fails. Run it before a release, and run a part of it for the files that you
+have changed:
 
 ```console
 $ make breaks ARGS="session.py transport.py"
 ```
 
-There are {breaks} edits for {promises} promises. A new promise gets its edits in that file.
+There are {breaks} edits for {promises} promises. If you add a promise, add its edits to that file.
 """
 
 if __name__ == "__main__":

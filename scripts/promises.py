@@ -133,7 +133,7 @@ PROMISES: dict[str, list[Break]] = {
             "contract/test_takeover.py",
         ),
     ],
-    "What one process of a run declares, no other process of the run un-assigns.": [
+    "No process of a run un-assigns a pair that another process of the run declares.": [
         Break(
             "the files of other processes are not read",
             "declared.py",
@@ -223,7 +223,7 @@ PROMISES: dict[str, list[Break]] = {
             "contract/test_servers.py",
         ),
     ],
-    "An update that would un-assign much needs a setting.": [
+    "An update that would un-assign many pairs needs a setting.": [
         Break(
             "a set un-assigns as much as the program says",
             "plugin/set_handler.py",
@@ -298,7 +298,7 @@ PROMISES: dict[str, list[Break]] = {
             "contract/test_removals.py",
         ),
     ],
-    "What an exclusive set un-assigns, no other resource of the program declares.": [
+    "No other resource of the program declares a pair that an exclusive set un-assigns.": [
         Break(
             "a resource that is checked after the set passes",
             "plugin/context.py",
@@ -321,7 +321,7 @@ PROMISES: dict[str, list[Break]] = {
             "contract/test_servers.py",
         ),
     ],
-    "A state that somebody has edited ends in a sentence, and nothing is un-assigned by a guess.": [
+    "A wrongly edited state ends in a sentence, and nothing is un-assigned by a guess.": [
         Break(
             "a time that cannot be read is taken as it is",
             "states.py",
@@ -378,7 +378,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_client.py",
         ),
     ],
-    "A read and a session start are tried three times in all, with pauses spread by chance.": [
+    "A read and a session start are tried three times in all, with pauses of random length.": [
         Break(
             "a read is tried once",
             "client.py",
@@ -461,7 +461,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_session.py",
         ),
     ],
-    "What fails ends soon: in fewer than 20 calls, each given up after its time.": [
+    "What fails ends soon: after fewer than 20 calls, each with a time limit.": [
         Break(
             "a listing that does not change yet is asked for at short intervals",
             "lifecycle.py",
@@ -493,7 +493,7 @@ PROMISES: dict[str, list[Break]] = {
         ),
     ],
     # Only definite answers count
-    "Only a definite listing says that an assignment is gone.": [
+    "Only a definite listing proves that an assignment is gone.": [
         Break(
             "a refused listing is taken for a VM that is gone",
             "lifecycle.py",
@@ -613,7 +613,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_lifecycle.py",
         ),
     ],
-    "A refresh notices what was removed on the server.": [
+    "A refresh notices the assignments that were removed on the server.": [
         Break(
             "the dynamic provider keeps what is gone",
             "assignment.py",
@@ -643,7 +643,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_lifecycle.py::test_after_a_write_the_vm_is_listed_anew",
         ),
     ],
-    "For settleSeconds a listing is no proof against the last write, and afterwards it is.": [
+    "Until settleSeconds have passed, a listing proves nothing against the last write.": [
         Break(
             "a fresh assignment that is not listed yet is dropped",
             "lifecycle.py",
@@ -763,7 +763,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_session.py",
         ),
     ],
-    "Sessions of other tools are never ended, and a given one is neither started nor ended.": [
+    "The package ends no session of another tool, nor the one of vmbackup:sessionToken.": [
         Break(
             "all sessions of the server are ended",
             "session.py",
@@ -779,7 +779,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_client.py",
         ),
     ],
-    "A busy server is waited for, once.": [
+    "A process waits for a busy server once.": [
         Break(
             "it is not waited for",
             "session.py",
@@ -811,7 +811,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_a_run_that_waits_in_vain_names_the_exporter_and_leaves_it_alone",
         ),
     ],
-    "A refused password is sent once by a process.": [
+    "A process sends a refused password once.": [
         Break(
             "each call sends it again",
             "session.py",
@@ -975,7 +975,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_lifecycle.py",
         ),
     ],
-    "A create costs one POST, a delete one DELETE, and a change of the connection nothing.": [
+    "A create sends one POST, a delete one DELETE, and another name of a connection nothing.": [
         Break(
             "a create lists the VM first",
             "lifecycle.py",
@@ -1014,7 +1014,7 @@ PROMISES: dict[str, list[Break]] = {
         ),
     ],
     # Sets
-    "A set keeps what a failure leaves, and the state holds what was reached.": [
+    "If a set fails in part, the state has what was reached.": [
         Break(
             "a VM whose new location was refused loses its old one",
             "plugin/set_handler.py",
@@ -1069,7 +1069,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_bulk.py",
         ),
     ],
-    "What is not known yet is neither checked nor compared as a value.": [
+    "A value that is not known yet is neither checked nor compared.": [
         Break(
             "the text that older SDKs send for it is checked as an id",
             "assignment.py",
@@ -1413,7 +1413,7 @@ PROMISES: dict[str, list[Break]] = {
         ),
     ],
     # Snapshots, states and words
-    "A snapshot is written whole or not at all, and read by previews alone.": [
+    "A snapshot is written completely or not at all, and only previews read it.": [
         Break(
             "it is written in place",
             "files.py",
@@ -1444,7 +1444,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_a_preview_reads_the_snapshot_with_a_warning_where_an_update_fails",
         ),
     ],
-    "What users' states hold stays as it is.": [
+    "The names and values in users' states stay as they are.": [
         Break(
             "the provider is stored as a secret",
             "assignment.py",
@@ -1558,7 +1558,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_lookups.py",
         ),
     ],
-    "A review guesses nothing, and no name of the server is more than text in it.": [
+    "A review guesses nothing, and shows the names of the server as text only.": [
         Break(
             "a preview that leaves resources out is reviewed",
             "previews.py",
@@ -1769,7 +1769,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_recorder.py",
         ),
     ],
-    "A recording and a report give no name away.": [
+    "A recording and a report contain no real name.": [
         Break(
             "an error keeps the names of a listing",
             "standins.py",
@@ -1792,7 +1792,7 @@ PROMISES: dict[str, list[Break]] = {
             "command/test_doctor.py",
         ),
     ],
-    "A recording neither stops a program nor is torn by its processes.": [
+    "A recording does not stop a program, and its processes do not mix their lines.": [
         Break(
             "processes write without the lock",
             "recorder.py",
@@ -1808,7 +1808,7 @@ PROMISES: dict[str, list[Break]] = {
             "test_recorder.py",
         ),
     ],
-    "The VM of a probe ends with the locations that it had.": [
+    "After a probe, its VM has the locations that it had before.": [
         Break(
             "an unexpected error leaves the VM as it is",
             "probe/writes.py",

@@ -305,7 +305,7 @@ def test_more_than_ten_pairs_and_more_than_are_declared_are_refused_with_the_set
             pairs.refuse_mass_removal(pair, remedy)
     assert worded(raised.value) == (
         "This run has un-assigned 12 pairs of resources that are no longer in the program, and the "
-        "program declares 12 on this server. That much at once may be a mistake, such as a look-up "
+        "program declares 12 on this server. So many at once may be a mistake, such as a look-up "
         "that found too little. If it is meant, set VMBACKUP_SITE_B_ALLOW_MASS_REMOVAL or run "
         "`pulumi config set --path vmbackup:connections.site-b.allowMassRemoval`, to true."
     )

@@ -613,7 +613,7 @@ def test_swapped_ids_are_said_to_be_swapped(
     vm_is_known: bool, on_simulator: AssignmentLifecycle
 ) -> None:
     swapped = Assignment(OFFSITE01, SQL01 if vm_is_known else NOWHERE)
-    with pytest.raises(VmBackupError, match=f"{OFFSITE01} is a backup location, and no VM: are"):
+    with pytest.raises(VmBackupError, match=f"{OFFSITE01} is a backup location, and not a VM: are"):
         on_simulator.assign(swapped)
 
 

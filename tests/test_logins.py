@@ -98,7 +98,8 @@ def test_an_unknown_refusal_that_stays_is_no_wrong_password_and_is_sent_three_ti
             client.assign(SQL01, NAS01)
         assert str(raised.value).startswith(
             r"VM Backup started no session for CONTOSO\svc-backup at LOCALHOST:36014: the server "
-            'says "E_1017 / Vorgang abgebrochen". It was asked 3 times; the reason may pass'
+            'says "E_1017 / Vorgang abgebrochen". The login was tried 3 times. The reason may be '
+            "temporary, such as"
         )
         assert "password" not in str(raised.value)
     assert sent(api, "sessions/start") == 3

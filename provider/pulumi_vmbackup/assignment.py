@@ -76,28 +76,28 @@ class VmBackupLocationAssignment(
 ):
     """Assigns a virtual machine to a backup location of VM Backup.
 
-    Create assigns the VM, and delete un-assigns it. A change of either id assigns the new pair
-    before it un-assigns the old one. A pair that is assigned already is adopted. The VM must be
-    configured in VM Backup (documented). The id is ``<vmRef>/<backupLocationId>``.
+    Create assigns the VM, and delete un-assigns it. If an id changes, Pulumi first assigns the new
+    pair, and then un-assigns the old one. An existing assignment is adopted. The VM must be
+    configured in VM Backup. The id of the resource is ``<vmRef>/<backupLocationId>``.
 
-    A program that declares a pair twice fails, in a preview too. If the arguments are a VM and a
-    location rather than ids, a preview shows their names.
+    If the arguments are a VM and a location from look-ups, a preview shows their names. If a
+    program declares a pair twice, the preview fails.
 
     Args:
         name: the resource's name in the program.
         vm_ref: the VM that get_virtual_machine() returns, or its AltaroVirtualMachineRef, a GUID in
-            any case, with or without braces.
+            upper or lower case, with or without braces.
         backup_location_id: the location that get_backup_location() returns, or its
             BackupLocationId, a GUID in the same forms.
         connection: the name of the connection in ``vmbackup:connections``; None for the unnamed
-            one. Another name for the same server changes only the state. Another server replaces
-            the resource: the VM is assigned there, and then un-assigned here.
+            one. If it becomes the name of another server, Pulumi assigns the VM there, and then
+            un-assigns it here. Another name for the same server changes nothing on the server.
         opts: the options of any Pulumi resource.
 
     Raises:
-        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, one was
-            looked up on another server, or the options ask for an import.
-        SettingsError: a setting of ``vmbackup:...`` or ``VMBACKUP_...`` is unusable.
+        ArgumentError: the VM is not configured in VM Backup, the arguments are swapped, one of them
+            is from another server, or the options ask for an import.
+        SettingsError: a setting of ``vmbackup:...`` or ``VMBACKUP_...`` is wrong.
     """
 
     @property
@@ -440,7 +440,7 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
     def _settings(self, connection: object) -> Settings:
         if not isinstance(connection, (str, NoneType)):
             raise SettingsError(
-                f"The property connection of the state is {shown(connection)}, and no text. "
+                f"The property connection of the state is {shown(connection)}, and not text. "
                 f"{HOW_TO_CORRECT}"
             )
         return self._read_settings(connection)

@@ -390,8 +390,8 @@ class PairsOfServer:
             if count > max(FEW_PAIRS, declared):
                 raise VmBackupError(
                     f"This run has un-assigned {count - 1:,} pairs of resources that are no longer "
-                    f"in the program, and the program declares {declared:,} on this server. That "
-                    "much at once may be a mistake, such as a look-up that found too little.",
+                    f"in the program, and the program declares {declared:,} on this server. So "
+                    "many at once may be a mistake, such as a look-up that found too little.",
                     remedy,
                 )
             removed.add(pair)

@@ -119,7 +119,7 @@ class ArgumentError(VmBackupError, ValueError):
 
 
 class SettingsError(VmBackupError):
-    """A setting is missing or unusable; the message names it and where it comes from."""
+    """A setting is missing or wrong; the message names it and where it comes from."""
 
 
 class LoginError(VmBackupError):
@@ -127,7 +127,7 @@ class LoginError(VmBackupError):
 
 
 class BusyError(VmBackupError):
-    """The server accepts no session now, mostly because the Management Console is connected.
+    """The server accepts no session now, usually because the Management Console is connected.
 
     Attributes:
         refusal: the server's refusal, as part of a sentence.
@@ -139,15 +139,15 @@ class BusyError(VmBackupError):
 
 
 class StoppedError(VmBackupError):
-    """The run was interrupted or is over, so no other call is begun."""
+    """The run was interrupted or is over, so the provider sends nothing more."""
 
 
 class WrongServerError(VmBackupError):
-    """The server knows neither the VM nor the backup location: it may be that of another site."""
+    """The server knows neither the VM nor the location: it may be the server of another site."""
 
 
 class RefusedError(VmBackupError):
-    """The server answered ``"Success": false``; ``str(error)`` holds the server's words.
+    """The server answered ``"Success": false``; ``str(error)`` contains the server's words.
 
     Attributes:
         is_busy: whether something else holds the API.
@@ -178,11 +178,11 @@ class InvalidTokenError(RefusedError):
 
 
 class NoAnswerError(VmBackupError):
-    """No usable answer came; what the server did is unknown."""
+    """No usable answer came, so it is unknown what the server did."""
 
 
 class UnreachableError(NoAnswerError):
-    """No connection or no session could be made, so the server did nothing."""
+    """There was no connection or no session, so the server did nothing."""
 
 
 REFUSES_SESSION = (401, 403)
@@ -190,7 +190,7 @@ REFUSES_SESSION = (401, 403)
 
 
 class LostAnswerError(NoAnswerError):
-    """A request was sent, but its answer was lost, cut short or is not the API's.
+    """A request was sent, but its answer was lost, is cut short, or does not come from the API.
 
     Attributes:
         status: the HTTP status of an answer that is not the API's; None if none came.

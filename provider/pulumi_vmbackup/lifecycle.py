@@ -496,7 +496,7 @@ class AssignmentLifecycle:
         location_ids = self._catalog.location_ids()
         if vm_ref in location_ids:
             raise ArgumentError(
-                f"{failure or ''} {vm_ref} is a backup location, and no VM: are the two ids "
+                f"{failure or ''} {vm_ref} is a backup location, and not a VM: are the two ids "
                 "swapped?".lstrip()
             )
         if location_ids.isdisjoint(expected):

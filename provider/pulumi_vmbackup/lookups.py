@@ -49,8 +49,8 @@ def get_virtual_machines(
     """List the virtual machines that the server sees.
 
     Args:
-        configured: True for VMs that are configured in VM Backup, and so can be assigned; False for
-            the others; None for all.
+        configured: True for VMs that are configured in VM Backup and can be assigned, False for the
+            others, None for all.
         connection: the name of the connection in ``vmbackup:connections``; None for the unnamed
             one.
 
@@ -72,9 +72,9 @@ def get_virtual_machine(
     """Find one virtual machine by name or ref, for an assignment.
 
     Args:
-        name: the VM's name, in any case.
-        host: the name of its hypervisor host, in any case, if several VMs have the name.
-        ref: its AltaroVirtualMachineRef (a GUID), with or without the name.
+        name: the VM's name, in upper or lower case.
+        host: the name of its hypervisor host, if several VMs have the name.
+        ref: its AltaroVirtualMachineRef (a GUID), instead of the name or beside it.
         connection: the name of the connection; None for the unnamed one.
 
     Raises:
@@ -95,8 +95,8 @@ def get_backup_location(
     """Find one backup location by path, id or kind.
 
     Args:
-        path: the LocationPath as VM Backup shows it, in any case.
-        id: its BackupLocationId (a GUID), with or without the path.
+        path: the LocationPath as VM Backup shows it, in upper or lower case.
+        id: its BackupLocationId (a GUID), instead of the path or beside it.
         kind: ``"primary"`` or ``"offsite"``, if several locations match without it.
         connection: the name of the connection; None for the unnamed one.
 
@@ -116,8 +116,8 @@ def get_backup_locations(
 ) -> list[BackupLocation]:
     """List the backup locations of the server, or those that one VM is assigned to.
 
-    Each kind is asked for separately, because the server does not tell a location's kind. The
-    locations of one VM are asked for on each call.
+    The server does not tell the kind of a location, so the function asks for each kind. With
+    ``vm_ref``, it asks the server on each call.
 
     Args:
         primary: include the primary locations.

@@ -330,9 +330,9 @@ class Session:
         tries = "once" if login.unexplained == 1 else f"{login.unexplained} times"
         return BusyError(
             f"VM Backup started no session for {settings.account} at {settings.server_address}:"
-            f"{settings.server_port}: {failure} It was asked {tries}; the reason may pass, such as "
-            "maintenance or a restart of VM Backup. If it stays, look for these words in the logs "
-            "of VM Backup.",
+            f"{settings.server_port}: {failure} The login was tried {tries}. The reason may be "
+            "temporary, such as maintenance or a restart of VM Backup. If it stays, look for these "
+            "words in the logs of VM Backup.",
             settings.to_check("serverAddress", "serverPort", "username", "domain"),
             refusal=str(failure),
         )

@@ -256,8 +256,8 @@ class Settings:
     api_version: str = _setting(
         NEWEST_VERSION,
         _version,
-        "The API's version: 8, 9.0 or 9.1 (also for later ones). It chooses the documented "
-        "base URL and server port",
+        "The version of the API: 8, 9.0 or 9.1. Use 9.1 for later versions too. It sets the "
+        "default base URL and server port",
         metavar="VERSION",
     )
     base_url: str = _setting(
@@ -291,7 +291,7 @@ class Settings:
     session_token: str | None = _setting(
         None,
         _session_token,
-        "The token (a GUID) of a session that another program started and ends",
+        "The token (a GUID) of a session that another program starts and ends",
         is_secret=True,
         is_of_server=True,
     )
@@ -329,19 +329,20 @@ class Settings:
     timeout_seconds: float = _setting(
         30,
         _seconds(minimum=0.001),
-        "How many seconds to wait for an answer, and as many again until it is complete",
+        "How many seconds to wait until an answer begins, and again until it is complete",
         metavar="N",
     )
     session_wait_seconds: float = _setting(
         60,
         _seconds(minimum=0),
-        "How many seconds to wait while something else holds the API",
+        "How many seconds to wait while another session uses the API, such as the Management "
+        "Console's",
         metavar="N",
     )
     settle_seconds: float = _setting(
         30,
         _seconds(minimum=0),
-        "How many seconds a new assignment may be missing from what the server lists",
+        "For how many seconds the server's lists may lack a new assignment",
     )
     parallel_requests: int = _setting(
         4,
@@ -351,14 +352,14 @@ class Settings:
     inventory_file: str | None = _setting(
         None,
         _text,
-        "The snapshot file, from `vmbackup snapshot`, for previews that cannot ask the server",
+        "The snapshot that `vmbackup snapshot` wrote, for previews that cannot reach the server",
         is_of_server=True,
     )
     allow_mass_removal: bool = _setting(
         False,
         _switch,
-        "Whether an update may un-assign more than ten pairs and more than half of them, or a VM "
-        "that the server does not list",
+        "Whether an update may un-assign many pairs at once (more than ten, and more than half), "
+        "or a VM that the server does not list",
         default="false",
     )
     connection: str | None = None

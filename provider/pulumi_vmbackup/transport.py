@@ -301,7 +301,7 @@ class Transport:
             return LostAnswerError(f"No VM Backup API is at {base_url} (HTTP 404).", where)
         return LostAnswerError(
             f"{base_url} gave an answer that is not the VM Backup API's (HTTP {status}, "
-            f"{len(content)} bytes). If it happened once, check {settings.service}.",
+            f"{len(content)} bytes). If other calls work, check {settings.service}.",
             where,
         )
 

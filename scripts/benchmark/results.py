@@ -25,12 +25,13 @@ _LEGEND = """\
 
 {machine}.
 
-Seconds are the median of the runs, with the least and the most where there are several. `1.10x`
-is in times of the floor plus the bare loop; it is **bold** where it is above its limit. Calls are
-those of `up` / `refresh` / `destroy`; the other commands send nothing. MiB is the most memory that
-the provider's process held; for `fleet`, of all processes, the CLI's included. `fleet` is in times
-of the same sets on one server. [How it is measured](../maintainers/performance.md) explains the
-sides and the limits.
+Times are in seconds: the median of the runs, and in brackets the shortest and the longest run.
+`1.10x` means 1.10 times the floor plus the bare loop; for `fleet`, 1.10 times the same sets on one
+server. It is **bold** if it is above its limit. "calls" is the number of HTTP calls of `up` /
+`refresh` / `destroy`; the other commands send nothing. "MiB" is the most memory of the provider's
+process; for `fleet`, of all processes, with the CLI. The page for maintainers explains the sides
+(the programs that were compared) and the limits: [how it is
+measured](../maintainers/performance.md).
 
 """
 

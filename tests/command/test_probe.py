@@ -379,7 +379,7 @@ def test_only_a_yes_goes_on(
         ([*WRITES, "--second-location", NAS01], "are the same: give two locations"),
         ([*WRITES, "--second-location", OFFSITE01], "is offsite: give a primary location"),
         (["--output", "nowhere/facts.json"], "There is no folder"),
-        (["--restore"], "There is nothing to restore: no probe of http"),
+        (["--restore"], "There is nothing to restore: this user has no unfinished probe of http"),
         (["--output", "-"], "--output takes no -: give the name of a file."),
     ],
 )

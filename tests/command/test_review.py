@@ -342,7 +342,7 @@ def test_each_server_needs_its_inventory(
     assert "SQL01" not in first
     assert "SQL01" in second
     misspelt = run("--preview", name, "--inventory", "sideb=b.json", ends=1).stderr
-    assert "does not tell which server it is of: write NAME=FILE" in misspelt
+    assert "does not say from which server it is: write NAME=FILE" in misspelt
     twice = run("--preview", name, *both, "--inventory", "site-b=b.json", ends=1).stderr
     assert "is the second one of localhost:26013" in twice
 

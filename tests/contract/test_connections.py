@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from contract.host import Host
 from contract.plugin import (
     ASSIGNMENT,
     DEFAULT_PROVIDER_URN,
@@ -19,12 +20,13 @@ from contract.plugin import (
     a_set,
     entry,
     failure_of,
+    pairs,
     stack_configuration,
     urn,
 )
 from sample import EXCH01, NAS01, NOWHERE, OFFSITE01, SQL01
 
-from pulumi_vmbackup.simulator import Fault, Simulator
+from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 StartPlugin = Callable[..., Plugin]
 PAIR = f"{SQL01}/{NAS01}"
@@ -134,6 +136,22 @@ def test_a_move_assigns_there_and_unassigns_here(
     plugin.create(URN, AT_A)
     plugin.delete(URN, id_, outputs)
     assert locations(simulator, site_b) == [[NAS01], []]
+
+
+def test_a_dynamic_resource_that_becomes_one_of_the_plugin_and_keeps_its_connection_sends_no_delete(
+    plugin: Plugin, dynamic: Host, login: Properties, url_b: str, site_b: Simulator
+) -> None:
+    site_b.behavior = Behavior(second_session="accept")  # there are two processes
+    connections = {"site-b": {**login, "baseUrl": url_b}}
+    dynamic.configure(**login, connections=json.dumps(connections))
+    of_dynamic = {"vm_ref": SQL01, "backup_location_id": NAS01, "connection": "site-b"}
+    _, outputs = dynamic.create(**of_dynamic)
+    # As the engine moves it: the new resource is checked and created, and the old one deleted.
+    plugin.check(URN, AT_B)
+    plugin.create(URN, AT_B)
+    dynamic.delete(PAIR, **outputs)
+    assert pairs(site_b, "DELETE") == []
+    assert site_b.inventory.locations_of(SQL01) == [NAS01]
 
 
 WRONG: dict[str, tuple[Any, str]] = {

@@ -342,8 +342,8 @@ def test_and_say_when_that_cannot_be_found_out(pulumi_engine: Engine, unconfigur
     unconfigured.create(URN, a_set(True, DC01=entry(DC01)), preview=True)
     (warning,) = pulumi_engine.warnings
     assert warning.startswith(
-        "The other backup locations of the VMs of an exclusive set could not be found out. "
-        "`pulumi up` will un-assign them: Could not list the backup locations of VM DC01"
+        "The set is exclusive, so `pulumi up` will un-assign the other backup locations of its "
+        "VMs, and this preview cannot tell which: Could not list the backup locations of VM DC01"
     )
 
 

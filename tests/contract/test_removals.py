@@ -59,7 +59,7 @@ def test_a_set_that_would_lose_more_than_half_and_more_than_ten_is_refused_in_th
         named = ", ".join(f"VM{number}" for number in range(10, 20))
         assert failed.says == (
             f"The set it would un-assign 11 of its 21 pairs in this update: those of {named} and 1 "
-            "more. Nothing was sent. That much at once may be a mistake, such as a look-up "
+            "more. Nothing was sent. So many at once may be a mistake, such as a look-up "
             "that found too little. If another resource of the program takes them over, it must "
             "not wait for this set: remove its depends_on. If it is meant, set allowMassRemoval of "
             "the provider 'site-b', set VMBACKUP_ALLOW_MASS_REMOVAL or run `pulumi config set "
@@ -187,8 +187,8 @@ IF_GONE = (
 )
 NOT_LISTED = (
     "The server does not list SQL02 (on host HV-02) at present: a host may be off. The set keeps "
-    "what is no longer in the program and not listed, and nothing of it is un-assigned. `pulumi "
-    "refresh` drops a VM that is gone for good. " + IF_GONE
+    "these VMs, and they stay assigned. If a VM is gone for good, `pulumi refresh` drops it. "
+    + IF_GONE
 )
 
 
@@ -242,7 +242,9 @@ def test_a_server_that_lists_nothing_fails_the_update_before_anything_is_sent(
     simulator.calls.clear()
     news = a_set(SQL01=entry(SQL01, OFFSITE=OFFSITE01))
     plugin.update(URN, state, news, preview=True)
-    assert pulumi_engine.warnings[0].startswith("Whether the server lists the VMs that are no long")
+    assert pulumi_engine.warnings[0].startswith(
+        "Some VMs are no longer in the set. `pulumi up` un-"
+    )
     failed = failure_of(lambda: plugin.update(URN, state, news))
     assert failed.says.startswith(
         "Could not list the virtual machines: The server lists no virtual machines at all."
@@ -362,8 +364,8 @@ def test_a_set_that_is_removed_from_a_program_leaves_vms_assigned_that_are_not_l
     assert pairs(simulator, "DELETE") == []
     assert {(SQL01, NAS01), (SQL02, NAS01)} <= {*simulator.inventory.assignments}
     assert pulumi_engine.warnings[0].startswith(
-        "The server does not list SQL02 (on host HV-02) at present: a host may be off. Nothing of "
-        "it is un-assigned, and the state drops it together with the set. "
+        "The server does not list SQL02 (on host HV-02) at present: a host may be off. They stay "
+        "assigned, and the state drops them together with the set. "
     )
 
 

@@ -11,7 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from contract.host import Host
-from contract.plugin import ASSIGNMENT, SET, Plugin, a_set, entry, failure_of, pairs, urn
+from contract.plugin import (
+    ASSIGNMENT,
+    PROVIDER_URN,
+    SET,
+    Plugin,
+    a_set,
+    entry,
+    failure_of,
+    pairs,
+    urn,
+)
 from e2e.stack import wait_until
 from sample import NAS01, OFFSITE01, PASSWORD, SQL01
 
@@ -168,6 +178,28 @@ def test_a_pair_is_assigned_again_where_the_answer_to_its_delete_was_lost(
     simulator.faults.append(Fault("reset", "DELETE"))
     unassign()
     declare()
+    assert is_assigned(simulator)
+
+
+@pytest.mark.parametrize("is_declared_first", [False, True], ids=["after", "first"])
+def test_a_pair_that_moves_from_a_set_to_another_provider_resource_of_its_server_stays_assigned(
+    is_declared_first: bool,
+    plugin: Plugin,
+    start_plugin: Callable[..., Plugin],
+    login: dict[str, object],
+    simulator: Simulator,
+) -> None:
+    simulator.inventory.assignments[SQL01, NAS01] = None
+    other = start_plugin()
+    other.configure(login, PROVIDER_URN)
+    inputs = {"vmRef": SQL01, "backupLocationId": NAS01}
+    if is_declared_first:
+        other.check(SINGLE_URN, inputs)
+    plugin.check(SET_URN, WITHOUT)
+    plugin.update(SET_URN, WITH, WITHOUT)
+    assert is_assigned(simulator) is is_declared_first
+    other.check(SINGLE_URN, inputs)
+    other.create(SINGLE_URN, inputs)
     assert is_assigned(simulator)
 
 

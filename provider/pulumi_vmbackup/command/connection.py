@@ -76,8 +76,8 @@ def connecting(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--stack",
         metavar="[DIR/][STACK]",
-        help=f"read the configuration of this Pulumi stack, {_HOW_TO_NAME_STACK}; options win over "
-        "it, and it wins over the environment",
+        help=f"read the settings of this Pulumi stack, {_HOW_TO_NAME_STACK}; options override the "
+        "stack, and the stack overrides the environment",
     )(_connecting(command))
 
 
@@ -90,14 +90,14 @@ def connecting_with_stacks(command: Callable[..., None]) -> Callable[..., None]:
         "--stack",
         multiple=True,
         metavar="[DIR/][STACK]",
-        help=f"read the state of this Pulumi stack, {_HOW_TO_NAME_STACK}; may be repeated, and the "
-        "configuration of the first one is read as well",
+        help=f"read the state of this Pulumi stack, {_HOW_TO_NAME_STACK}; may be repeated; the "
+        "settings are those of the first one",
     )(_connecting(command))
 
 
 _HOW_TO_NAME_STACK = (
-    "such as prod or contoso/backup/prod, with the folder of its program before it unless that is "
-    "the present folder or above it; the folder alone, as DIR/, is its selected stack"
+    "such as prod or contoso/backup/prod; begin with DIR/ if its program is in another folder; "
+    "DIR/ alone is the stack that is selected there"
 )
 
 
@@ -114,16 +114,18 @@ def _connecting(command: Callable[..., None]) -> Callable[..., None]:
 
     decorated: Callable[..., None] = wrapper
     for setting in reversed(_OPTIONS):
+        what = setting.description[0].lower() + setting.description[1:]
         decorated = click.option(
             f"{option_name(setting.key)}",
             setting.name,
             metavar=setting.metavar,
-            help=f"{setting.description} [env: {environment_variable(setting.key)}]",
+            help=f"{what} [env: {environment_variable(setting.key)}]",
         )(decorated)
     return click.option(
         "--connection",
         metavar="NAME",
-        help="a connection of vmbackup:connections, or of VMBACKUP_<NAME>_... variables",
+        help="the server with this name, from vmbackup:connections or from VMBACKUP_<NAME>_... "
+        "variables",
     )(decorated)
 
 

@@ -63,19 +63,19 @@ class Finding:
 @click.option(
     "--save-certificate",
     metavar="FILE",
-    help="show the certificate that the server presents, and write it to this file after a yes, "
-    "for --ca-file; nothing else is done",
+    help="show the server's certificate, ask, and write it to this file, for --ca-file; do nothing "
+    "else",
 )
 @click.option(
     "--report",
     metavar="FILE",
-    help="write what a bug report needs to this file, with stand-ins for names, addresses and ids",
+    help="also write this file for a bug report, without real names, addresses and ids",
 )
 @connecting
 def doctor(connection: Connection, save_certificate: str | None, report: str | None) -> None:
     """Check the connection to the server step by step, and say what is wrong and what to do.
 
-    Nothing is changed on the server: assigning and un-assigning are not tried.
+    It changes nothing on the server, so it does not try to assign or un-assign.
     """
     if save_certificate is not None and report is not None:
         raise ArgumentError("--save-certificate does nothing else: give --report without it.")

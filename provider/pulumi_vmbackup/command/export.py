@@ -45,7 +45,7 @@ _LINE_LENGTH = 88
 _LONGEST_VARIABLE = 30
 
 
-@click.command(short_help="Write Pulumi files for existing assignments.")
+@click.command(short_help="Write existing assignments as files for Pulumi.")
 @click.option(
     "--import-file",
     metavar="FILE",
@@ -54,7 +54,7 @@ _LONGEST_VARIABLE = 30
 @click.option(
     "--program",
     metavar="FILE",
-    help="a Python program to write that declares the same; - for standard output",
+    help="a Python program to write with the same resources; - for standard output",
 )
 @click.option("--overwrite", is_flag=True, help="replace existing files")
 @click.option(
@@ -62,7 +62,7 @@ _LONGEST_VARIABLE = 30
     "vms",
     multiple=True,
     metavar="PATTERN",
-    help='only VMs whose name matches, in any case, like "SQL*"; may be repeated',
+    help='only VMs whose name matches, such as "SQL*"; may be repeated',
 )
 @click.option(
     "--host",
@@ -78,7 +78,7 @@ _LONGEST_VARIABLE = 30
     metavar="PATH",
     help="only assignments to this location, by its path or id; may be repeated",
 )
-@click.option("--kind", type=click.Choice(KINDS), help="only assignments to such locations")
+@click.option("--kind", type=click.Choice(KINDS), help="only assignments to locations of this kind")
 @connecting
 def export(
     connection: Connection,
@@ -87,10 +87,10 @@ def export(
     overwrite: bool,
     **filters: Any,
 ) -> None:
-    """Write files to take over existing assignments: for `pulumi import`, and as a program.
+    """Write existing assignments as a file for `pulumi import` and as a Python program.
 
-    They need the plugin, pulumi-resource-vmbackup, and a stack whose settings lead to the same
-    server, by the same connection if you give one. A name in them is that of the VM and the
+    To use the files, you need the plugin, pulumi-resource-vmbackup, and a stack whose settings lead
+    to the same server, with the same --connection. Names of resources consist of the VM and the
     location, such as SQL01-OFFSITE01.
     """
     given = {"--import-file": import_file, "--program": program}

@@ -79,16 +79,16 @@ class _Group(click.Group):
 @click.option(
     "--with-names",
     is_flag=True,
-    help="do not replace names, addresses and ids by stand-ins in this file and in the report of "
-    f"`doctor` [env: {WITH_NAMES}]",
+    help="write the real names, addresses and ids into this file and into the report of `doctor` "
+    f"[env: {WITH_NAMES}]",
 )
 @click.pass_context
 def vmbackup(context: click.Context, record: str | None, with_names: bool) -> None:
-    """Show what a Hornetsecurity (Altaro) VM Backup server holds.
+    """Show the VMs, backup locations and assignments of a Hornetsecurity (Altaro) VM Backup server.
 
     The server and the account come from options, from the configuration of a Pulumi stack
-    (--stack), or from VMBACKUP_... variables. The password and the session token have no option:
-    set VMBACKUP_PASSWORD, or type the password when you are asked for it on a terminal.
+    (--stack), or from VMBACKUP_... variables. There is no option for the password: set
+    VMBACKUP_PASSWORD, or type it when the command asks for it.
     """
     given = {RECORD: record, WITH_NAMES: "true" if with_names else None}
     context.with_resource(_variables({key: text for key, text in given.items() if text}))

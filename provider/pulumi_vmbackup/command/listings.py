@@ -15,7 +15,7 @@ from .output import new_table, print_json, print_output, text, time_text
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON for programs, not a table")
 
 
-@click.command(short_help="The virtual machines and their last backups.")
+@click.command(short_help="List the virtual machines and their last backups.")
 @_JSON
 @connecting
 def vms(connection: Connection, as_json: bool) -> None:
@@ -42,7 +42,7 @@ def vms(connection: Connection, as_json: bool) -> None:
     print_output(table)
 
 
-@click.command(short_help="The primary and the offsite backup locations.")
+@click.command(short_help="List the primary and the offsite backup locations.")
 @_JSON
 @connecting
 def locations(connection: Connection, as_json: bool) -> None:
@@ -62,7 +62,7 @@ def locations(connection: Connection, as_json: bool) -> None:
     print_output(table)
 
 
-@click.command(short_help="Which VM goes to which backup location.")
+@click.command(short_help="List which VM goes to which backup location.")
 @_JSON
 @connecting
 def assignments(connection: Connection, as_json: bool) -> None:

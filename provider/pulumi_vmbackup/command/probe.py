@@ -53,7 +53,7 @@ _PARTS: dict[Part, str] = {
 @click.option(
     "--vm",
     metavar="NAME",
-    help="the name or ref of a VM to assign and un-assign; without it, nothing is changed",
+    help="the name or ref of a VM to assign and un-assign; without it, the probe changes nothing",
 )
 @click.option(
     "--location",
@@ -63,7 +63,7 @@ _PARTS: dict[Part, str] = {
 @click.option(
     "--second-location",
     metavar="PATH",
-    help="a primary location, to see what a second primary location of the VM does",
+    help="a primary location, to find out what happens if the VM gets a second one",
 )
 @click.option("--yes", is_flag=True, help="do not ask before a VM is changed")
 @click.option(
@@ -71,13 +71,13 @@ _PARTS: dict[Part, str] = {
     metavar="FILE",
     default="facts.json",
     show_default=True,
-    help="the file for what was found: without names, GUIDs, tokens and addresses",
+    help="the file for the facts, without names, GUIDs, tokens and addresses",
 )
 @click.option(
     "--restore",
     "is_restore",
     is_flag=True,
-    help="restore the locations of a VM that a probe could not restore; nothing else is done",
+    help="restore the locations of a VM that a probe did not restore; do nothing else",
 )
 @connecting
 def probe(
@@ -91,12 +91,12 @@ def probe(
 ) -> None:
     """Find out how this server behaves, and what to set for it.
 
-    Many facts about the API are not documented. This finds them out on your server: it prints what
-    it found, what this package assumed, and the settings for this server. Without --vm, nothing is
-    changed on the server, but up to three sessions are started and ended.
+    Many facts about the API are not documented. The probe finds them out on your server. It prints
+    what it found, what this package assumes, and what to set. Without --vm, it changes nothing on
+    the server, but it starts and ends up to three sessions.
 
-    With --vm and --location, one VM is assigned to a location and un-assigned. In the end, it has
-    the locations that it had, also after an error or Ctrl-C.
+    With --vm and --location, it assigns the VM to the location and un-assigns it. In the end, the
+    VM has its old locations, also after an error or Ctrl-C.
     """
     if is_restore:
         _restore(connection, is_asked=not yes)
@@ -243,11 +243,13 @@ def _restore(connection: Connection, *, is_asked: bool) -> None:
     file = journal_file(settings)
     if not file.exists():
         raise ArgumentError(
-            f"There is nothing to restore: no probe of {settings.base_url} was left without an end "
-            f"by this user ({file} does not exist)."
+            "There is nothing to restore: this user has no unfinished probe of "
+            f"{settings.base_url} ({file} does not exist)."
         )
     journal = Journal.load(file)
-    _say(f"a session; that of a killed probe may keep it waiting for {wait:g} s")
+    _say(
+        f"starting a session; if that of a killed probe is still open, this takes up to {wait:g} s"
+    )
     with Client(settings) as client:
         # An error asks whether this is the right server.
         Catalog(settings, client=client).get_virtual_machine(ref=journal.vm_ref)

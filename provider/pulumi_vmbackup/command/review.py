@@ -78,7 +78,9 @@ class _Review(click.Command):
             raise
 
 
-@click.command(cls=_Review, short_help="What an update means for the backups, and rules about it.")
+@click.command(
+    cls=_Review, short_help="Show what an update means for the backups, and check rules."
+)
 @click.option(
     "--preview",
     "previews",
@@ -91,8 +93,8 @@ class _Review(click.Command):
     "inventories",
     multiple=True,
     metavar="[NAME=]FILE",
-    help="a snapshot to read instead of asking the server; with the NAME of a connection or a "
-    "provider, that of its server; may be repeated",
+    help="a snapshot to read instead of asking the server; for several servers, give the NAME of "
+    "the connection or the provider before each; may be repeated",
 )
 @click.option(
     "--require",
@@ -103,19 +105,19 @@ class _Review(click.Command):
 @click.option(
     "--at-most-removed",
     metavar="N|P%",
-    help="how many assignments an update may remove, as a number or in percent of all",
+    help="how many assignments the update may remove, as a number or in percent of all",
 )
 @click.option(
     "--forbid",
     multiple=True,
     type=click.Choice([UNMANAGED]),
-    help="each assignment on the server must be declared by a resource",
+    help="a resource must declare each assignment on the server",
 )
 @click.option(
     "--rules",
     "rules_file",
     metavar="FILE",
-    help=f"the file with rules and exceptions; {RULES_FILE} of the present folder if it is there",
+    help=f"the file with rules and exceptions; if left out, {RULES_FILE} of the present folder",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs, not a table")
 @click.option(
@@ -128,9 +130,9 @@ class _Review(click.Command):
     "--html",
     "html_file",
     metavar="FILE",
-    help="a page to write, for a browser: all VMs with what they have, gain and lose",
+    help="a page to write, for a browser: the locations that each VM has, gains and loses",
 )
-@click.option("--overwrite", is_flag=True, help="replace a file that is no review, too")
+@click.option("--overwrite", is_flag=True, help="replace a file that is not a review, too")
 @connecting_with_stacks
 def review(
     connection: Connection,
@@ -142,12 +144,13 @@ def review(
     overwrite: bool,
     **rules: Any,
 ) -> None:
-    """Say what an update means for the backups: which VM gains or loses which location.
+    """Show what an update means for the backups: which VM gains or loses which location.
 
-    With --preview, the update is that of the preview. Without one, the present locations of the VMs
-    are compared with the states of the stacks.
+    Without --preview, it compares the states of the stacks with the server: what somebody has
+    un-assigned, and what no resource declares.
 
-    The exit code is 0 if no rule is broken, 2 if one is, and 1 if that cannot be told.
+    The exit code is 0 if no rule is broken, 2 if a rule is broken, and 1 if the command fails or
+    cannot tell.
     """
     if as_json and markdown_file == "-":
         raise ArgumentError("--json and --markdown - are both standard output: give a file.")
@@ -163,8 +166,8 @@ def review(
     wanted = _rules(**rules)
     if wanted.forbids_unmanaged and not previews and not connection.stacks:
         raise ArgumentError(
-            "Whether an assignment is unmanaged is known only with all stacks of the server: give "
-            "--stack or --preview for each."
+            "The rule `unmanaged` needs all stacks of the server: give --stack or --preview for "
+            "each of them."
         )
     plans = _plans(connection, previews)
     coverages = _coverages(connection, plans, inventories)
@@ -333,13 +336,15 @@ def _files(
         if len(servers) != 1:
             there_are = sorted({*map(str, names - {None}), *by_server})
             raise ArgumentError(
-                f"{given} of --inventory does not tell which server it is of: write NAME=FILE, "
+                f"{given} of --inventory does not say from which server it is: write NAME=FILE, "
                 f"with the name of a connection or a provider, or with the server (there are: "
                 f"{', '.join(there_are)})."
             )
         server = servers.pop()
         if server in files:
-            raise ArgumentError(f"{given} of --inventory is the second one of {server}: give one.")
+            raise ArgumentError(
+                f"{given} of --inventory is the second one of {server}: give only one."
+            )
         files[server] = read_inventory(path_of(file), "--inventory")
     return files
 
@@ -351,7 +356,7 @@ def _live(connection: Connection, server: str, its: list[ServerPlan]) -> Snapsho
         leads_to = _own_server(connection)
         if leads_to != server:
             raise SettingsError(
-                f"The resources are of the server {server}, and the options, --stack and the "
+                f"The resources are on the server {server}, but the options, --stack and the "
                 f"environment lead to {leads_to}: give --base-url of the first, or --inventory."
             )
         try:

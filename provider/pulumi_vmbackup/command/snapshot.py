@@ -16,7 +16,7 @@ from .output import check_file, echo_json, write_file
 from .wording import one_line
 
 
-@click.command(short_help="Write the inventory for previews without the server.")
+@click.command(short_help="Write a snapshot of the server, for previews without it.")
 @click.option(
     "--output",
     required=True,
@@ -26,10 +26,9 @@ from .wording import one_line
 @click.option("--overwrite", is_flag=True, help="replace a file that is not a snapshot, too")
 @connecting
 def snapshot(connection: Connection, output: str, overwrite: bool) -> None:
-    """Write the inventory for previews that cannot reach the server (vmbackup:inventoryFile).
+    """Write a snapshot of the server, for previews that cannot reach it (vmbackup:inventoryFile).
 
-    An older snapshot is replaced. A warning names each host of which the server lists no VM any
-    more.
+    It replaces an older snapshot. It warns if the server lists no VM of a host any more.
     """
     file = None if output == "-" else check_file(output, "--output")
     before = _replaced(file, overwrite) if file else None

@@ -48,10 +48,10 @@ class Provider(pulumi.ProviderResource):
         opts: the options of any Pulumi resource.
 
     The other arguments are the settings of docs/reference/settings.md; they may be outputs. A
-    setting that is left out comes from the stack configuration (``vmbackup:...``), else from the
-    environment (``VMBACKUP_...``). But a provider of another server than theirs takes nothing from
-    there that belongs to a server, such as the password. The password and the session token are
-    kept as secrets. A changed value replaces no resource.
+    setting that is left out comes from the stack configuration (``vmbackup:...``), or else from the
+    environment (``VMBACKUP_...``). But if these lead to another server, the provider does not take
+    what belongs to that server, such as its password. The password and the session token are kept
+    as secrets. A changed value replaces no resource, unless it leads to another server.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class VmBackupLocationAssignment(AssignmentOutputs, _Resource):
     Args:
         name: the resource's name in the program.
         vm_ref: the VM that get_virtual_machine() returns, or its AltaroVirtualMachineRef, a GUID in
-            any case, with or without braces.
+            upper or lower case, with or without braces.
         backup_location_id: the location that get_backup_location() returns, or its
             BackupLocationId, a GUID in the same forms.
         connection: the name of the connection in ``vmbackup:connections`` of the stack

@@ -127,17 +127,21 @@ This is a Pulumi package. Its plugin, examples and documentation are at https://
 """
 _VM_REF = (
     "string",
-    "The VM's AltaroVirtualMachineRef, a GUID in any case, with or without braces.",
+    "The VM's AltaroVirtualMachineRef, a GUID in upper or lower case, with or without braces.",
 )
-_LOCATION_ID = ("string", "The BackupLocationId, a GUID in any case, with or without braces.")
+_LOCATION_ID = (
+    "string",
+    "The BackupLocationId, a GUID in upper or lower case, with or without braces.",
+)
 _CONNECTION = _property(
     "string",
-    "The name of the connection in `vmbackup:connections` of the stack configuration. When left "
-    "out, the provider's own settings count.",
+    "The server to use: the name of a connection in `vmbackup:connections` of the stack "
+    "configuration. If left out, the settings of the provider apply.",
 )
-_ASSIGNED_AT = (
+_ASSIGNED_AT = ("string", "When Pulumi assigned or adopted it, as ISO 8601 in UTC.")
+_LAST_ASSIGNED_AT = (
     "string",
-    "When Pulumi last assigned or adopted a part of it, as ISO 8601 in UTC.",
+    "When Pulumi last assigned or adopted a pair of the set, as ISO 8601 in UTC.",
 )
 
 
@@ -162,9 +166,9 @@ def schema() -> str:
             "config": {"variables": _settings()},
             "provider": {
                 "description": "The settings of one VM Backup server. A setting that is left out "
-                "comes from the stack configuration, else from the environment. But a provider of "
-                "another server than theirs takes nothing from there that belongs to a server, "
-                "such as the password.",
+                "comes from the stack configuration, or else from the environment. But if these "
+                "lead to another server, the provider does not take what belongs to that server, "
+                "such as its password.",
                 "inputProperties": _settings(),
                 "properties": _settings(),
             },
@@ -176,11 +180,13 @@ def schema() -> str:
                         "vmRef": _property(*_VM_REF),
                         "backupLocationIds": {
                             **_map(_property(*_LOCATION_ID)),
-                            "description": "The BackupLocationIds (GUIDs) by readable labels, such "
-                            "as the paths of the locations.",
+                            "description": "The BackupLocationIds (GUIDs). The keys are labels for "
+                            "people, such as the paths of the locations.",
                         },
                         "host": _property(
-                            "string", "The name of the VM's host; used in warnings only."
+                            "string",
+                            "The name of the VM's host. While the host is off, a refresh keeps the "
+                            "VM. Warnings show the name.",
                         ),
                     },
                     required=["vmRef", "backupLocationIds"],
@@ -222,9 +228,10 @@ def _languages() -> dict[str, Any]:
 def _assignment() -> dict[str, Any]:
     inputs = {"vmRef": _property(*_VM_REF), "backupLocationId": _property(*_LOCATION_ID)}
     return {
-        "description": "Assigns a virtual machine to a backup location. A change of either id "
-        "assigns the new pair before it un-assigns the old one. An existing assignment is "
-        "adopted. The id, also for `pulumi import`, is `<vmRef>/<backupLocationId>`.",
+        "description": "Assigns a virtual machine to a backup location. If an id changes, Pulumi "
+        "first assigns the new pair, and then un-assigns the old one. An existing assignment is "
+        "adopted. The id of the resource, also for `pulumi import`, is "
+        "`<vmRef>/<backupLocationId>`.",
         "inputProperties": {
             **{key: {**each, "willReplaceOnChanges": True} for key, each in inputs.items()},
             "connection": {**_CONNECTION, "plain": True},
@@ -248,20 +255,20 @@ def _assignment_set() -> dict[str, Any]:
     inputs = {
         "assignments": {
             **_map({"$ref": "#/types/vmbackup:index:VmBackupLocations"}),
-            "description": "The virtual machines with their backup locations, by readable labels, "
-            "such as the VMs' names. The ids decide: another label changes nothing on the server.",
+            "description": "The virtual machines and their backup locations. The keys are labels "
+            "for people, such as the VMs' names: another label changes nothing on the server.",
         },
         "exclusive": _property(
             "boolean",
-            "Whether to un-assign all other backup locations of the listed virtual machines. "
-            "False when left out.",
+            "Whether to un-assign all other backup locations of these virtual machines. False if "
+            "left out.",
         ),
     }
     return {
         "description": "Assigns many virtual machines to backup locations, as one resource. An "
-        "update first assigns what is new, and then un-assigns the rest. Delete un-assigns only "
-        "the set's own assignments. For `pulumi import`, the id is the refs of virtual machines "
-        "with commas between them.",
+        "update first assigns the new pairs, and then un-assigns those that the program no longer "
+        "has. A delete un-assigns only the set's own assignments. For `pulumi import`, the id is "
+        "the refs of the virtual machines, with commas between them.",
         "inputProperties": {**inputs, "connection": {**_CONNECTION, "plain": True}},
         "requiredInputs": ["assignments"],
         "properties": {
@@ -272,7 +279,7 @@ def _assignment_set() -> dict[str, Any]:
                 "description": "Other assignments of the virtual machines of an exclusive set, "
                 "found by the last refresh. The next update un-assigns them.",
             },
-            "assignedAt": _property(*_ASSIGNED_AT),
+            "assignedAt": _property(*_LAST_ASSIGNED_AT),
         },
         "required": ["assignments", "exclusive"],
     }
@@ -287,7 +294,8 @@ def _functions() -> dict[str, Any]:
             {
                 "configured": (
                     "boolean",
-                    "True for those that can be assigned, false for the others; all when left out.",
+                    "True: only those that can be assigned. False: only the others. If left out: "
+                    "all.",
                 )
             },
             {
@@ -300,11 +308,11 @@ def _functions() -> dict[str, Any]:
             required=["virtualMachines"],
         ),
         "vmbackup:index:getVirtualMachine": _function(
-            "Finds one virtual machine, which must be configured in VM Backup, by name or ref.",
+            "Finds one virtual machine by name or ref. It must be configured in VM Backup.",
             {
-                "name": ("string", "The VM's name, in any case."),
+                "name": ("string", "The VM's name, in upper or lower case."),
                 "host": ("string", "The name of its host, if several VMs have the name."),
-                "ref": ("string", "Its AltaroVirtualMachineRef, with or without the name."),
+                "ref": ("string", "Its AltaroVirtualMachineRef (a GUID). It is enough alone."),
             },
             _fields(VirtualMachine),
             required=["ref"],
@@ -313,9 +321,12 @@ def _functions() -> dict[str, Any]:
             "Lists the backup locations of the server, or those that one virtual machine is "
             "assigned to.",
             {
-                "primary": ("boolean", "Whether to include primary locations. True when left out."),
-                "offsite": ("boolean", "Whether to include offsite locations. True when left out."),
-                "vmRef": ("string", "The VM whose locations to list, as its ref."),
+                "primary": ("boolean", "Whether to include primary locations. True if left out."),
+                "offsite": ("boolean", "Whether to include offsite locations. True if left out."),
+                "vmRef": (
+                    "string",
+                    "List only the locations of the VM with this ref. If left out: all.",
+                ),
             },
             {
                 "backupLocations": {
@@ -329,8 +340,11 @@ def _functions() -> dict[str, Any]:
         "vmbackup:index:getBackupLocation": _function(
             "Finds one backup location by path, id or kind.",
             {
-                "path": ("string", "The LocationPath as VM Backup shows it, in any case."),
-                "id": ("string", "Its BackupLocationId, with or without the path."),
+                "path": (
+                    "string",
+                    "The LocationPath as VM Backup shows it, in upper or lower case.",
+                ),
+                "id": ("string", "Its BackupLocationId (a GUID). It is enough alone."),
                 "kind": ("string", "`primary` or `offsite`, if several locations match."),
             },
             _fields(BackupLocation),

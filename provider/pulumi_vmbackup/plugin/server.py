@@ -423,7 +423,7 @@ def _state(struct: struct_pb2.Struct) -> tuple[str | None, Properties]:
     connection, others = _parted(_values(struct))
     if not isinstance(connection, (str, NoneType)):
         raise ArgumentError(
-            f"The property connection of the state is {shown(connection)}, and no text. "
+            f"The property connection of the state is {shown(connection)}, and not text. "
             f"{HOW_TO_CORRECT}"
         )
     return connection, others

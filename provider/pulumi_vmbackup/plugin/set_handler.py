@@ -44,10 +44,10 @@ _POLL_SECONDS = 0.1
 
 # What follows if the server does not list VMs that an update, or a delete, lets go of.
 _KEPT = (
-    "The set keeps what is no longer in the program and not listed, and nothing of it is "
-    "un-assigned. `pulumi refresh` drops a VM that is gone for good."
+    "The set keeps these VMs, and they stay assigned. If a VM is gone for good, `pulumi refresh` "
+    "drops it."
 )
-_LEFT = "Nothing of it is un-assigned, and the state drops it together with the set."
+_LEFT = "They stay assigned, and the state drops them together with the set."
 
 
 class SetHandler(Handler):
@@ -102,7 +102,7 @@ class SetHandler(Handler):
         removed_vms = {ref: old.vms[ref] for ref, _ in removed}
         raise VmBackupError(
             f"The set {_name(urn)} would un-assign {len(removed):,} of its {total:,} pairs in this "
-            f"update: those of {_with_hosts(removed_vms)}. Nothing was sent. That much at once may "
+            f"update: those of {_with_hosts(removed_vms)}. Nothing was sent. So many at once may "
             "be a mistake, such as a look-up that found too little. If another resource of the "
             "program takes them over, it must not wait for this set: remove its depends_on.",
             settings.to_set("allowMassRemoval", "true for one run", purpose="If it is meant"),
@@ -154,9 +154,8 @@ class SetHandler(Handler):
             if not is_preview:
                 raise
             self._context.engine.warn(
-                "Whether the server lists the VMs that are no longer in the set could not be found "
-                "out. `pulumi up` un-assigns those that it lists: "
-                f"{worded(error, HINTS_OF_SETS)}"
+                "Some VMs are no longer in the set. `pulumi up` un-assigns those that the server "
+                f"lists, and this preview cannot tell which: {worded(error, HINTS_OF_SETS)}"
             )
             return set()
         if unlisted:
@@ -176,8 +175,8 @@ class SetHandler(Handler):
             strangers = self._strangers(vms)
         except VmBackupError as error:
             self._context.engine.warn(
-                "The other backup locations of the VMs of an exclusive set could not be found out. "
-                f"`pulumi up` will un-assign them: {worded(error)}"
+                "The set is exclusive, so `pulumi up` will un-assign the other backup locations of "
+                f"its VMs, and this preview cannot tell which: {worded(error)}"
             )
             return
         if strangers:
