@@ -15,6 +15,8 @@ from environment import ROOT, use_environment
 if __name__ == "__main__":
     use_environment()
 
+from long_description import with_whole_links
+
 from pulumi_vmbackup.plugin.schema import REPOSITORY, VERSION
 
 TAG = f"v{VERSION}"
@@ -44,8 +46,7 @@ def notes(changelog: str, version: str) -> str:
             f"CHANGELOG.md has nothing about {version}: rename its section `## {UNRELEASED}` to "
             f"`## {version}`, with the date after it."
         )
-    to_file = f"](https://{REPOSITORY}/blob/v{version}/"
-    return re.sub(r"\]\((?!https?:|#)", to_file, found) + "\n"
+    return with_whole_links(f"{found}\n", CHANGELOG.name, f"https://{REPOSITORY}", f"v{version}")
 
 
 def section(changelog: str, title: str) -> str:

@@ -15,7 +15,8 @@ import release
 import release_check
 from environment import ROOT
 
-from pulumi_vmbackup.plugin.schema import REPOSITORY, semantic_version
+from pulumi_vmbackup.plugin.schema import REPOSITORY
+from pulumi_vmbackup.plugin.version import semantic_version
 
 CHANGELOG = """\
 # Changelog
@@ -69,7 +70,8 @@ def test_an_archive_holds_what_the_package_requires_and_no_tools() -> None:
 def test_the_notes_are_the_section_of_the_version_and_their_links_lead_to_the_tag() -> None:
     assert release.notes(CHANGELOG, "0.2.0-rc.1") == (
         f"- See [the guide](https://{REPOSITORY}/blob/v0.2.0-rc.1/docs/plugin.md), "
-        "[the site](https://example.com) and [below](#below).\n\n### Below\n\n- More.\n"
+        f"[the site](https://example.com) and [below](https://{REPOSITORY}/blob/v0.2.0-rc.1/"
+        "CHANGELOG.md#below).\n\n### Below\n\n- More.\n"
     )
     assert release.notes(CHANGELOG, "0.2.0") == "- Older.\n"
 
