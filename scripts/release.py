@@ -36,6 +36,11 @@ def check_tag(tag: str, version: str) -> None:
             f"The tag {tag} does not match the version in pyproject.toml: the tag of that version "
             f"is v{version}."
         )
+    if "+" in version:
+        sys.exit(
+            f"Neither npm nor Go takes {version}, because of its plus sign. Post-releases and "
+            "versions of more than three numbers have one: take another version in pyproject.toml."
+        )
 
 
 def notes(changelog: str, version: str) -> str:

@@ -93,6 +93,13 @@ def test_the_tag_is_the_version_of_the_package_as_pulumi_writes_it() -> None:
             release.check_tag(tag, "0.2.0")
 
 
+@pytest.mark.parametrize("python_version", ["0.2.0.post1", "0.2.0.1"])
+def test_a_version_that_npm_and_go_do_not_take_is_not_released(python_version: str) -> None:
+    version = semantic_version(python_version)
+    with pytest.raises(SystemExit, match=r"Neither npm nor Go takes 0\.2\.0\+"):
+        release.check_tag(f"v{version}", version)
+
+
 def test_the_version_in_pyproject_is_the_one_place_of_the_version() -> None:
     (stated,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
     assert stated == version("pulumi-vmbackup")

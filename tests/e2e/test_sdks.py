@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import sdks
 from e2e.node import node_modules
+from environment import ROOT
+from release import TAG
+from release_check import GO_MODULE, call, on_path, tagged
 
 from pulumi_vmbackup.plugin.schema import REPOSITORY, VERSION
 
@@ -35,6 +43,51 @@ def test_the_sdks_for_go_and_python_are_compiled(generated_sdks: Path, tmp_path:
         shutil.copytree(generated_sdks / language, tmp_path / language)
     sdks.compile_go(tmp_path / "go")
     sdks.compile_python(tmp_path / "python")
+
+
+@pytest.fixture
+def passing_folder() -> Iterator[Path]:
+    """A folder for thousands of files, which nobody reads after the test."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_go_gets_the_sdk_at_its_tag(generated_sdks: Path, passing_folder: Path) -> None:
+    sdk = passing_folder / "sdk"
+    shutil.copytree(generated_sdks / "go", sdk)
+    sdks.compile_go(sdk)  # which writes go.sum
+    environment = {**os.environ, **tagged(sdk, passing_folder)}
+    program = passing_folder / "program"
+    program.mkdir()
+
+    def go(*arguments: str) -> str:
+        return call("go", *arguments, cwd=program, env=environment)
+
+    go("mod", "init", "program")
+    assert f"go: added {GO_MODULE} {TAG}\n" in go("get", f"{GO_MODULE}/vmbackup@{TAG}")
+    got = Path(json.loads(go("mod", "download", "-json", GO_MODULE))["Dir"])
+    assert got.is_relative_to(passing_folder)
+    assert contents(got) == {**contents(sdk), "LICENSE": (ROOT / "LICENSE").read_bytes()}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (each for each in folder.rglob("*") if each.is_file())
+    return {each.relative_to(folder).as_posix(): each.read_bytes() for each in files}
+
+
+def test_npm_would_publish_the_package(tmp_path: Path) -> None:
+    package = node_modules() / "pulumi-vmbackup"
+    npm = str(on_path("npm"))
+    call(npm, "pack", str(package), "--pack-destination", str(tmp_path))
+    (packed,) = tmp_path.iterdir()
+    assert packed.name == f"pulumi-vmbackup-{VERSION}.tgz"
+    said = call(npm, "publish", "--dry-run", "--tag", "next", str(packed), cwd=tmp_path)
+    assert " with tag next" in said
+    assert "auto-corrected" not in said
+    with tarfile.open(packed) as file:
+        names = set(file.getnames())
+    assert {f"package/{each}" for each in ("index.js", "index.d.ts", "LICENSE")} <= names
+    assert not [each for each in names if "node_modules" in each or each.endswith(".tsbuildinfo")]
 
 
 def test_the_package_for_npm_has_all_that_a_program_and_a_reader_need() -> None:

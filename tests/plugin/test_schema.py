@@ -12,7 +12,6 @@ from typing import Any
 import pulumi
 import pytest
 from contract.plugin import ASSIGNMENT, SET, a_set, entry
-from plugin.test_version import SEMANTIC
 from sample import DC01, DISK_E, NAS01, SQL01
 
 import pulumi_vmbackup
@@ -198,7 +197,3 @@ def test_a_function_takes_and_answers_what_the_schema_says(
 
 def test_there_is_no_other_function() -> None:
     assert {*SCHEMA["functions"]} == {f"vmbackup:index:{name}" for name in functions.ARGUMENTS}
-
-
-def test_the_schema_has_a_semantic_version() -> None:
-    assert SEMANTIC.fullmatch(SCHEMA["version"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
+from pulumi_vmbackup.plugin.schema import schema
 from pulumi_vmbackup.plugin.version import semantic_version
 
 NUMBER = r"(?:0|[1-9]\d*)"
@@ -53,3 +55,7 @@ def test_each_form_of_a_python_version_becomes_a_semantic_one(
 def test_what_is_no_version_is_named() -> None:
     with pytest.raises(ValueError, match=r"'1\.0\.x' is not a version of a Python package\."):
         semantic_version("1.0.x")
+
+
+def test_the_schema_has_a_semantic_version() -> None:
+    assert SEMANTIC.fullmatch(json.loads(schema())["version"])
