@@ -1,18 +1,21 @@
-"""Of releases: the names of archives, tags, notes, checksums and the table of figures."""
+"""Of releases: names of archives, tags, notes, checksums, the table of figures, the workflow."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import archive
 import pytest
 import release
 import release_check
+import yaml
 from environment import ROOT
 
 from pulumi_vmbackup.plugin.schema import REPOSITORY
@@ -142,3 +145,98 @@ def test_a_command_that_fails_is_shown_with_its_output(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="failed; its messages above say why"):
         release_check.call(sys.executable, "-c", "import sys; print('because'); sys.exit(1)")
     assert capsys.readouterr().out == "because\n"
+
+
+# The workflow
+
+TEXT = (ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8")
+WORKFLOW: dict[str, Any] = yaml.safe_load(TEXT)
+JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
+PAGE = (ROOT / "docs" / "maintainers" / "release.md").read_text("utf-8")
+READ, LOGIN = {"contents": "read"}, {"id-token": "write"}
+PUBLISHING = ("pypi", "npm", "go")
+
+
+def needed(job: str) -> set[str]:
+    """The jobs that have to succeed before a job."""
+    needs = JOBS[job].get("needs", [])
+    direct = {needs} if isinstance(needs, str) else set(needs)
+    return direct.union(*map(needed, direct))
+
+
+def test_no_job_publishes_before_all_files_are_made_tried_and_signed() -> None:
+    for job in PUBLISHING:
+        assert needed(job) == {"version", "build", "attest", "sdks"}
+    assert needed("github") == {"version", "build", "attest", "sdks", *PUBLISHING}
+
+
+def test_reviewers_approve_each_job_that_publishes_elsewhere() -> None:
+    environments = {name: job["environment"] for name, job in JOBS.items() if "environment" in job}
+    assert {name: each["name"] for name, each in environments.items()} == dict.fromkeys(
+        PUBLISHING, "release"
+    )
+    assert f"pkg.go.dev/{release_check.GO_MODULE}" in environments["go"]["url"]
+
+
+def test_no_job_may_do_more_than_it_has_to() -> None:
+    assert WORKFLOW["permissions"] == {}
+    assert {name: job["permissions"] for name, job in JOBS.items()} == {
+        "version": READ,
+        "build": READ,
+        "sdks": READ,
+        "attest": {"attestations": "write", **LOGIN},
+        "pypi": LOGIN,
+        "npm": LOGIN,
+        "go": {"contents": "write"},
+        "github": {"contents": "write"},
+    }
+    for name, job in JOBS.items():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@") and name != "go":
+                assert step["with"] == {"persist-credentials": False}, name
+
+
+def test_the_page_describes_each_job() -> None:
+    described = re.findall(r"^\| `(\w+)` \| ", PAGE.partition("| job |")[2], re.M)
+    assert described == list(JOBS)
+
+
+def test_what_a_job_takes_another_one_has_left() -> None:
+    left = set()
+    for job in JOBS.values():
+        rows = job.get("strategy", {}).get("matrix", {}).get("include", [{}])
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/upload-artifact@"):
+                name = step["with"]["name"]
+                left |= {
+                    name.replace("${{ matrix.archive }}", row.get("archive", "")) for row in rows
+                }
+    archives = {f"plugin-{each}" for each in JOBS["attest"]["strategy"]["matrix"]["archive"]}
+    assert left == {"notes", "python", "npm", "go", *archives}
+    taken = re.findall(r"uses: actions/download-artifact@\S+\n +with:\n +name: (\S+)", TEXT)
+    assert {each for each in taken if "$" not in each} <= left
+    assert 'pattern: "{plugin-*,python,npm}"' in TEXT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the job runs on Linux")
+@pytest.mark.parametrize(
+    ("tag", "npm_tag"), [("v0.2.0", "latest"), ("v0.2.0-rc.1", "next"), ("v1.0.0-dev.4", "next")]
+)
+def test_npm_gets_a_prerelease_under_another_tag(tag: str, npm_tag: str, tmp_path: Path) -> None:
+    (command,) = (step["run"] for step in JOBS["npm"]["steps"] if "run" in step)
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "pulumi-vmbackup-0.2.0.tgz").touch()
+    npm = tmp_path / "npm"
+    npm.write_text('#!/bin/sh\necho "$@"\n')
+    npm.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-e", "-c", command],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "GITHUB_REF_NAME": tag},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        f"publish ./dist/pulumi-vmbackup-0.2.0.tgz --provenance --access public --tag {npm_tag}\n"
+    )
