@@ -216,7 +216,7 @@ def check_typescript(archive: Path, folder: Path) -> Path:
     """Pack the SDK for npm, and try it; the package."""
     npm = str(on_path("npm"))
     call(npm, "pack", str(sdks.FOLDER / "nodejs" / "bin"), "--pack-destination", str(DIST))
-    (package,) = DIST.glob("*.tgz")
+    (package,) = DIST.glob(f"*-{VERSION}.tgz")
     say(f"Asking npm whether it would publish {package.name}.")
     call(npm, "publish", "--dry-run", "--tag", "next", str(package))
     machine = native_machine(folder, NODE_HOST, "node")
@@ -255,17 +255,19 @@ def tagged(sdk: Path, folder: Path) -> dict[str, str]:
     clone, remote, modules = (folder / each for each in ("clone", "repository.git", "modules"))
     shutil.copytree(sdk, clone / go_tag.MODULE)
     shutil.copy(ROOT / "LICENSE", clone)
-    author = ("-c", "user.name=Release", "-c", "user.email=release@localhost")
+    mine = ("user.name=Release", "user.email=release@localhost")
+    unsigned = ("commit.gpgsign=false", "tag.gpgsign=false")
+    settings = [part for each in (*mine, *unsigned) for part in ("-c", each)]
     for command in (
         ("init", "--quiet", "--bare", str(remote)),
         ("init", "--quiet"),
         ("remote", "add", go_tag.REMOTE, str(remote)),
         ("add", "LICENSE"),
-        (*author, "commit", "--quiet", "--message", "Release"),
+        ("commit", "--quiet", "--message", "Release"),
         ("tag", TAG),
         ("push", "--quiet", go_tag.REMOTE, TAG),
     ):
-        call("git", *command, cwd=clone)
+        call("git", *settings, *command, cwd=clone)
     go_tag.main(TAG, clone)
     kept, proxy, flags = call("go", "env", "GOMODCACHE", "GOPROXY", "GOFLAGS").splitlines()
     return {

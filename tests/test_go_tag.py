@@ -22,14 +22,15 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def git_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+def git_of_this_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Git without the settings of whoever runs the tests."""
     if not shutil.which("git"):
         if os.environ.get("CI"):
             pytest.fail("Git is not on PATH.")
         pytest.skip("Git is not on PATH")
+    (tmp_path / "no settings").touch()
     for name in ("GLOBAL", "SYSTEM"):
-        monkeypatch.setenv(f"GIT_CONFIG_{name}", os.devnull)
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", str(tmp_path / "no settings"))
     for who in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{who}_NAME", "Somebody")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "somebody@example.com")
