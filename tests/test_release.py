@@ -147,6 +147,11 @@ def test_a_command_that_fails_is_shown_with_its_output(capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "because\n"
 
 
+def test_the_sdks_are_not_tried_without_the_plugin(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"There is no plugin\.tar\.gz in dist/"):
+        release_check.check_sdks(tmp_path / "plugin.tar.gz", tmp_path)
+
+
 # The workflow
 
 TEXT = (ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8")

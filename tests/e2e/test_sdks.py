@@ -6,8 +6,13 @@ import json
 import os
 import shutil
 import tarfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
 
+import pytest
 import sdks
 from e2e.node import node_modules
 from environment import ROOT
@@ -62,15 +67,53 @@ def contents(folder: Path) -> dict[str, str]:
     return {each.relative_to(folder).as_posix(): each.read_text("utf-8") for each in files}
 
 
-def test_npm_would_publish_the_package(tmp_path: Path) -> None:
+class Registry(BaseHTTPRequestHandler):
+    """Takes what `npm publish` sends, and has nothing itself."""
+
+    published: ClassVar[list[dict[str, Any]]] = []
+
+    def do_GET(self) -> None:
+        self.answer(404)
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.published.append(json.loads(body))
+        self.answer(201)
+
+    def answer(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+
+@pytest.fixture
+def registry() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            Registry.published.clear()
+
+
+def test_npm_publishes_the_package_as_one_of_this_repository(registry: str, tmp_path: Path) -> None:
     package = node_modules() / "pulumi-vmbackup"
     npm = str(on_path("npm"))
     call(npm, "pack", str(package), "--pack-destination", str(tmp_path))
     (packed,) = tmp_path.iterdir()
-    assert packed.name == f"pulumi-vmbackup-{VERSION}.tgz"
-    said = call(npm, "publish", "--dry-run", "--tag", "next", str(packed), cwd=tmp_path)
-    assert " with tag next" in said
-    assert "auto-corrected" not in said
+    (tmp_path / ".npmrc").write_text(f"registry=http://{registry}/\n//{registry}/:_authToken=any\n")
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+    publish = (npm, "publish", str(packed), "--access", "public", "--tag", "next")
+    call(*publish, cwd=tmp_path, env=environment)
+    (sent,) = Registry.published
+    assert (sent["name"], sent["dist-tags"]) == ("pulumi-vmbackup", {"next": VERSION})
+    # npm refuses a provenance of another repository than this.
+    repository = sent["versions"][VERSION]["repository"]
+    assert repository == {"type": "git", "url": f"git+https://{REPOSITORY}.git"}
     with tarfile.open(packed) as file:
         names = set(file.getnames())
     assert {f"package/{each}" for each in ("index.js", "index.d.ts", "LICENSE")} <= names
