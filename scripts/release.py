@@ -15,6 +15,8 @@ from environment import ROOT, use_environment
 if __name__ == "__main__":
     use_environment()
 
+from long_description import with_whole_links
+
 from pulumi_vmbackup.plugin.schema import REPOSITORY, VERSION
 
 TAG = f"v{VERSION}"
@@ -34,6 +36,11 @@ def check_tag(tag: str, version: str) -> None:
             f"The tag {tag} does not match the version in pyproject.toml: the tag of that version "
             f"is v{version}."
         )
+    if "+" in version:
+        sys.exit(
+            f"Neither npm nor Go takes {version}, because of its plus sign. Post-releases and "
+            "versions of more than three numbers have one: take another version in pyproject.toml."
+        )
 
 
 def notes(changelog: str, version: str) -> str:
@@ -44,8 +51,7 @@ def notes(changelog: str, version: str) -> str:
             f"CHANGELOG.md has nothing about {version}: rename its section `## {UNRELEASED}` to "
             f"`## {version}`, with the date after it."
         )
-    to_file = f"](https://{REPOSITORY}/blob/v{version}/"
-    return re.sub(r"\]\((?!https?:|#)", to_file, found) + "\n"
+    return with_whole_links(f"{found}\n", CHANGELOG.name, f"https://{REPOSITORY}", f"v{version}")
 
 
 def section(changelog: str, title: str) -> str:

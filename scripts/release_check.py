@@ -1,13 +1,16 @@
 """Makes all that a release publishes, in dist/, installs it, and runs programs with it.
 
     python scripts/release_check.py            on Linux, with the Windows archive, under Wine
-    python scripts/release_check.py --native   for this machine only
+    python scripts/release_check.py --native   the packages for Python and this machine's archive
+    python scripts/release_check.py --sdks     the SDKs, with the archive that is in dist/
 
 Each file goes into an empty place: the sdist and the wheel into a virtual environment, an archive
-into an empty PULUMI_HOME. Then the real Pulumi CLI runs a program with it against the simulator:
-up, refresh, destroy. The program of an archive runs with a PATH that has no Python.
+into an empty PULUMI_HOME, the package for npm and the module for Go into a program's folder. Then
+the real Pulumi CLI runs a program with it against the simulator: up, refresh, destroy. The program
+of an archive or of an SDK runs with a PATH that has no Python.
 """
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -26,16 +29,30 @@ from environment import BIN, ROOT, use_environment
 if __name__ == "__main__":
     use_environment()
 
+import go_tag
+import sdks
 from archive import EXECUTABLE, archive_name, archive_name_here
-from pulumi_cli import CLI, FOR_ALL_LANGUAGES, YAML_HOST, isolated_environment, path_with_cli, say
-from release import CHANGELOG, UNRELEASED, notes, section
+from pulumi_cli import (
+    CLI,
+    FOR_ALL_LANGUAGES,
+    GO_HOST,
+    NODE_HOST,
+    YAML_HOST,
+    isolated_environment,
+    path_with_cli,
+    say,
+)
+from release import CHANGELOG, TAG, UNRELEASED, notes, section
 
-from pulumi_vmbackup.plugin.schema import PACKAGE, VERSION
+from pulumi_vmbackup.plugin.schema import PACKAGE, REPOSITORY, VERSION
 from pulumi_vmbackup.simulator import Simulator, serve
 
 DIST = ROOT / "dist"
 QUICKSTART = ROOT / "examples" / "quickstart"
 YAML = ROOT / "examples" / "yaml"
+TYPESCRIPT = ROOT / "examples" / "typescript"
+GO = ROOT / "examples" / "go"
+GO_MODULE = f"{REPOSITORY}/{go_tag.MODULE}"
 WINE = (sys.executable, str(ROOT / "scripts" / "wine.py"))
 START_PLUGIN = "from pulumi_vmbackup.plugin.server import main; main()"
 STARTS = 8
@@ -67,13 +84,24 @@ class Machine:
         return call(*command, cwd=folder, env=self.environment)
 
 
-def main(arguments: list[str]) -> None:
-    shutil.rmtree(DIST, ignore_errors=True)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--native", action="store_true", help="no SDKs, and no Windows archive")
+    which.add_argument("--sdks", action="store_true", help="the SDKs alone")
+    chosen = parser.parse_args()
+    native = chosen.native or sys.platform == "win32"
+    rows = []
     # On Windows, what still ends keeps its files.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        rows = check_packages(Path(folder))
-        if sys.platform != "win32" and "--native" not in arguments:
-            rows.append(check_windows_archive(Path(folder) / "windows"))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        if not chosen.sdks:
+            shutil.rmtree(DIST, ignore_errors=True)
+            rows += check_packages(folder)
+        if not native:
+            rows.append(check_sdks(DIST / archive_name_here(), folder / "sdks"))
+        if not native and not chosen.sdks:
+            rows.append(check_windows_archive(folder / "windows"))
     write_notes()
     write_checksums()
     say("")
@@ -105,7 +133,11 @@ def check_packages(folder: Path) -> list[Row]:
     call(str(python), str(ROOT / "scripts" / "archive.py"), str(DIST))
     archive = DIST / archive_name_here()
     say(f"Installing {archive.name}, and running the program in YAML without a Python.")
-    row = try_archive(archive, native_machine(folder / "archive"), folder / "archive")
+    machine = native_machine(folder / "archive", YAML_HOST)
+    executable = install_archive(archive, machine, folder / "archive")
+    try_program(machine, copied(YAML, folder / "archive"))
+    start = seconds_until_port([str(executable)], machine.environment)
+    row = Row(archive, size_of(executable.parent), start)
     return [Row(sdist), Row(wheel, start_seconds=from_wheel), Row(sbom), row]
 
 
@@ -142,22 +174,25 @@ def try_package(python: Path, folder: Path) -> None:
     # The program has only dynamic resources, which need no plugin.
     environment["PULUMI_IGNORE_AMBIENT_PLUGINS"] = "true"
     pulumi = shutil.which(CLI, path=environment["PATH"]) or CLI
-    try_program(Machine([pulumi], environment), QUICKSTART, folder)
+    try_program(Machine([pulumi], environment), copied(QUICKSTART, folder))
 
 
-def native_machine(folder: Path) -> Machine:
-    """This machine, with nothing on PATH but the CLI and its host for YAML."""
+def native_machine(folder: Path, *tools: str) -> Machine:
+    """This machine, with nothing on PATH but the CLI and the tools that a program needs."""
     environment = isolated_environment(folder)
-    path = path_with_cli(FOR_ALL_LANGUAGES)
     only = folder / "bin"
     only.mkdir()
-    for tool in (CLI, YAML_HOST):
-        found = shutil.which(tool, path=path)
-        if not found:
-            sys.exit(f"There is no {tool} on PATH: install it, since a program in YAML needs it.")
-        put(Path(found), only)
+    for tool in (CLI, *tools):
+        put(on_path(tool), only)
     pulumi = only / (f"{CLI}.exe" if os.name == "nt" else CLI)
     return Machine([str(pulumi)], {**environment, "PATH": str(only)})
+
+
+def on_path(tool: str) -> Path:
+    found = shutil.which(tool, path=path_with_cli(FOR_ALL_LANGUAGES))
+    if not found:
+        sys.exit(f"There is no {tool} on PATH: install it, since a program here needs it.")
+    return Path(found)
 
 
 def put(tool: Path, folder: Path) -> None:
@@ -165,6 +200,87 @@ def put(tool: Path, folder: Path) -> None:
         shutil.copy(tool, folder)  # links need a privilege there
     else:
         (folder / tool.name).symlink_to(tool.resolve())
+
+
+def check_sdks(archive: Path, folder: Path) -> Row:
+    """Make the SDKs for TypeScript and Go, install each, and run a program with it."""
+    if not archive.exists():
+        sys.exit(f"There is no {archive.name} in {DIST.name}/, and the programs need the plugin.")
+    sdks.main()
+    package = check_typescript(archive, folder / "typescript")
+    check_go(archive, folder / "go")
+    return Row(package)
+
+
+def check_typescript(archive: Path, folder: Path) -> Path:
+    """Pack the SDK for npm, and try it; the package."""
+    npm = str(on_path("npm"))
+    call(npm, "pack", str(sdks.FOLDER / "nodejs" / "bin"), "--pack-destination", str(DIST))
+    (package,) = DIST.glob(f"*-{VERSION}.tgz")
+    say(f"Asking npm whether it would publish {package.name}.")
+    call(npm, "publish", "--dry-run", "--tag", "next", str(package))
+    machine = native_machine(folder, NODE_HOST, "node")
+    program = copied(TYPESCRIPT, folder)
+    say(f"Installing {package.name}, and running the program in TypeScript without a Python.")
+    install = ("install", "--ignore-scripts", "--no-audit", "--no-fund")
+    call(npm, *install, str(package), cwd=program)
+    install_archive(archive, machine, folder)
+    try_program(machine, program)
+    return package
+
+
+def check_go(archive: Path, folder: Path) -> None:
+    """Tag the SDK for Go in a repository as a release does, and try it from there."""
+    go = str(on_path("go"))
+    machine = native_machine(folder, GO_HOST, "go")
+    environment = {**machine.environment, **tagged(sdks.FOLDER / "go", folder)}
+    program = copied(GO, folder)
+    say(f"Getting {GO_MODULE}@{TAG}, and running the program in Go without a Python.")
+    with_git = {**environment, "PATH": os.environ["PATH"]}
+    # The example takes the SDK from the clone; a user's program does not have it yet.
+    without = (f"-droprequire={GO_MODULE}", f"-dropreplace={GO_MODULE}")
+    call(go, "mod", "edit", *without, cwd=program, env=with_git)
+    call(go, "get", f"{GO_MODULE}@{TAG}", cwd=program, env=with_git)
+    machine = Machine(machine.pulumi, environment)
+    install_archive(archive, machine, folder)
+    try_program(machine, program)
+
+
+def tagged(sdk: Path, folder: Path) -> dict[str, str]:
+    """Push the SDK for Go to a repository on this disk; the variables with which Go gets it there.
+
+    They name a folder of their own for modules: this version of the SDK may never be published as
+    it is here. Other modules come from where Go keeps them.
+    """
+    clone, remote, modules = (folder / each for each in ("clone", "repository.git", "modules"))
+    shutil.copytree(sdk, clone / go_tag.MODULE)
+    shutil.copy(ROOT / "LICENSE", clone)
+    mine = ("user.name=Release", "user.email=release@localhost")
+    unsigned = ("commit.gpgsign=false", "tag.gpgsign=false")
+    settings = [part for each in (*mine, *unsigned) for part in ("-c", each)]
+    for command in (
+        ("init", "--quiet", "--bare", str(remote)),
+        ("init", "--quiet"),
+        ("remote", "add", go_tag.REMOTE, str(remote)),
+        ("add", "LICENSE"),
+        ("commit", "--quiet", "--message", "Release"),
+        ("tag", TAG),
+        ("push", "--quiet", go_tag.REMOTE, TAG),
+    ):
+        call("git", *settings, *command, cwd=clone)
+    go_tag.main(TAG, clone)
+    kept, proxy, flags = call("go", "env", "GOMODCACHE", "GOPROXY", "GOFLAGS").splitlines()
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{remote.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": f"https://{REPOSITORY}",
+        # Without the first, the folder cannot be removed. With the second, Go compiles the modules
+        # once, wherever they are.
+        "GOFLAGS": f"{flags} -modcacherw -trimpath".strip(),
+        "GOMODCACHE": str(modules),
+        "GOPRIVATE": REPOSITORY,
+        "GOPROXY": f"{(Path(kept) / 'cache' / 'download').as_uri()},{proxy}",
+    }
 
 
 def check_windows_archive(folder: Path) -> Row:
@@ -194,7 +310,7 @@ def check_windows_archive(folder: Path) -> Row:
     machine = Machine([*WINE, CLI], under_wine)
     file = wine.windows_path(archive)
     executable = install_archive(archive, machine, folder, file)
-    try_program(machine, YAML, folder)
+    try_program(machine, copied(YAML, folder))
     with wine.locked(fcntl.LOCK_EX):  # no other run's processes are ended
         try:
             start = seconds_until_port(["wine", str(executable)], wine.environment())
@@ -206,17 +322,13 @@ def check_windows_archive(folder: Path) -> Row:
     return Row(archive, size_of(executable.parent), start)
 
 
-def try_archive(archive: Path, machine: Machine, folder: Path) -> Row:
-    """Install an archive and run the program in YAML with it."""
-    executable = install_archive(archive, machine, folder, str(archive))
-    try_program(machine, YAML, folder)
-    start = seconds_until_port([str(executable)], machine.environment)
-    return Row(archive, size_of(executable.parent), start)
+def install_archive(archive: Path, machine: Machine, folder: Path, file: str = "") -> Path:
+    """Install an archive into the machine's empty PULUMI_HOME; the path of the executable.
 
-
-def install_archive(archive: Path, machine: Machine, folder: Path, file: str) -> Path:
-    """Install an archive into the machine's empty PULUMI_HOME; the path of the executable."""
-    machine.run(*("plugin", "install", "resource", PACKAGE, VERSION, "--file", file), folder=folder)
+    ``file`` is the archive's path as the machine has it, if that is another one.
+    """
+    install = ("plugin", "install", "resource", PACKAGE, VERSION)
+    machine.run(*install, "--file", file or str(archive), folder=folder)
     plugin = folder / "home" / "plugins" / f"resource-{PACKAGE}-v{VERSION}"
     found = [each for each in plugin.glob(f"{EXECUTABLE}*") if each.stem == EXECUTABLE]
     if not found:
@@ -224,10 +336,14 @@ def install_archive(archive: Path, machine: Machine, folder: Path, file: str) ->
     return found[0]
 
 
-def try_program(machine: Machine, program: Path, folder: Path) -> None:
+def copied(program: Path, folder: Path) -> Path:
+    """A copy of an example in a folder, without what a clone may have beside it."""
+    not_of_it = shutil.ignore_patterns("Pulumi.*.yaml", "__pycache__", "node_modules")
+    return Path(shutil.copytree(program, folder / "program", ignore=not_of_it))
+
+
+def try_program(machine: Machine, program: Path) -> None:
     """Run up, refresh and destroy; end with a sentence if the server is not as it should be."""
-    copy = folder / "program"
-    shutil.copytree(program, copy, ignore=shutil.ignore_patterns("Pulumi.*.yaml", "__pycache__"))
     simulator = Simulator()
     before = set(simulator.inventory.assignments)
     with serve(simulator) as base_url:
@@ -238,15 +354,17 @@ def try_program(machine: Machine, program: Path, folder: Path) -> None:
             "VMBACKUP_SETTLE_SECONDS": "0",
         }
         here = Machine(machine.pulumi, {**machine.environment, **settings})
-        here.run("stack", "init", "check", folder=copy)
-        here.run("up", "--yes", "--skip-preview", folder=copy)
+        here.run("stack", "init", "check", folder=program)
+        here.run("up", "--yes", "--skip-preview", folder=program)
         assigned = set(simulator.inventory.assignments)
         if not assigned > before:
-            sys.exit(f"{program.name} assigned nothing.")
-        here.run("refresh", "--yes", "--skip-preview", "--expect-no-changes", folder=copy)
-        here.run("destroy", "--yes", "--skip-preview", folder=copy)
+            sys.exit(f"The program in {program} assigned nothing.")
+        here.run("refresh", "--yes", "--skip-preview", "--expect-no-changes", folder=program)
+        here.run("destroy", "--yes", "--skip-preview", folder=program)
     if set(simulator.inventory.assignments) != before:
-        sys.exit(f"{program.name} did not un-assign what it had assigned, or more than that.")
+        sys.exit(
+            f"The program in {program} did not un-assign what it had assigned, or not only that."
+        )
 
 
 def seconds_until_port(command: Sequence[str], environment: Mapping[str, str]) -> float:
@@ -334,4 +452,4 @@ def call(*command: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,21 +1,25 @@
-"""Of releases: the names of archives, tags, notes, checksums and the table of figures."""
+"""Of releases: names of archives, tags, notes, checksums, the table of figures, the workflow."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import archive
 import pytest
 import release
 import release_check
+import yaml
 from environment import ROOT
 
-from pulumi_vmbackup.plugin.schema import REPOSITORY, semantic_version
+from pulumi_vmbackup.plugin.schema import REPOSITORY
+from pulumi_vmbackup.plugin.version import semantic_version
 
 CHANGELOG = """\
 # Changelog
@@ -69,7 +73,8 @@ def test_an_archive_holds_what_the_package_requires_and_no_tools() -> None:
 def test_the_notes_are_the_section_of_the_version_and_their_links_lead_to_the_tag() -> None:
     assert release.notes(CHANGELOG, "0.2.0-rc.1") == (
         f"- See [the guide](https://{REPOSITORY}/blob/v0.2.0-rc.1/docs/plugin.md), "
-        "[the site](https://example.com) and [below](#below).\n\n### Below\n\n- More.\n"
+        f"[the site](https://example.com) and [below](https://{REPOSITORY}/blob/v0.2.0-rc.1/"
+        "CHANGELOG.md#below).\n\n### Below\n\n- More.\n"
     )
     assert release.notes(CHANGELOG, "0.2.0") == "- Older.\n"
 
@@ -89,6 +94,13 @@ def test_the_tag_is_the_version_of_the_package_as_pulumi_writes_it() -> None:
     for tag in ("0.2.0", "v0.2.0rc1", "v0.2.1"):
         with pytest.raises(SystemExit, match=r"the tag of that version is v0\.2\.0\."):
             release.check_tag(tag, "0.2.0")
+
+
+@pytest.mark.parametrize("python_version", ["0.2.0.post1", "0.2.0.1"])
+def test_a_version_that_npm_and_go_do_not_take_is_not_released(python_version: str) -> None:
+    version = semantic_version(python_version)
+    with pytest.raises(SystemExit, match=r"Neither npm nor Go takes 0\.2\.0\+"):
+        release.check_tag(f"v{version}", version)
 
 
 def test_the_version_in_pyproject_is_the_one_place_of_the_version() -> None:
@@ -133,3 +145,103 @@ def test_a_command_that_fails_is_shown_with_its_output(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="failed; its messages above say why"):
         release_check.call(sys.executable, "-c", "import sys; print('because'); sys.exit(1)")
     assert capsys.readouterr().out == "because\n"
+
+
+def test_the_sdks_are_not_tried_without_the_plugin(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"There is no plugin\.tar\.gz in dist/"):
+        release_check.check_sdks(tmp_path / "plugin.tar.gz", tmp_path)
+
+
+# The workflow
+
+TEXT = (ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8")
+WORKFLOW: dict[str, Any] = yaml.safe_load(TEXT)
+JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
+PAGE = (ROOT / "docs" / "maintainers" / "release.md").read_text("utf-8")
+READ, LOGIN = {"contents": "read"}, {"id-token": "write"}
+PUBLISHING = ("pypi", "npm", "go")
+
+
+def needed(job: str) -> set[str]:
+    """The jobs that have to succeed before a job."""
+    needs = JOBS[job].get("needs", [])
+    direct = {needs} if isinstance(needs, str) else set(needs)
+    return direct.union(*map(needed, direct))
+
+
+def test_no_job_publishes_before_all_files_are_made_tried_and_signed() -> None:
+    for job in PUBLISHING:
+        assert needed(job) == {"version", "build", "attest", "sdks"}
+    assert needed("github") == {"version", "build", "attest", "sdks", *PUBLISHING}
+
+
+def test_reviewers_approve_each_job_that_publishes_elsewhere() -> None:
+    environments = {name: job["environment"] for name, job in JOBS.items() if "environment" in job}
+    assert {name: each["name"] for name, each in environments.items()} == dict.fromkeys(
+        PUBLISHING, "release"
+    )
+    assert f"pkg.go.dev/{release_check.GO_MODULE}" in environments["go"]["url"]
+
+
+def test_no_job_may_do_more_than_it_has_to() -> None:
+    assert WORKFLOW["permissions"] == {}
+    assert {name: job["permissions"] for name, job in JOBS.items()} == {
+        "version": READ,
+        "build": READ,
+        "sdks": READ,
+        "attest": {"attestations": "write", **LOGIN},
+        "pypi": LOGIN,
+        "npm": LOGIN,
+        "go": {"contents": "write"},
+        "github": {"contents": "write"},
+    }
+    for name, job in JOBS.items():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@") and name != "go":
+                assert step["with"] == {"persist-credentials": False}, name
+
+
+def test_the_page_describes_each_job() -> None:
+    described = re.findall(r"^\| `(\w+)` \| ", PAGE.partition("| job |")[2], re.M)
+    assert described == list(JOBS)
+
+
+def test_what_a_job_takes_another_one_has_left() -> None:
+    left = set()
+    for job in JOBS.values():
+        rows = job.get("strategy", {}).get("matrix", {}).get("include", [{}])
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/upload-artifact@"):
+                name = step["with"]["name"]
+                left |= {
+                    name.replace("${{ matrix.archive }}", row.get("archive", "")) for row in rows
+                }
+    archives = {f"plugin-{each}" for each in JOBS["attest"]["strategy"]["matrix"]["archive"]}
+    assert left == {"notes", "python", "npm", "go", *archives}
+    taken = re.findall(r"uses: actions/download-artifact@\S+\n +with:\n +name: (\S+)", TEXT)
+    assert {each for each in taken if "$" not in each} <= left
+    assert 'pattern: "{plugin-*,python,npm}"' in TEXT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the job runs on Linux")
+@pytest.mark.parametrize(
+    ("tag", "npm_tag"), [("v0.2.0", "latest"), ("v0.2.0-rc.1", "next"), ("v1.0.0-dev.4", "next")]
+)
+def test_npm_gets_a_prerelease_under_another_tag(tag: str, npm_tag: str, tmp_path: Path) -> None:
+    (command,) = (step["run"] for step in JOBS["npm"]["steps"] if "run" in step)
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "pulumi-vmbackup-0.2.0.tgz").touch()
+    npm = tmp_path / "npm"
+    npm.write_text('#!/bin/sh\necho "$@"\n')
+    npm.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-e", "-c", command],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "GITHUB_REF_NAME": tag},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        f"publish ./dist/pulumi-vmbackup-0.2.0.tgz --provenance --access public --tag {npm_tag}\n"
+    )

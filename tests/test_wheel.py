@@ -1,23 +1,46 @@
-"""The wheel: what is in it, and that it works in an environment that has nothing else."""
+"""The wheel: what is in it, and that it works in an environment that has nothing else.
+
+It is made of the sdist, as a release does it.
+"""
 
 from __future__ import annotations
 
+import email
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from long_description import with_whole_links
+from markdown_it import MarkdownIt
+from readme_renderer import markdown
+from release import TAG
+
+from pulumi_vmbackup.plugin.schema import REPOSITORY
 
 ROOT = Path(__file__).parent.parent
 
 
+class Packages(NamedTuple):
+    sdist: Path
+    wheel: Path
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    folder = tmp_path_factory.mktemp("packages")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return Packages(sdist, wheel)
+
+
+@pytest.fixture
+def wheel(packages: Packages) -> Path:
+    return packages.wheel
 
 
 def run(*command: str | Path) -> str:
@@ -64,4 +87,64 @@ def test_it_works_without_the_extras(wheel: Path, tmp_path: Path) -> None:
     assert done.stderr == (
         "The vmbackup command needs packages that are not installed (click): run "
         '`pip install "pulumi-vmbackup[cli]"`.\n'
+    )
+
+
+def descriptions(packages: Packages) -> set[str]:
+    """The description of the package, as the sdist and the wheel have it."""
+    with tarfile.open(packages.sdist) as sdist:
+        (name,) = (each for each in sdist.getnames() if re.fullmatch(r"[^/]+/PKG-INFO", each))
+        file = sdist.extractfile(name)
+        assert file
+        of_sdist = file.read()
+    with zipfile.ZipFile(packages.wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+        of_wheel = archive.read(name)
+    found = set()
+    for metadata in map(email.message_from_bytes, (of_sdist, of_wheel)):
+        assert metadata["Description-Content-Type"] == "text/markdown"
+        found.add(metadata.get_payload(decode=True).decode())  # type: ignore[union-attr]
+    return found
+
+
+def test_the_description_is_the_readme_with_links_that_work_on_pypi(packages: Packages) -> None:
+    (description,) = descriptions(packages)
+    raw = REPOSITORY.replace("github.com", "raw.githubusercontent.com")
+    files, pictures = f"https://{REPOSITORY}/blob/{TAG}/", f"https://{raw}/{TAG}/"
+    inline = [
+        each
+        for token in MarkdownIt("commonmark").enable("table").parse(description)
+        for each in token.children or ()
+    ]
+    links = [str(each.attrGet("href")) for each in inline if each.type == "link_open"]
+    shown = [str(each.attrGet("src")) for each in inline if each.type == "image"]
+    assert [each for each in links if not each.startswith("https://")] == []
+    assert f"{files}docs/drift.md" in links
+    assert f"{files}README.md#safety" in links
+    assert shown == [f"{pictures}docs/pictures/pull-request.png"]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    relative = description.replace(f"{files}README.md#", "#")
+    assert relative.replace(files, "").replace(pictures, "").strip() == readme.strip()
+
+
+def test_pypi_can_show_the_description(packages: Packages) -> None:
+    (description,) = descriptions(packages)
+    page = markdown.render(description)
+    assert page
+    shown = re.findall(r'(?:href|src)="([^"]+)"', page)
+    of_headings = [each for each in shown if each.startswith("#user-content-")]
+    others = [each for each in shown if each not in of_headings]
+    assert len(others) > 30
+    assert all(each.startswith("https://") for each in others)
+    assert "<table>" in page
+    assert f'src="https://raw.githubusercontent.com/{REPOSITORY.partition("/")[2]}/{TAG}/' in page
+
+
+def test_links_lead_to_the_tag_wherever_they_stand() -> None:
+    text = "[a](docs/a.md#b) [![c](d.png)](e.md) ![f](https://g/h.png) [i](#j) [k](http://l)\n"
+    assert with_whole_links(text, "README.md", "https://github.com/o/r", "v1.0.0-rc.1") == (
+        "[a](https://github.com/o/r/blob/v1.0.0-rc.1/docs/a.md#b) "
+        "[![c](https://raw.githubusercontent.com/o/r/v1.0.0-rc.1/d.png)]"
+        "(https://github.com/o/r/blob/v1.0.0-rc.1/e.md) ![f](https://g/h.png) "
+        "[i](https://github.com/o/r/blob/v1.0.0-rc.1/README.md#j) [k](http://l)\n"
     )

@@ -51,7 +51,7 @@ from sample import (
 
 from pulumi_vmbackup.catalog import gather
 from pulumi_vmbackup.client import Client
-from pulumi_vmbackup.plugin.schema import semantic_version
+from pulumi_vmbackup.plugin.version import semantic_version
 from pulumi_vmbackup.settings import environment_variable
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 

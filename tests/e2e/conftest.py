@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import sdks
+from archive import archive_name_here
 from debian import BROWSERS
 from e2e.node import need_go
 from e2e.stack import MakeStack, Prepared, Stack
+from environment import ROOT
+from filelock import FileLock
 from sample import PASSWORD
 
 if TYPE_CHECKING:
@@ -67,6 +72,27 @@ def generated_sdks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sdk")
     sdks.generate(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The plugin's archive for this machine. One process of the tests makes it for all of them."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = (folder if worker_id == "master" else folder.parent) / "archive"
+    with FileLock(shared.with_suffix(".lock")):
+        if not shared.exists():
+            made_in = tmp_path_factory.mktemp("archive")
+            made = subprocess.run(
+                [sys.executable, ROOT / "scripts" / "archive.py", made_in],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=500,
+            )
+            assert made.returncode == 0, made.stdout
+            made_in.rename(shared)
+    return shared / archive_name_here()
 
 
 @pytest.fixture(scope="module")

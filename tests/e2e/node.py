@@ -45,6 +45,14 @@ def node_modules() -> Path:
     return installed
 
 
+def link_packages(program: Path, packages: Path) -> None:
+    """Give a program the packages of :func:`node_modules`."""
+    try:
+        (program / "node_modules").symlink_to(packages, target_is_directory=True)
+    except OSError as error:  # Windows without its developer mode
+        unavailable(f"No link to the npm packages can be made: {error}")
+
+
 def need_go() -> None:
     """Skip, or fail, if the SDKs cannot be generated here."""
     if not shutil.which("go"):

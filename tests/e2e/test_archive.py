@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -14,9 +12,20 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from archive import EXECUTABLE, archive_name_here
+from archive import EXECUTABLE
+from e2e.node import link_packages, node_modules
 from environment import ROOT
-from release_check import Machine, native_machine, start, try_archive
+from pulumi_cli import NODE_HOST, YAML_HOST
+from release_check import (
+    TYPESCRIPT,
+    YAML,
+    Machine,
+    copied,
+    install_archive,
+    native_machine,
+    start,
+    try_program,
+)
 
 from pulumi_vmbackup.plugin.schema import VERSION
 
@@ -41,34 +50,47 @@ def files_of(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def test_an_archive_runs_programs_without_a_python_on_the_machine(tmp_path: Path) -> None:
-    made = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "archive.py", tmp_path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=500,
-    )
-    assert made.returncode == 0, made.stdout
-    archive = tmp_path / archive_name_here()
+def tools_of(machine: Machine) -> set[str]:
+    """What a machine has on PATH, without the ending of programs on Windows."""
+    return {each.name.removesuffix(SUFFIX) for each in Path(machine.environment["PATH"]).iterdir()}
 
-    machine = native_machine(tmp_path / "machine")
-    path = machine.environment["PATH"]
-    assert {each.name for each in Path(path).iterdir()} == {
-        f"pulumi{SUFFIX}",
-        f"pulumi-language-yaml{SUFFIX}",
-    }
-    try_archive(archive, machine, tmp_path / "machine")
+
+def test_an_archive_runs_programs_without_a_python_on_the_machine(
+    archive: Path, tmp_path: Path
+) -> None:
+    machine = native_machine(tmp_path, YAML_HOST)
+    assert tools_of(machine) == {"pulumi", "pulumi-language-yaml"}
+    plugin = install_archive(archive, machine, tmp_path)
+    try_program(machine, copied(YAML, tmp_path))
     assert installed(machine, tmp_path)
+    # If the CLI traces, Pulumi's SDK imports in the plugin what it does not import otherwise.
+    tracing = {
+        "TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "PULUMI_OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:9",
+    }
+    assert start([str(plugin)], {**machine.environment, **tracing}) < 60
     # From a server, Pulumi asks for it by the name that it has in a release.
     machine.run("plugin", "rm", "resource", "vmbackup", "--yes", folder=tmp_path)
     assert not installed(machine, tmp_path)
-    with files_of(tmp_path) as url:
+    with files_of(archive.parent) as url:
         install = ("plugin", "install", "resource", "vmbackup", VERSION)
         machine.run(*install, "--server", url, folder=tmp_path)
     assert installed(machine, tmp_path)
 
+
+def test_a_program_in_typescript_works_with_it_too(archive: Path, tmp_path: Path) -> None:
+    packages = node_modules()
+    machine = native_machine(tmp_path, NODE_HOST, "node")
+    assert tools_of(machine) == {"pulumi", "pulumi-language-nodejs", "node"}
+    program = copied(TYPESCRIPT, tmp_path)
+    link_packages(program, packages)
+    install_archive(archive, machine, tmp_path)
+    # The types are checked by other tests.
+    compiled = {**machine.environment, "PULUMI_NODEJS_TRANSPILE_ONLY": "true"}
+    try_program(Machine(machine.pulumi, compiled), program)
+
+
+def test_an_archive_holds_files_alone_and_none_that_the_plugin_does_not_need(archive: Path) -> None:
     with tarfile.open(archive) as file:
         members = file.getmembers()
     assert all(each.isfile() or each.isdir() for each in members)
@@ -79,20 +101,11 @@ def test_an_archive_runs_programs_without_a_python_on_the_machine(tmp_path: Path
         each for each in names if each.startswith(tuple(f"_internal/{m}" for m in not_needed))
     ]
 
-    # If the CLI traces, Pulumi's SDK imports in the plugin what it does not import otherwise.
-    (plugin,) = (tmp_path / "machine" / "home" / "plugins").glob(f"*/{EXECUTABLE}{SUFFIX}")
-    tracing = {
-        "TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        "PULUMI_OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:9",
-    }
-    assert start([str(plugin)], {**machine.environment, **tracing}) < 60
-
 
 def test_an_archive_with_another_executable_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "other.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
         file.add(ROOT / "LICENSE", "LICENSE")
-    machine = native_machine(tmp_path / "machine")
+    machine = native_machine(tmp_path)
     with pytest.raises(SystemExit, match=f"has no {EXECUTABLE} at its root"):
-        try_archive(archive, machine, tmp_path / "machine")
-    assert shutil.which("python3", path=machine.environment["PATH"]) is None
+        install_archive(archive, machine, tmp_path)

@@ -18,6 +18,7 @@ from pulumi_vmbackup.simulator import Inventory, Simulator, serve
 
 EXAMPLE = ROOT / "examples" / "go"
 README = (EXAMPLE / "README.md").read_text("utf-8")
+REGISTRY = (ROOT / "docs" / "registry" / "_index.md").read_text("utf-8")
 TOGETHER = {f"{EXCH01}/{OFFSITE01}", f"{FILE01}/{OFFSITE01}", f"{FILE01}/{ROTATING}"}
 
 
@@ -168,13 +169,16 @@ def test_one_process_serves_all_connections_and_a_provider_is_another(
     assert not simulator.calls
 
 
-def test_the_compiler_takes_what_its_readme_shows(example: Stack) -> None:
+def test_the_compiler_takes_what_its_readme_and_the_registry_show(example: Stack) -> None:
     (block,) = re.findall(r"^```go\n(.+?)^```$", README, re.M | re.S)
     of_b = f'offsiteOfB := pulumi.String("{OFFSITE01}")\n'
     rest = "if err != nil {\nreturn err\n}\n"
     edit(example, '\t\tctx.Export("vmName"', f'{{\n{of_b}{block}{rest}}}\nctx.Export("vmName"')
+    (of_registry,) = re.findall(r"^```go\n(.+?)^```$", REGISTRY, re.M | re.S)
+    (example.folder / "registry").mkdir()
+    (example.folder / "registry" / "main.go").write_text(of_registry, "utf-8")
     done = subprocess.run(
-        ["go", "vet", "."], cwd=example.folder, capture_output=True, text=True, check=False
+        ["go", "vet", "./..."], cwd=example.folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

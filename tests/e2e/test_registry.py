@@ -1,4 +1,7 @@
-"""The pages for the Pulumi Registry: their form, and their programs in Python and YAML."""
+"""The pages for the Pulumi Registry: their form, and their programs in Python and YAML.
+
+test_typescript.py and test_go.py compile the programs in these languages.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from e2e.node import EXAMPLE, OLDEST, node_modules, unavailable
+from e2e.node import EXAMPLE, OLDEST, link_packages, node_modules
 from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, met, pairs
+from environment import ROOT
 from sample import (
     DC01,
     DISK_E,
@@ -28,6 +29,7 @@ from sample import (
 from pulumi_vmbackup.simulator import Fault, Inventory, Simulator, serve
 
 README = (EXAMPLE / "README.md").read_text("utf-8")
+REGISTRY = (ROOT / "docs" / "registry" / "_index.md").read_text("utf-8")
 NEW01 = "5d9a2b4e-0c1f-4f5e-9d57-6f6a6c2f7d11"
 TOGETHER = {f"{EXCH01}/{OFFSITE01}", f"{FILE01}/{OFFSITE01}", f"{FILE01}/{ROTATING}"}
 
@@ -50,10 +52,7 @@ def make_example(
         stack = make_stack(init=False, **settings)
         ignored = shutil.ignore_patterns("node_modules")
         shutil.copytree(EXAMPLE, stack.folder, dirs_exist_ok=True, ignore=ignored)
-        try:
-            (stack.folder / "node_modules").symlink_to(packages, target_is_directory=True)
-        except OSError as error:  # Windows without its developer mode
-            unavailable(f"No link to the npm packages can be made: {error}")
+        link_packages(stack.folder, packages)
         stack.init()
         return stack
 
@@ -446,9 +445,11 @@ def test_options_of_resources_and_a_lookup_that_asks_again(
 def test_the_compiler_takes_the_programs_and_finds_a_misspelt_argument(example: Stack) -> None:
     index = (example.folder / "index.ts").read_text("utf-8")
     (block,) = re.findall(r"^```typescript\n(.+?)^```$", README, re.M | re.S)
+    (of_registry,) = re.findall(r"^```typescript\n(.+?)^```$", REGISTRY, re.M | re.S)
     programs = {
         "index.ts": index,
         "readme.ts": index.replace("file01", "other") + block,
+        "registry.ts": of_registry,
         "with_a_provider.ts": WITH_A_PROVIDER,
         "waits_and_reads.ts": WAITS_AND_READS,
         "servers.ts": SERVERS,
