@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -63,6 +64,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     metadata = {name for name in names if ".dist-info/" in name}
     assert names - metadata == files
     assert any(name.endswith("licenses/LICENSE") for name in metadata)
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="Git is not on PATH")
+def test_the_sdist_holds_what_the_repository_holds(packages: Packages) -> None:
+    listed = run("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    with tarfile.open(packages.sdist) as sdist:
+        names = {each.name.partition("/")[2] for each in sdist if each.isfile()}
+    assert names == {*listed.rstrip("\0").split("\0"), "PKG-INFO"}
 
 
 def test_it_works_without_the_extras(wheel: Path, tmp_path: Path) -> None:
