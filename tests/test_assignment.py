@@ -227,14 +227,23 @@ def test_only_another_id_is_a_change_and_replaces_with_the_new_one_first(
 
 
 @pytest.mark.parametrize(("old", "new"), [(None, "site-b"), ("site-b", None), ("a", "b")])
-def test_another_connection_is_an_update_that_sends_nothing(
-    old: str | None, new: str | None, offline: VmBackupLocationAssignmentProvider
+def test_another_connection_to_the_same_server_is_an_update_that_sends_nothing(
+    old: str | None, new: str | None
 ) -> None:
+    provider = configured(connections='{"site-b": {}, "a": {}, "b": {}}')
     olds = {**PAIR, "vm_name": "SQL01", "connection": old}
-    diff = offline.diff(f"{SQL01}/{NAS01}", olds, {**PAIR, "connection": new})
+    diff = provider.diff(f"{SQL01}/{NAS01}", olds, {**PAIR, "connection": new})
     assert (diff.changes, diff.replaces) == (True, [])
-    updated = offline.update(f"{SQL01}/{NAS01}", olds, {**PAIR, "connection": new})
+    updated = provider.update(f"{SQL01}/{NAS01}", olds, {**PAIR, "connection": new})
     assert updated.outs == {**olds, "connection": new}
+
+
+def test_a_connection_that_is_not_known_may_lead_to_another_server() -> None:
+    provider = configured(connections='{"site-b": {}}')
+    of_b, of_x = ({**PAIR, "vm_name": "SQL01", "connection": each} for each in ("site-b", "x"))
+    assert provider.diff(f"{SQL01}/{NAS01}", of_b, of_x).replaces == ["connection"]
+    with pytest.raises(SettingsError, match="in the state has the connection 'x': keep that"):
+        provider.diff(f"{SQL01}/{NAS01}", of_x, of_b)
 
 
 def test_the_same_connection_is_no_change(offline: VmBackupLocationAssignmentProvider) -> None:
@@ -542,8 +551,10 @@ def test_a_connection_that_only_the_state_knows_is_said_to_be_needed(handler: st
         getattr(provider, handler)(f"{SQL01}/{NAS01}", {**PAIR, "connection": "site-a"})
     assert "There is no connection 'site-a'" in str(raised.value)
     assert str(raised.value).endswith(
-        "The state holds an assignment of connection 'site-a': keep that connection in the "
-        "configuration until a `pulumi up` with another one has succeeded."
+        "A resource in the state has the connection 'site-a': keep that connection in the "
+        "configuration until `pulumi up` has changed the resource to another one, or until "
+        "`pulumi destroy --target` has deleted it. `pulumi state delete` drops the resource from "
+        "the state, and its VMs stay assigned."
     )
 
 

@@ -558,13 +558,21 @@ def test_a_connection_takes_nothing_of_the_unnamed_settings(where: str) -> None:
     assert settings.described == " at connection 'site-b' (http://localhost:46013/api/rest)"
 
 
+def test_a_connection_that_was_removed_does_not_lead_to_the_default_address() -> None:
+    left = {"VMBACKUP_SITE_X_USERNAME": "x", "VMBACKUP_SITE_X_PASSWORD": "x"}
+    with pytest.raises(SettingsError, match="There is no connection 'site-x'"):
+        read_site("site-x", **left)
+    options = {"baseUrl": "http://localhost:46013/api/rest"}
+    assert read_settings(SITES.get, left, "site-x", options).base_url == options["baseUrl"]
+
+
 def test_an_unknown_connection_lists_those_there_are() -> None:
     with pytest.raises(SettingsError) as raised:
         read_site("site-x")
     assert str(raised.value) == (
         "There is no connection 'site-x' in vmbackup:connections of the stack configuration (there "
-        "are: 'site-a', 'site-b'), nor a variable VMBACKUP_SITE_X_... in the environment: correct "
-        "the name, or run `pulumi config set --path vmbackup:connections.site-x.baseUrl`."
+        "are: 'site-a', 'site-b'), nor a variable VMBACKUP_SITE_X_BASE_URL in the environment: "
+        "correct the name, or run `pulumi config set --path vmbackup:connections.site-x.baseUrl`."
     )
     with pytest.raises(SettingsError, match=r"there are: none"):
         read_site("site-x", {})

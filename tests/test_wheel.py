@@ -129,7 +129,6 @@ def test_the_description_is_the_readme_with_links_that_work_on_pypi(packages: Pa
     shown = [str(each.attrGet("src")) for each in inline if each.type == "image"]
     assert [each for each in links if not each.startswith("https://")] == []
     assert f"{files}docs/drift.md" in links
-    assert f"{files}README.md#safety" in links
     assert shown == [f"{pictures}docs/pictures/pull-request.png"]
     readme = (ROOT / "README.md").read_text("utf-8")
     relative = description.replace(f"{files}README.md#", "#")

@@ -359,10 +359,11 @@ class VmBackupLocationAssignmentProvider(dynamic.ResourceProvider):
             for key in ID_HINTS
             if _is_unknown(_news.get(key)) or _news.get(key) != _olds.get(key)
         ]
-        connection = _news.get("connection")
-        changes = bool(replaces) or connection != _olds.get("connection")
+        connection, was = _news.get("connection"), _olds.get("connection")
+        changes = bool(replaces) or connection != was
         server = self._server(connection)
-        if changes and server and self._server(_olds.get("connection")) not in (server, None):
+        # A server that is not known may be another one.
+        if connection != was and (not server or self._settings_of_state(was).server != server):
             replaces.append("connection")
         if not changes:
             pair = (_news["vm_ref"], _news["backup_location_id"])

@@ -730,7 +730,10 @@ def _finder(
     describe_option: Callable[[str], str],
 ) -> _Find:
     if connection is not None:
-        get_config = _connection(get_config, environment, connection).get
+        variable = environment_variable("baseUrl", connection)
+        # Without an address, it would be the default one, which may be another server's.
+        has_address = bool(environment.get(variable) or (options or {}).get("baseUrl"))
+        get_config = _connection(get_config, connection, may_be_new=has_address).get
 
     def find(setting: Setting) -> _Value | None:
         key, is_secret = setting.key, setting.is_secret
@@ -807,16 +810,16 @@ _HOW_TO_CONNECT = (
 
 
 def _connection(
-    get_config: Callable[[str], object], environment: Mapping[str, str], name: str
+    get_config: Callable[[str], object], name: str, *, may_be_new: bool
 ) -> dict[str, object]:
     connections = read_connections(get_config)
     if name in connections:
         return connections[name]
-    if name and any(environment.get(environment_variable(key, name)) for key in SETTINGS):
+    if name and may_be_new:
         return {}
     there_are = ", ".join(map(repr, sorted(connections))) or "none"
     raise SettingsError(
         f"There is no connection {name!r} in vmbackup:connections of the stack configuration "
-        f"(there are: {there_are}), nor a variable {environment_variable('', name)}... in the "
-        f"environment: correct the name, or {to_configure('baseUrl', name)}."
+        f"(there are: {there_are}), nor a variable {environment_variable('baseUrl', name)} in "
+        f"the environment: correct the name, or {to_configure('baseUrl', name)}."
     )

@@ -37,8 +37,10 @@ def vm_is_not_listed(known: Assignment) -> str:
 def connection_is_needed(error: SettingsError, connection: str) -> str:
     """The message about a connection of the state whose settings cannot be read."""
     return (
-        f"{error} The state holds an assignment of connection {connection!r}: keep that connection "
-        "in the configuration until a `pulumi up` with another one has succeeded."
+        f"{error} A resource in the state has the connection {connection!r}: keep that connection "
+        "in the configuration until `pulumi up` has changed the resource to another one, or until "
+        "`pulumi destroy --target` has deleted it. `pulumi state delete` drops the resource from "
+        "the state, and its VMs stay assigned."
     )
 
 

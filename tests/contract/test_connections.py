@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +26,10 @@ from contract.plugin import (
     stack_configuration,
     urn,
 )
-from sample import EXCH01, NAS01, NOWHERE, OFFSITE01, SQL01
+from sample import EXCH01, NAS01, OFFSITE01, PASSWORD, SQL01
 
+from pulumi_vmbackup.catalog import gather
+from pulumi_vmbackup.client import Client
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
 StartPlugin = Callable[..., Plugin]
@@ -176,6 +180,21 @@ def test_a_connection_that_cannot_be_used_fails_the_preview(
         assert failed.says.startswith(f"connection of getVirtualMachines: {says}")
 
 
+def test_a_resource_moves_from_a_connection_to_a_provider_of_its_own(
+    start_plugin: StartPlugin, login: Properties, url_b: str
+) -> None:
+    b = {**login, "baseUrl": url_b}
+    configuration = {**login, "connections": json.dumps({"site-b": b})}
+    plugin = start_plugin(PULUMI_CONFIG=stack_configuration(configuration))
+    of_b = {**AT_B, "vmName": "SQL01"}
+    plugin.configure(login, PROVIDER_URN)
+    assert plugin.diff(URN, of_b, AT_A).replaces == ["connection"]
+    failed = failure_of(lambda: plugin.diff(URN, {**of_b, "connection": "gone"}, AT_A))
+    assert "A resource in the state has the connection 'gone': keep that" in failed.says
+    plugin.configure(b, PROVIDER_URN)
+    assert plugin.diff(URN, of_b, AT_A).replaces == []
+
+
 def test_a_provider_of_its_own_has_no_connections(plugin: Plugin, login: Properties) -> None:
     plugin.configure(login, PROVIDER_URN)
     assert plugin.check(URN, AT_B)[1] == {
@@ -196,6 +215,14 @@ def test_an_import_names_the_connection_before_the_id(
     _, inputs, _ = plugin.read(SET_URN, f"{connection}/{SQL01},{EXCH01}")
     assert inputs["connection"] == connection
     assert inputs["assignments"]["SQL01"]["vmRef"] == SQL01
+    # A program in YAML that reads a resource may give the connection in its state.
+    of_state = {"connection": connection}
+    assert plugin.read(URN, PAIR, of_state)[1] == {**AT_A, "connection": connection}
+    assert plugin.read(URN, f"{connection}/{PAIR}", of_state)[0] == PAIR
+    failed = failure_of(lambda: plugin.read(URN, f"other/{PAIR}", of_state))
+    assert f"'other', and the state has '{connection}': leave out" in failed.says
+    failed = failure_of(lambda: plugin.read(URN, f"other/{PAIR}"))
+    assert failed.says.startswith("There is no connection 'other' in vmbackup:connections")
 
 
 def test_a_connection_that_the_state_needs_must_stay_in_the_configuration(
@@ -205,15 +232,41 @@ def test_a_connection_that_the_state_needs_must_stay_in_the_configuration(
 
     def says(call: Callable[[], object]) -> Failed:
         failed = failure_of(call)
-        assert "The state holds an assignment of connection 'gone': keep that" in failed.says
+        assert "A resource in the state has the connection 'gone': keep that" in failed.says
         assert "There is no connection 'gone'" in failed.says
         return failed
 
     says(lambda: plugin.read(URN, PAIR, outputs))
     says(lambda: plugin.delete(URN, PAIR, outputs))
+    # Its server may be another one than that of the new connection.
+    says(lambda: plugin.diff(URN, outputs, AT_A))
+    says(lambda: plugin.diff(SET_URN, {**SET_AT_B, "connection": "gone"}, SET_AT_B))
+    plugin.delete(SET_URN, "it", {**a_set(), "connection": "gone"})  # nothing to un-assign
     # A pair that the program declares stays as it is, which needs no settings.
     plugin.check(URN, AT_B)
     plugin.delete(URN, PAIR, outputs)
+    assert not simulator.calls
+
+
+def test_an_old_connection_with_an_unusable_setting_is_an_error_too(
+    start_plugin: StartPlugin, login: Properties, url_b: str
+) -> None:
+    b = {**login, "baseUrl": url_b, "caFile": "nowhere.pem"}
+    plugin = configured(start_plugin, login, site_b=b)
+    failed = failure_of(lambda: plugin.diff(URN, {**AT_B, "vmName": "SQL01"}, AT_A))
+    assert "nowhere.pem" in failed.says
+    assert "A resource in the state has the connection 'site-b': keep that" in failed.says
+
+
+def test_variables_that_are_left_of_a_connection_lead_nowhere(
+    start_plugin: StartPlugin, login: Properties, simulator: Simulator
+) -> None:
+    left = {"VMBACKUP_GONE_USERNAME": "Administrator", "VMBACKUP_GONE_PASSWORD": PASSWORD}
+    plugin = start_plugin(PULUMI_CONFIG=stack_configuration(login), **left)
+    plugin.configure(login, DEFAULT_PROVIDER_URN)
+    failed = failure_of(lambda: plugin.delete(URN, PAIR, {**AT_A, "connection": "gone"}))
+    assert "There is no connection 'gone'" in failed.says
+    assert "nor a variable VMBACKUP_GONE_BASE_URL" in failed.says
     assert not simulator.calls
 
 
@@ -250,6 +303,34 @@ def test_functions_ask_the_server_of_their_connection(plugin: Plugin, site_b: Si
     assert plugin.invoke("getVirtualMachine", ref=SQL01)["name"] == "SQL01"
 
 
+def test_a_preview_reads_the_snapshot_of_its_connection(
+    start_plugin: StartPlugin, client: Client, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "site-b.json"
+    snapshot.write_text(gather(client).dump(), "utf-8")
+    plugin = configured(start_plugin, {}, site_b={"inventoryFile": str(snapshot)})
+    found = plugin.invoke("getVirtualMachine", preview=True, name="SQL01", connection="site-b")
+    assert found["ref"] == SQL01
+    failed = failure_of(lambda: plugin.invoke("getVirtualMachine", preview=True, name="SQL01"))
+    assert "No username for VM Backup is known" in failed.says
+
+
+def test_an_interruption_stops_the_work_and_ends_the_session_on_each_server(
+    plugin: Plugin, simulator: Simulator, site_b: Simulator
+) -> None:
+    for inputs in (AT_A, AT_B):
+        plugin.create(URN, inputs)
+    plugin.cancel()
+    for each, inputs in ((simulator, AT_A), (site_b, AT_B)):
+        assert each.sessions
+        each.calls.clear()
+        failure_of(partial(plugin.create, URN, {**inputs, "vmRef": EXCH01}))
+        assert not each.calls
+    plugin.end()
+    assert not simulator.sessions
+    assert not site_b.sessions
+
+
 def test_a_server_that_is_down_is_named_and_stops_no_other(
     start_plugin: StartPlugin, login: Properties, url_b: str, site_b: Simulator
 ) -> None:
@@ -258,6 +339,4 @@ def test_a_server_that_is_down_is_named_and_stops_no_other(
     failed = failure_of(lambda: plugin.create(URN, {**AT_A, "connection": "down"}))
     assert "http://localhost:9/api/rest" in failed.says
     assert plugin.create(URN, AT_B)[0] == PAIR
-    wrong = failure_of(lambda: plugin.create(URN, {**AT_B, "vmRef": NOWHERE}))
-    assert "site-b" in wrong.says or NOWHERE in wrong.says
     assert locations(site_b) == [[NAS01]]

@@ -103,6 +103,24 @@ def test_a_fleet_goes_up_and_a_server_that_is_down_is_named_and_stops_no_other(
         assert not site.simulator.sessions
 
 
+def test_a_site_is_removed_as_the_readme_says(stack: Stack, sites: dict[str, Site]) -> None:
+    stack.up()
+    settings = stack.settings_file().read_text("utf-8")
+    stack.pulumi("config", "rm", "--path", "vmbackup:connections.berlin")
+    output = stack.up(fails=True)
+    assert "A resource in the state has the connection 'berlin': keep that connection" in output
+    assert sites["berlin"].locations_of(SQL01) == [NAS01]
+
+    stack.settings_file().write_text(settings, "utf-8")
+    readme = (EXAMPLE / "README.md").read_text("utf-8")
+    (urn,) = re.findall(r"--target (\S+)", readme)
+    stack.pulumi("destroy", "--target", urn.replace(":prod:", ":test:"), "--yes", "--skip-preview")
+    stack.pulumi("config", "rm", "--path", "vmbackup:connections.berlin")
+    stack.up("--expect-no-changes")
+    located = {name: site.locations_of(SQL01) for name, site in sites.items()}
+    assert located == {"amsterdam": [NAS01], "berlin": [], "cadiz": [NAS01]}
+
+
 def test_a_vm_without_a_rule_fails_the_preview(stack: Stack) -> None:
     stack.pulumi("config", "set", "--path", "rules[0].vms", "SQL*")
     stack.pulumi("config", "set", "--path", "rules[0].locations[0]", r"\\NAS01\VMBackups")

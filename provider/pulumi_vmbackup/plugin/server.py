@@ -138,6 +138,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def _serve(self, process: PluginProcess) -> None:
         self._process = process
         self._provider_urn: str | None = None
+        self._is_explicit = False
         self._is_attached = False
 
     def is_over(self) -> bool:
@@ -241,7 +242,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
                 f"{_name(str(self._provider_urn))!r} and {_name(urn)!r}: run it without "
                 "PULUMI_DEBUG_PROVIDERS, or remove one of the providers."
             )
-        self._provider_urn = urn
+        self._provider_urn, self._is_explicit = urn, _is_explicit(urn, given)
         # Read on first use: a preview needs none.
         self._process.configure(lambda connection: _settings(urn, given, connection))
         return provider_pb2.ConfigureResponse(supportsPreview=True)
@@ -307,7 +308,13 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         _, inputs = _parted(_values(request.inputs))
         id_ = request.id
         if not olds:
-            connection, id_ = _imported(request.urn, id_)
+            imported, id_ = _imported(request.urn, id_)
+            if imported and connection not in (imported, None):
+                raise ArgumentError(
+                    f"The id {request.id!r} has the connection {imported!r}, and the state has "
+                    f"{connection!r}: leave out one of the two."
+                )
+            connection = imported or connection
         with self._keeping(connection if olds else None):
             found = self._handler(request.urn, connection).read(id_, inputs, olds)
         if found is None:
@@ -370,6 +377,11 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             reason = "connection is not known yet: give its name as plain text."
         elif not isinstance(connection, str):
             reason = f"connection is {shown(connection)}: give its name as text."
+        elif self._is_explicit:
+            reason = (
+                f"The provider {_name(str(self._provider_urn))!r} has the settings of one server, "
+                f"and the connection {connection!r} those of another one: leave out one of the two."
+            )
         else:
             try:
                 _ = self._process.on(connection).settings
@@ -380,9 +392,10 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         return Failure("connection", reason)
 
     def _leads_elsewhere(self, was: str | None, connection: str | None) -> bool:
-        """Whether two connections lead to different servers, as far as that is known."""
-        server = self._process.on(connection).server
-        return server is not None and self._process.on(was).server not in (server, None)
+        """Whether a resource of a state that changes its connection moves to another server."""
+        with self._keeping(was):
+            old, new = (self._process.on(each).settings.server for each in (was, connection))
+        return old != new
 
     @contextmanager
     def _keeping(self, connection: str | None) -> Iterator[None]:
@@ -455,7 +468,7 @@ def _imported(urn: str, id_: str) -> tuple[str | None, str]:
 def _settings(urn: str, given: Properties, connection: str | None = None) -> Settings:
     """The settings of a provider: its inputs, else the stack configuration, else the environment.
 
-    With a connection, those of the connection.
+    With a connection, those of the connection: a resource may come from there to a provider.
 
     The inputs of Pulumi's default provider are the stack configuration of the last `pulumi up`, so
     the present configuration wins over them.
@@ -468,12 +481,7 @@ def _settings(urn: str, given: Properties, connection: str | None = None) -> Set
             raise SettingsError(f"The provider's input {key} is not known yet.")
     inputs = _texts(given)
     configuration = _configuration()
-    if _is_explicit(urn, given):
-        if connection is not None:
-            raise SettingsError(
-                f"The provider {_name(urn)!r} has the settings of one server, and the connection "
-                f"{connection!r} those of another one: leave out one of the two."
-            )
+    if connection is None and _is_explicit(urn, given):
         get = (configuration or {}).get
         return read_provider_settings(get, os.environ, _name(urn), inputs)
     given = inputs if configuration is None else configuration

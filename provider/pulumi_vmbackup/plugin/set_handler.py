@@ -334,6 +334,8 @@ class SetHandler(Handler):
 
     def delete(self, urn: str, _id: str, olds: Properties) -> None:
         old = of_state(olds)
+        if not pairs_of(old.vms):  # the connection may be gone
+            return
         age = age_seconds(old.assigned_at)
         # To destroy a stack un-assigns all; but an update may only have found too little.
         is_update = self._context.declared.is_update
