@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from collections.abc import Iterable
@@ -69,7 +70,17 @@ def make_archive(folder: Path) -> Path:
             for each in sorted(packed.iterdir()):
                 file.add(each, each.name, filter=without_owner)
             file.add(ROOT / "LICENSE", "LICENSE", filter=without_owner)
+            file.add(license_of_python(), "LICENSE-Python.txt", filter=without_owner)
     return archive
+
+
+def license_of_python() -> Path:
+    """The license of the Python that is packed; on Windows, also those of its libraries."""
+    for folder in (sysconfig.get_path("stdlib"), sys.base_prefix):
+        file = Path(folder, "LICENSE.txt")
+        if file.exists():
+            return file
+    sys.exit(f"There is no LICENSE.txt of Python in {sys.base_prefix}, and the archive needs it.")
 
 
 def pack(folder: Path) -> Path:

@@ -9,6 +9,7 @@ import yaml
 from environment import ROOT
 from pulumi_cli import GO_HOST_VERSION, LANGUAGE_HOST_VERSION, VERSION, YAML_HOST_VERSION
 
+from pulumi_vmbackup.plugin.schema import schema
 from pulumi_vmbackup.settings import VERSIONS
 
 PAGE = (ROOT / "docs" / "supported-versions.md").read_text("utf-8")
@@ -51,6 +52,8 @@ def test_the_versions_of_typescript_and_go_are_those_of_the_examples() -> None:
     (sdk,) = re.findall(r'"@pulumi/pulumi": "\^(3\..+)"', wanted)
     run_with = locked["node_modules/@pulumi/pulumi"]["version"]
     assert row("Pulumi SDK for TypeScript") == f"{sdk} or later, before 4 | {run_with}"
+    of_nodejs = json.loads(schema())["language"]["nodejs"]["dependencies"]
+    assert of_nodejs == {"@pulumi/pulumi": f"^{sdk}"}
 
     module = (ROOT / "examples" / "go" / "go.mod").read_text("utf-8")
     (go,) = re.findall(r"^go (\S+)$", module, re.MULTILINE)

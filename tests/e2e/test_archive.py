@@ -95,7 +95,7 @@ def test_an_archive_holds_files_alone_and_none_that_the_plugin_does_not_need(arc
         members = file.getmembers()
     assert all(each.isfile() or each.isdir() for each in members)
     names = {each.name for each in members}
-    assert {f"{EXECUTABLE}{SUFFIX}", "LICENSE", "_internal"} <= names
+    assert {f"{EXECUTABLE}{SUFFIX}", "LICENSE", "LICENSE-Python.txt", "_internal"} <= names
     not_needed = ("click", "debugpy", "pip", "setuptools", "werkzeug", "cryptography", "psutil")
     assert not [
         each for each in names if each.startswith(tuple(f"_internal/{m}" for m in not_needed))

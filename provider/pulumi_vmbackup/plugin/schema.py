@@ -169,11 +169,12 @@ def schema() -> str:
 def _languages() -> dict[str, Any]:
     """What the generated SDKs are called. The names that Pulumi chooses are taken, or wrong."""
     go = f"{REPOSITORY}/sdk/go"
-    names = {
+    names: dict[str, dict[str, Any]] = {
         "nodejs": {
             "packageName": "pulumi-vmbackup",
             "packageDescription": _DESCRIPTION,
             "readme": _README,
+            "dependencies": {"@pulumi/pulumi": "^3.248.0"},  # the oldest that a test has run with
         },
         "go": {"modulePath": go, "importBasePath": f"{go}/{PACKAGE}"},
         # pulumi_vmbackup has classes of its own, which take VMs and locations as objects.
