@@ -18,6 +18,11 @@ RULES: list[dict[str, Any]] = pulumi.Config().require_object("rules")
 SITES: dict[str, Any] = pulumi.Config("vmbackup").require_object("connections")
 
 
+for rule in RULES:  # with a misspelt key, a rule would be about all VMs
+    if not {"locations"} <= rule.keys() <= {"vms", "hosts", "locations"}:
+        raise pulumi.RunError(f"The rule {rule} needs locations. It may have vms and hosts too.")
+
+
 def fits(rule: dict[str, Any], vm: VirtualMachine) -> bool:
     """Whether a rule is about a VM: the last rule that is wins."""
     patterns = ((rule.get("vms", "*"), vm.name), (rule.get("hosts", "*"), vm.host))

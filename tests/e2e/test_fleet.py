@@ -121,6 +121,15 @@ def test_a_site_is_removed_as_the_readme_says(stack: Stack, sites: dict[str, Sit
     assert located == {"amsterdam": [NAS01], "berlin": [], "cadiz": [NAS01]}
 
 
+@pytest.mark.parametrize("misspelt", ["vm", "host", "location"])
+def test_a_misspelt_rule_fails_the_preview(misspelt: str, stack: Stack) -> None:
+    stack.pulumi("config", "set", "--path", f"rules[0].{misspelt}", "SQL*")
+    if misspelt != "location":
+        stack.pulumi("config", "set", "--path", "rules[0].locations[0]", r"\\NAS01\VMBackups")
+    output = stack.pulumi("preview", fails=True)
+    assert re.search(rf"error: The rule .*'{misspelt}': .* needs locations\. It may", output)
+
+
 def test_a_vm_without_a_rule_fails_the_preview(stack: Stack) -> None:
     stack.pulumi("config", "set", "--path", "rules[0].vms", "SQL*")
     stack.pulumi("config", "set", "--path", "rules[0].locations[0]", r"\\NAS01\VMBackups")
