@@ -12,6 +12,9 @@ from pathlib import Path
 import go_tag
 import pytest
 from environment import ROOT
+from marks import not_under_wine
+
+pytestmark = not_under_wine("there is no Git")
 
 TAG = "v0.2.0-rc.1"
 GO_TAG = f"sdk/go/{TAG}"

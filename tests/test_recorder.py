@@ -692,13 +692,15 @@ def test_a_connection_called_record_is_no_recording(
     environment = {
         "VMBACKUP_RECORD": str(tmp_path / "run.jsonl"),
         "VMBACKUP_RECORD_WITH_NAMES": "true",
+        "VMBACKUP_RECORD_BASE_URL": "https://record.contoso.com/api",
         "VMBACKUP_RECORD_USERNAME": "svc",
+        "VMBACKUP_RECORD_WITH_NAMES_BASE_URL": "https://names.contoso.com/api",
         "VMBACKUP_RECORD_WITH_NAMES_USERNAME": "other",
     }
     for name, username in ((None, None), ("record", "svc"), ("record-with-names", "other")):
         settings = read_settings(lambda _: None, environment, name)
         assert settings.username == username
-    del environment["VMBACKUP_RECORD_USERNAME"]
+    del environment["VMBACKUP_RECORD_BASE_URL"]
     with pytest.raises(SettingsError, match="There is no connection 'record'"):
         read_settings(lambda _: None, environment, "record")
 
