@@ -1101,6 +1101,30 @@ def test_a_terminal_gets_colours_for_what_stands_out(terminal: Terminal) -> None
 
 
 @ON_POSIX
+@pytest.mark.usefixtures("login")
+@pytest.mark.parametrize(("command", "ids"), [("vms", (DC01, EXCH01)), ("locations", (DISK_E,))])
+@pytest.mark.parametrize("columns", ["40", "80", "130"])
+def test_an_id_can_be_copied_from_a_narrow_terminal(
+    command: str,
+    ids: Sequence[str],
+    columns: str,
+    simulator: Simulator,
+    terminal: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulator.inventory.backup_locations[DISK_E]["LocationPath"] = (
+        "E:\\Backups of 2026\\" + "x" * 30
+    )
+    monkeypatch.setenv("COLUMNS", columns)
+    with started(command, stdout=terminal.slave) as popen:
+        popen.communicate()
+    assert popen.returncode == 0
+    shown = terminal.read_rest()
+    for id_ in ids:
+        assert id_ in shown
+
+
+@ON_POSIX
 def test_closed_standard_streams_are_no_traceback(
     base_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
