@@ -40,6 +40,11 @@ ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty and ot
 
 Run = Callable[..., Result]
 
+WAITS = (
+    "vmbackup: VM Backup is busy with another session, such as that of a Management Console. "
+    "Waiting up to 60 seconds for its end (--session-wait-seconds)."
+)
+
 
 def sentence(result: Result) -> str:
     """The one sentence that a failed command says, and nothing else."""
@@ -719,6 +724,27 @@ def test_a_refused_login_is_one_sentence_about_this_command(
     )
 
 
+@pytest.mark.parametrize(("busy", "says"), [(1, []), (2, [WAITS]), (4, [WAITS])])
+def test_a_long_wait_for_another_session_is_explained_once_and_not_in_the_output(
+    busy: int, says: list[str], run: Run, simulator: Simulator
+) -> None:
+    simulator.faults = [Fault("busy", times=busy)]
+    result = run("assignments", "--json")
+    assert [each["vm_ref"] for each in json.loads(result.stdout)] == [DC01]
+    assert result.stderr.splitlines() == says
+
+
+def test_a_wait_in_vain_is_explained_before_the_error(run: Run, simulator: Simulator) -> None:
+    simulator.console_connected = True
+    result = run("vms", "--session-wait-seconds", "0.2", fails=1)
+    told, error = result.stderr.splitlines()
+    assert told == WAITS.replace("60", "0.2")
+    assert "VM Backup accepted no session within 0.2 seconds" in error
+    assert result.stdout == ""
+    error = sentence(run("vms", "--session-wait-seconds", "0", fails=1))
+    assert "VM Backup accepted no session: the server says" in error
+
+
 def test_wrong_usage_is_clicks_own(run: Run) -> None:
     assert "No such option" in run("vms", "--password", "x", fails=2).stderr
     assert "Missing option '--output'" in run("snapshot", fails=2).stderr
@@ -1015,7 +1041,7 @@ class Terminal:
         os.close(self.slave)
         try:
             while received := os.read(self._master, 65536):
-                self.printed += received.decode(encoding)
+                self.printed += received.decode(encoding, "replace")  # may end in a character
         except OSError:  # EIO: nobody holds the other end any more
             pass
         return self.printed
@@ -1086,6 +1112,21 @@ def test_a_terminal_gets_a_progress_bar_on_stderr_alone(terminal: Terminal) -> N
     assert popen.returncode == 0
     assert [each["vm_ref"] for each in json.loads(printed)] == [DC01]
     assert "Asking for the locations of each VM" in terminal.read_rest()
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login")
+def test_the_words_about_a_wait_stand_above_the_progress_bar(
+    terminal: Terminal, simulator: Simulator
+) -> None:
+    fault = Fault("busy", times=2)
+    simulator.faults = [fault]
+    with started("assignments", stderr=terminal.slave) as popen:
+        terminal.read_until("VM Backup is busy with another session", popen)
+        popen.communicate()
+    assert (popen.returncode, fault.hits) == (0, 2)
+    (told,) = (line for line in terminal.read_rest().splitlines() if "is busy" in line)
+    assert "Asking" not in told
 
 
 @ON_POSIX

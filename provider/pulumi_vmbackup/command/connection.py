@@ -63,12 +63,22 @@ class Connection:
 
     def client(self) -> Client:
         """A client of that server."""
-        return Client(self.read()[0])
+        return Client(self.read()[0], tell_of_wait)
 
     def gather(self) -> Snapshot:
         """Everything that the server holds, with a progress bar on a terminal."""
         with self.client() as client, progress_bar() as progress:
             return gather(client, progress)
+
+
+def tell_of_wait(seconds: float) -> None:
+    """Say on stderr why the command is silent: the server has another session."""
+    click.echo(
+        "vmbackup: VM Backup is busy with another session, such as that of a Management Console. "
+        f"Waiting up to {seconds:.3g} seconds for its end ({option_name('sessionWaitSeconds')}).",
+        file=sys.stderr,  # which a progress bar replaces, to go on below what is printed
+        err=True,
+    )
 
 
 def connecting(command: Callable[..., None]) -> Callable[..., None]:
