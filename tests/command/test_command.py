@@ -1085,6 +1085,24 @@ def test_on_a_terminal_it_asks_for_the_password_and_does_not_show_it(
 
 
 @ON_POSIX
+def test_without_an_account_it_says_what_somebody_at_a_prompt_does(
+    terminal: Terminal, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
+    missing = (
+        "vmbackup: No username for VM Backup is known, and no password. Give --username or set "
+        "VMBACKUP_USERNAME, or name a Pulumi stack with --stack"
+    )
+    with started("vms") as popen:
+        _, said = popen.communicate()
+    assert said.decode().split("\n") == [f"{missing}. Set VMBACKUP_PASSWORD.", ""]
+    with started("vms", stdin=terminal.slave, stderr=terminal.slave) as popen:
+        popen.communicate()
+    (said_there,) = terminal.read_rest().splitlines()
+    assert said_there == f"{missing}; the command asks for the password if it has none."
+
+
+@ON_POSIX
 @pytest.mark.usefixtures("login")
 def test_ctrl_c_at_the_prompt_ends_it(
     terminal: Terminal, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
