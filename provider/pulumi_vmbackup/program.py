@@ -52,6 +52,8 @@ _HINTS = {
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
     "first with ResourceOptions(delete_before_replace=True), and aliases= if the resource was "
     "renamed.",
+    Hint.CORRECT_PROGRAM: "If it is not meant, correct the program and run `pulumi up`, "
+    "which assigns them again.",
     Hint.FIND_VM_REF: "Use get_virtual_machine(name=...), or the ref that `vmbackup vms` shows.",
     Hint.FIND_LOCATION_ID: "Use get_backup_location(path=...), or the id that `vmbackup "
     "locations` shows.",
