@@ -616,7 +616,8 @@ def test_it_is_not_waited_for_any_longer_than_it_can_live_nor_when_waiting_is_no
 ) -> None:
     monkeypatch.setattr("pulumi_vmbackup.session.UNKNOWN_SESSION_SECONDS", 0.2)
     simulator.console_connected = True
-    for session_wait_seconds, says in ((0.05, r"within 0\.\d* seconds"), (0, "within 0 seconds")):
+    cases = ((0.05, r"within 0\.\d* seconds: the"), (0, "accepted no session: the"))
+    for session_wait_seconds, says in cases:
         simulator.faults = [Fault("reset", "POST /sessions/start")]
         simulator.calls.clear()
         waits = replace(settings, session_wait_seconds=session_wait_seconds)

@@ -307,7 +307,8 @@ def test_more_than_ten_pairs_and_more_than_are_declared_are_refused_with_the_set
         "This run has un-assigned 12 pairs of resources that are no longer in the program, and the "
         "program declares 12 on this server. So many at once may be a mistake, such as a look-up "
         "that found too little. If it is meant, set VMBACKUP_SITE_B_ALLOW_MASS_REMOVAL or run "
-        "`pulumi config set --path vmbackup:connections.site-b.allowMassRemoval`, to true."
+        "`pulumi config set --path vmbackup:connections.site-b.allowMassRemoval`, to true. "
+        "If it is not meant, correct the program and run `pulumi up`, which assigns them again."
     )
 
 

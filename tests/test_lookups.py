@@ -421,8 +421,10 @@ def test_a_refused_password_is_sent_once_in_a_program(
 ) -> None:
     set_config("password", baseUrl=base_url, username="Administrator", password="wrong-one")
     for _ in range(3):
-        with pytest.raises(LoginError, match="refused the login of Administrator"):
+        with pytest.raises(LoginError, match="refused the login of Administrator") as raised:
             get_backup_locations()
+    # The program has the present configuration, so `--run-program` would not help.
+    assert str(raised.value).endswith("domain, serverAddress and serverPort.")
     assert len(simulator.calls) == 1
 
 

@@ -82,3 +82,24 @@ def test_with_a_stack_the_command_names_what_the_stack_has() -> None:
         "It failed. Run `pulumi config set --secret --path vmbackup:connections.site-b.password`.",
         "It failed. Check vmbackup:connections.site-b.username, password and serverPort.",
     ]
+
+
+def test_somebody_at_a_prompt_is_told_that_the_command_asks_for_the_password() -> None:
+    missing = VmBackupError("It failed.", SetSetting("username"), SetSetting("password"))
+    with click.Context(click.Command("vms")) as context:
+        context.meta[command.CAN_ASK] = True
+        asks = COMMAND(missing)
+        context.meta[command.READS_STACK] = True
+        reads_stack = COMMAND(missing)
+    assert COMMAND(missing) == (
+        "It failed. Give --username or set VMBACKUP_USERNAME, or name a Pulumi stack with --stack. "
+        "Set VMBACKUP_PASSWORD."
+    )
+    assert asks == (
+        "It failed. Give --username or set VMBACKUP_USERNAME, or name a Pulumi stack with --stack; "
+        "the command asks for the password if it has none."
+    )
+    assert reads_stack == (
+        "It failed. Give --username or run `pulumi config set vmbackup:username`; the command asks "
+        "for the password if it has none."
+    )

@@ -57,6 +57,7 @@ def ensure_all(
     age_seconds: float | None = None,
     threads: int,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
+    when_waiting: Callable[[float], None] = lambda _: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Assign or un-assign all pairs, as far as possible.
@@ -71,6 +72,7 @@ def ensure_all(
         age_seconds: how long ago they were assigned; None if unknown.
         threads: how many pairs may be under way at a time.
         progress: called with the number of pairs done, and of all.
+        when_waiting: see AssignmentLifecycle.ensure(); called on the threads.
         is_cancelled: returns True when no other pair is to be started.
     """
     todo = list(pairs)
@@ -84,7 +86,13 @@ def ensure_all(
         if is_cancelled():
             raise _GivenUpError
         try:
-            lifecycle.ensure(*pair, assigned=assigned, age_seconds=age_seconds, expected=expected)
+            lifecycle.ensure(
+                *pair,
+                assigned=assigned,
+                age_seconds=age_seconds,
+                expected=expected,
+                when_waiting=when_waiting,
+            )
         except VmBackupError as error:
             with lock:
                 outcome.failures[pair] = error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -63,14 +63,17 @@ class Client:
 
     Args:
         settings: how to reach the server.
+        when_busy: called during a wait for another session, see :class:`.session.Session`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, when_busy: Callable[[float], None] = lambda _: None
+    ) -> None:
         from .transport import Transport
 
         self._settings = settings
         self._transport = Transport(settings)
-        self._session = Session(settings, self._transport)
+        self._session = Session(settings, self._transport, when_busy)
         # Refusals that are not due to the session, without their numbers.
         self._genuine_refusals: set[str] = set()
         self._is_accepted = False  # whether the server has accepted a session of this client

@@ -44,7 +44,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from .errors import Advice, SettingsError, VmBackupError
+from .errors import Advice, Hint, SettingsError, VmBackupError
 from .files import patiently, reason_of
 from .models import Pair
 from .session import at_process_end
@@ -393,6 +393,7 @@ class PairsOfServer:
                     f"in the program, and the program declares {declared:,} on this server. So "
                     "many at once may be a mistake, such as a look-up that found too little.",
                     remedy,
+                    Hint.CORRECT_PROGRAM,
                 )
             removed.add(pair)
 

@@ -77,6 +77,8 @@ class Hint(Enum):
     """Remove what is gone for good from the state, without a call to the server."""
     DELETE_FIRST = auto()
     """Un-assign the old location before the new one is assigned."""
+    CORRECT_PROGRAM = auto()
+    """Declare again what an update has un-assigned by mistake; the next one assigns it."""
     FIND_VM_REF = auto()
     """Where to find the ref of a VM."""
     FIND_LOCATION_ID = auto()

@@ -256,6 +256,7 @@ class AssignmentLifecycle:
         assigned: bool,
         age_seconds: float | None = None,
         expected: Collection[str] = (),
+        when_waiting: Callable[[float], None] = lambda _: None,
     ) -> None:
         """:meth:`assign` or :meth:`unassign`, without names.
 
@@ -267,6 +268,8 @@ class AssignmentLifecycle:
             assigned: True to assign, False to un-assign.
             age_seconds: how long ago it was assigned; None if unknown.
             expected: the ids of other locations that the right server knows.
+            when_waiting: called if the server refuses to un-assign and its listing may be out of
+                date, with how many seconds it is asked again at most.
 
         Raises:
             VmBackupError: as for those two, but the message is only the reason.
@@ -276,7 +279,7 @@ class AssignmentLifecycle:
             if assigned:
                 self._assign(pair, age_seconds)
             elif pair not in self._declared:
-                self._unassign(pair, age_seconds, expected)
+                self._unassign(pair, age_seconds, expected, when_waiting)
 
     def _assign(self, pair: Pair, age_seconds: float | None = None) -> None:
         with self._writing(pair[0]):
@@ -284,13 +287,23 @@ class AssignmentLifecycle:
         self._written_at[pair[0]] = time.monotonic()
         self._declared.was_assigned(pair)
 
-    def _unassign(self, pair: Pair, age_seconds: float | None, expected: Collection[str]) -> None:
+    def _unassign(
+        self,
+        pair: Pair,
+        age_seconds: float | None,
+        expected: Collection[str],
+        when_waiting: Callable[[float], None],
+    ) -> None:
         """Un-assign a pair, and assign it again if the program declares it meanwhile."""
         self._declared.begin_to_unassign(pair)
         try:
             with self._writing(pair[0]):
                 self._send_until_known(
-                    pair, assigned=False, age_seconds=age_seconds, expected=expected
+                    pair,
+                    assigned=False,
+                    age_seconds=age_seconds,
+                    expected=expected,
+                    when_waiting=when_waiting,
                 )
         except VmBackupError:
             if pair not in self._declared:
@@ -337,6 +350,7 @@ class AssignmentLifecycle:
         assigned: bool,
         age_seconds: float | None,
         expected: Collection[str] = (),
+        when_waiting: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Send a write until it is known whether the pair is assigned."""
         write = self._client.assign if assigned else self._client.unassign
@@ -358,7 +372,7 @@ class AssignmentLifecycle:
                 if assigned and removed_at is None and pair in self._declared.unassigned():
                     # By another process of the run, maybe just now.
                     proof.present_from = time.monotonic() + self._settle_seconds
-                if self._is_done(failure, pair, assigned, proof, expected):
+                if self._is_done(failure, pair, assigned, proof, expected, when_waiting):
                     return None
                 proof.write_may_arrive_late(assigned=assigned, settle_seconds=self._settle_seconds)
             pause = next(retry_pauses, None)
@@ -382,6 +396,7 @@ class AssignmentLifecycle:
         assigned: bool,
         proof: _Proof,
         expected: Collection[str],
+        when_waiting: Callable[[float], None],
     ) -> bool:
         """Whether a failed write took effect anyway; raises a refusal that is proven.
 
@@ -391,10 +406,11 @@ class AssignmentLifecycle:
             assigned: whether it was to be assigned.
             proof: the times from which a listing is proof.
             expected: the ids of other locations that the right server knows.
+            when_waiting: called before the first wait, with how many seconds all may take.
         """
         vm_ref, backup_location_id = pair
         poll_seconds = LISTING_POLL_SECONDS
-        is_first = True
+        is_first, is_waiting = True, False
         while True:
             try:
                 locations = self._list(vm_ref, after_stop=True)
@@ -416,6 +432,9 @@ class AssignmentLifecycle:
             if is_proof:
                 raise self._refused(failure, locations, pair) if assigned else failure
             wait_seconds = proof.seconds_until(is_listed=is_listed)
+            if not is_waiting:
+                when_waiting(wait_seconds)
+            is_waiting = True
             self._pause(max(0, min(poll_seconds, wait_seconds)), failure)
             poll_seconds *= 4
 

@@ -42,11 +42,6 @@ class ProgramError(VmBackupError, pulumi.RunError):
     """
 
 
-def worded(error: VmBackupError) -> str:
-    """An error's message with its advice, in the words of Python programs."""
-    return " ".join((str(error), *map(_words, error.advice)))
-
-
 _HINTS = {
     Hint.RUN_PROGRAM: "`pulumi refresh` and `pulumi destroy` use the configuration of the last "
     "`up` unless they are given `--run-program`.",
@@ -57,14 +52,23 @@ _HINTS = {
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
     "first with ResourceOptions(delete_before_replace=True), and aliases= if the resource was "
     "renamed.",
+    Hint.CORRECT_PROGRAM: "If it is not meant, correct the program and run `pulumi up`, "
+    "which assigns them again.",
     Hint.FIND_VM_REF: "Use get_virtual_machine(name=...), or the ref that `vmbackup vms` shows.",
     Hint.FIND_LOCATION_ID: "Use get_backup_location(path=...), or the id that `vmbackup "
     "locations` shows.",
 }
+# What runs in the program itself has the present configuration.
+_HINTS_IN_PROGRAM = {**_HINTS, Hint.RUN_PROGRAM: ""}
 
 
-def _words(advice: Advice) -> str:
-    return _HINTS[advice] if isinstance(advice, Hint) else for_programs(advice)
+def worded(error: VmBackupError, hints: Mapping[Hint, str] = _HINTS) -> str:
+    """An error's message with its advice, in the words of Python programs."""
+    return " ".join(filter(None, (str(error), *(_words(each, hints) for each in error.advice))))
+
+
+def _words(advice: Advice, hints: Mapping[Hint, str]) -> str:
+    return hints[advice] if isinstance(advice, Hint) else for_programs(advice)
 
 
 @contextmanager
@@ -75,8 +79,8 @@ def shown_without_traceback() -> Iterator[None]:
     except ProgramError:
         raise
     except VmBackupError as error:
-        specific = type(error)
-        shown = type(specific.__name__, (ProgramError, specific), {})(worded(error))
+        specific, message = type(error), worded(error, _HINTS_IN_PROGRAM)
+        shown = type(specific.__name__, (ProgramError, specific), {})(message)
         shown.__dict__.update(error.__dict__)
         raise shown from error
 

@@ -81,11 +81,19 @@ class Session:
     Args:
         settings: the account, and how long to wait.
         transport: sends the requests; closed with the session.
+        when_busy: called once during a wait for another session, after its first seconds, with how
+            many seconds the wait may take in all.
     """
 
-    def __init__(self, settings: Settings, transport: Transport) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transport: Transport,
+        when_busy: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._settings = settings
         self._transport = transport
+        self._when_busy = when_busy
         self._condition = threading.Condition()
         self._token: str | None = None
         self._is_changing = False  # one thread is starting or ending the session
@@ -268,6 +276,7 @@ class Session:
         was_waited_for = isinstance(self._failure, BusyError)
         give_up_at = time.monotonic() + (0 if was_waited_for else wait_seconds)
         login = _login(settings)
+        busy_answers = 0
         while True:
             if login.failure:
                 raise copy.copy(login.failure)
@@ -278,6 +287,9 @@ class Session:
                 left = give_up_at - time.monotonic()
                 if _is_busy(failure) and left > 0:
                     pause = min(pause, left)
+                    busy_answers += 1
+                    if busy_answers == 2:
+                        self._when_busy(wait_seconds)
                 elif pause > left:
                     raise self._not_started(failure, login, wait_seconds) from None
             else:
@@ -317,8 +329,9 @@ class Session:
         if isinstance(failure, LostAnswerError):
             return failure
         if _is_busy(failure):
+            within = f" within {wait_seconds:.3g} seconds" if wait_seconds else ""
             return BusyError(
-                f"VM Backup accepted no session within {wait_seconds:.3g} seconds: {failure} "
+                f"VM Backup accepted no session{within}: {failure} "
                 "Something else holds the API: a VM Backup Management Console that is logged in "
                 '(it is logged off after one hour, or never with "Remember me"), another API '
                 "client such as a monitoring exporter (for as long as it runs), or the session of "

@@ -40,6 +40,11 @@ ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty and ot
 
 Run = Callable[..., Result]
 
+WAITS = (
+    "vmbackup: VM Backup is busy with another session, such as that of a Management Console. "
+    "Waiting up to 60 seconds for its end (--session-wait-seconds)."
+)
+
 
 def sentence(result: Result) -> str:
     """The one sentence that a failed command says, and nothing else."""
@@ -719,6 +724,27 @@ def test_a_refused_login_is_one_sentence_about_this_command(
     )
 
 
+@pytest.mark.parametrize(("busy", "says"), [(1, []), (2, [WAITS]), (4, [WAITS])])
+def test_a_long_wait_for_another_session_is_explained_once_and_not_in_the_output(
+    busy: int, says: list[str], run: Run, simulator: Simulator
+) -> None:
+    simulator.faults = [Fault("busy", times=busy)]
+    result = run("assignments", "--json")
+    assert [each["vm_ref"] for each in json.loads(result.stdout)] == [DC01]
+    assert result.stderr.splitlines() == says
+
+
+def test_a_wait_in_vain_is_explained_before_the_error(run: Run, simulator: Simulator) -> None:
+    simulator.console_connected = True
+    result = run("vms", "--session-wait-seconds", "0.2", fails=1)
+    told, error = result.stderr.splitlines()
+    assert told == WAITS.replace("60", "0.2")
+    assert "VM Backup accepted no session within 0.2 seconds" in error
+    assert result.stdout == ""
+    error = sentence(run("vms", "--session-wait-seconds", "0", fails=1))
+    assert "VM Backup accepted no session: the server says" in error
+
+
 def test_wrong_usage_is_clicks_own(run: Run) -> None:
     assert "No such option" in run("vms", "--password", "x", fails=2).stderr
     assert "Missing option '--output'" in run("snapshot", fails=2).stderr
@@ -1015,7 +1041,7 @@ class Terminal:
         os.close(self.slave)
         try:
             while received := os.read(self._master, 65536):
-                self.printed += received.decode(encoding)
+                self.printed += received.decode(encoding, "replace")  # may end in a character
         except OSError:  # EIO: nobody holds the other end any more
             pass
         return self.printed
@@ -1059,6 +1085,24 @@ def test_on_a_terminal_it_asks_for_the_password_and_does_not_show_it(
 
 
 @ON_POSIX
+def test_without_an_account_it_says_what_somebody_at_a_prompt_does(
+    terminal: Terminal, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMBACKUP_BASE_URL", base_url)
+    missing = (
+        "vmbackup: No username for VM Backup is known, and no password. Give --username or set "
+        "VMBACKUP_USERNAME, or name a Pulumi stack with --stack"
+    )
+    with started("vms") as popen:
+        _, said = popen.communicate()
+    assert said.decode().split("\n") == [f"{missing}. Set VMBACKUP_PASSWORD.", ""]
+    with started("vms", stdin=terminal.slave, stderr=terminal.slave) as popen:
+        popen.communicate()
+    (said_there,) = terminal.read_rest().splitlines()
+    assert said_there == f"{missing}; the command asks for the password if it has none."
+
+
+@ON_POSIX
 @pytest.mark.usefixtures("login")
 def test_ctrl_c_at_the_prompt_ends_it(
     terminal: Terminal, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
@@ -1090,6 +1134,21 @@ def test_a_terminal_gets_a_progress_bar_on_stderr_alone(terminal: Terminal) -> N
 
 @ON_POSIX
 @pytest.mark.usefixtures("login")
+def test_the_words_about_a_wait_stand_above_the_progress_bar(
+    terminal: Terminal, simulator: Simulator
+) -> None:
+    fault = Fault("busy", times=2)
+    simulator.faults = [fault]
+    with started("assignments", stderr=terminal.slave) as popen:
+        terminal.read_until("VM Backup is busy with another session", popen)
+        popen.communicate()
+    assert (popen.returncode, fault.hits) == (0, 2)
+    (told,) = (line for line in terminal.read_rest().splitlines() if "is busy" in line)
+    assert "Asking" not in told
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login")
 def test_a_terminal_gets_colours_for_what_stands_out(terminal: Terminal) -> None:
     with started("assignments", stdout=terminal.slave) as popen:
         popen.communicate()
@@ -1098,6 +1157,30 @@ def test_a_terminal_gets_colours_for_what_stands_out(terminal: Terminal) -> None
     assert "\x1b[1;31mEXCH01" in "".join(shown.values())
     assert "\x1b[1;33mDC01" in "".join(shown.values())
     assert EXCH01 not in "".join(shown.values())
+
+
+@ON_POSIX
+@pytest.mark.usefixtures("login")
+@pytest.mark.parametrize(("command", "ids"), [("vms", (DC01, EXCH01)), ("locations", (DISK_E,))])
+@pytest.mark.parametrize("columns", ["40", "80", "130"])
+def test_an_id_can_be_copied_from_a_narrow_terminal(
+    command: str,
+    ids: Sequence[str],
+    columns: str,
+    simulator: Simulator,
+    terminal: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulator.inventory.backup_locations[DISK_E]["LocationPath"] = (
+        "E:\\Backups of 2026\\" + "x" * 30
+    )
+    monkeypatch.setenv("COLUMNS", columns)
+    with started(command, stdout=terminal.slave) as popen:
+        popen.communicate()
+    assert popen.returncode == 0
+    shown = terminal.read_rest()
+    for id_ in ids:
+        assert id_ in shown
 
 
 @ON_POSIX

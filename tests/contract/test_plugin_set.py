@@ -441,6 +441,23 @@ def test_a_refresh_keeps_what_was_assigned_just_now_though_a_list_lags(
     assert unconfigured.read(URN, "it", state, TWO)[2] == state
 
 
+def test_an_update_says_that_it_waits_for_a_list_after_a_refusal(
+    simulator: Simulator, unconfigured: Plugin, login: dict[str, object], pulumi_engine: Engine
+) -> None:
+    unconfigured.configure({**login, "settleSeconds": 6000})
+    state = create(unconfigured, TWO)
+    del simulator.inventory.assignments[SQL02, NAS01]
+    fewer = a_set(SQL01=entry(SQL01, NAS=NAS01), SQL02=entry(SQL02, offsite=OFFSITE01))
+    waits = "the server refuses to un-assign: waiting up to "
+    with ThreadPoolExecutor(1) as threads:
+        failed = threads.submit(failure_of, lambda: unconfigured.update(URN, state, fewer))
+        wait_until(lambda: any(waits in each for each in pulumi_engine.progress))
+        unconfigured.cancel()
+        assert "Could not un-assign 1 of 1: SQL02 from NAS: " in failed.result().says
+    (said,) = (each for each in pulumi_engine.progress if waits in each)
+    assert re.fullmatch(r"[56]\d\d\d s whether its list changes", said.removeprefix(waits))
+
+
 def test_a_vm_that_vanished_has_no_pairs(simulator: Simulator, plugin: Plugin) -> None:
     state = create(plugin, TWO)
     del simulator.inventory.virtual_machines[SQL02]

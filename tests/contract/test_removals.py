@@ -150,6 +150,9 @@ def test_single_resources_are_refused_once_more_than_ten_and_more_than_are_decla
         f"Could not un-assign VM {refs[10]} from backup location {NAS01}: This run has un-assigned "
         "10 pairs of resources that are no longer in the program, and the program declares 1 on"
     )
+    assert says.endswith(
+        "If it is not meant, correct the program and run `pulumi up`, which assigns them again."
+    )
     assert len(pairs(simulator, "DELETE")) == 10
 
 

@@ -106,9 +106,9 @@ def test_a_stack_that_cannot_be_read_is_one_sentence_with_pulumis_words(
 ) -> None:
     assert run("vms", "--stack", "program/none", fails=1)[1] == (
         'vmbackup: The configuration of the stack program/none cannot be read: pulumi says "no '
-        f"stack named 'none' found\". Check the folder (pulumi was run in {stack.folder}), the "
-        "stack, and that you are logged in to its backend. In the folder of the program or below "
-        "it, write --stack as Pulumi does: prod, contoso/prod or contoso/backup/prod. Elsewhere, "
+        f"stack named 'none' found\". In {stack.folder}, there are: 'test'. If the stack is in "
+        "another backend, log in to that first. In the folder of the program or below it, "
+        "write --stack as Pulumi does: prod, contoso/prod or contoso/backup/prod. Elsewhere, "
         "write the folder before it: infrastructure/prod or infrastructure/contoso/backup/prod. "
         "A folder alone, infrastructure/, is its selected stack.\n"
     )
@@ -119,6 +119,15 @@ def test_a_stack_that_cannot_be_read_is_one_sentence_with_pulumis_words(
     (tmp_path / "elsewhere").mkdir()
     _, said = run("vms", "--stack", "elsewhere/test", fails=1)
     assert 'pulumi says "no Pulumi.yaml project file found' in said
+    backend = stack.environment.pop("PULUMI_BACKEND_URL")
+    for command in (["vms"], ["export", "--program", "new.py"]):
+        _, said = run(*command, "--stack", "program/test", fails=1)
+        assert said.endswith(
+            'cannot be read: pulumi says "PULUMI_ACCESS_TOKEN must be set for login during '
+            'non-interactive CLI sessions". Run `pulumi login` first, or `pulumi login --local` if '
+            "the stacks are files of this machine.\n"
+        )
+    stack.environment["PULUMI_BACKEND_URL"] = backend
     del stack.environment["PULUMI_CONFIG_PASSPHRASE"]
     printed, _ = run("doctor", "--stack", "program/test", fails=1)
     assert printed.startswith("failed settings     they cannot be used\n")

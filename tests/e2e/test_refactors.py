@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 from typing import Any
 
 import pytest
 from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, met, pairs
-from sample import EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, SQL01
+from sample import DISK_E, EXCH01, FILE01, NAS01, OFFSITE01, PASSWORD, ROTATING, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator
 
@@ -63,6 +64,31 @@ def test_no_refactor_ever_unassigns(stack: Stack, simulator: Simulator) -> None:
     (resource,) = stack.resources().values()
     assert "backup:index:Protected$" in resource["urn"]
     assert resource["id"] == "/".join(A)
+
+
+def test_after_too_many_removals_the_corrected_program_assigns_all_again(
+    stack: Stack, simulator: Simulator
+) -> None:
+    everywhere = {
+        f"r{number}": pair
+        for number, pair in enumerate(
+            product((SQL01, SQL02, FILE01), (NAS01, DISK_E, OFFSITE01, ROTATING))
+        )
+    }
+    stack.assignments(**everywhere)
+    stack.up()
+    before = assigned(simulator)
+    stack.assignments(r0=everywhere["r0"])
+    said = " ".join(stack.up(fails=True).split())
+    assert (
+        "This run has un-assigned 10 pairs of resources that are no longer in the program" in said
+    )
+    assert "correct the program and run `pulumi up`, which assigns them again." in said
+    assert len(before - assigned(simulator)) == 10
+    stack.assignments(**everywhere)
+    stack.up()
+    assert assigned(simulator) == before
+    assert stack.ids() == ids(**everywhere)
 
 
 @pytest.mark.full

@@ -17,7 +17,7 @@ from ..inventory import Snapshot
 from ..settings import SETTINGS, Settings, environment_variable, read_settings, setting_sources
 from .output import is_terminal, progress_bar
 from .stack import read_stack
-from .wording import READS_STACK, option_name
+from .wording import CAN_ASK, READS_STACK, option_name
 
 _OPTIONS = [setting for setting in SETTINGS.values() if setting.metavar]
 
@@ -47,8 +47,7 @@ class Connection:
 
         where = (self.get_config, os.environ, self.name, self.options, _describe_option)
         settings, sources = read_settings(*where, without), setting_sources(*where)
-        can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr)
-        if settings.username and not settings.has_credentials and can_ask:
+        if settings.username and not settings.has_credentials and _can_ask():
             password = click.prompt(f"Password of {settings.account}", hide_input=True, err=True)
             settings = replace(settings, password=password)
         for secret in (settings.password, settings.session_token):
@@ -63,12 +62,22 @@ class Connection:
 
     def client(self) -> Client:
         """A client of that server."""
-        return Client(self.read()[0])
+        return Client(self.read()[0], tell_of_wait)
 
     def gather(self) -> Snapshot:
         """Everything that the server holds, with a progress bar on a terminal."""
         with self.client() as client, progress_bar() as progress:
             return gather(client, progress)
+
+
+def tell_of_wait(seconds: float) -> None:
+    """Say on stderr why the command is silent: the server has another session."""
+    click.echo(
+        "vmbackup: VM Backup is busy with another session, such as that of a Management Console. "
+        f"Waiting up to {seconds:.3g} seconds for its end ({option_name('sessionWaitSeconds')}).",
+        file=sys.stderr,  # which a progress bar replaces, to go on below what is printed
+        err=True,
+    )
 
 
 def connecting(command: Callable[..., None]) -> Callable[..., None]:
@@ -109,7 +118,8 @@ def _connecting(command: Callable[..., None]) -> Callable[..., None]:
         stacks = (stack,) if isinstance(stack, str) else stack or ()
         options = {setting.key: arguments.pop(setting.name) for setting in _OPTIONS}
         given = {key: text for key, text in options.items() if text is not None}
-        click.get_current_context().meta[READS_STACK] = bool(stacks)
+        meta = click.get_current_context().meta
+        meta[READS_STACK], meta[CAN_ASK] = bool(stacks), _can_ask()
         command(Connection(stacks, connection, given), **arguments)
 
     decorated: Callable[..., None] = wrapper
@@ -127,6 +137,10 @@ def _connecting(command: Callable[..., None]) -> Callable[..., None]:
         help="the server with this name, from vmbackup:connections or from VMBACKUP_<NAME>_... "
         "variables",
     )(decorated)
+
+
+def _can_ask() -> bool:
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
 def _describe_option(key: str) -> str:

@@ -26,8 +26,9 @@ def vms(connection: Connection, as_json: bool) -> None:
         print_json(map(told_by_server, found))
         return
     table = new_table(
-        "VM", "Host", "Configured", "Last backup", "Result", "Last offsite copy", "Result", "Ref"
+        "VM", "Host", "Configured", "Last backup", "Result", "Last offsite copy", "Result"
     )
+    table.add_column("Ref", no_wrap=True)
     for vm in found:
         table.add_row(
             text(vm.name),
@@ -56,7 +57,8 @@ def locations(connection: Connection, as_json: bool) -> None:
     if as_json:
         print_json(map(told_by_server, found))
         return
-    table = new_table("Path", "Kind", "Id")
+    table = new_table("Path", "Kind")
+    table.add_column("Id", no_wrap=True)
     for location in found:
         table.add_row(text(location.path), text(location.kind), text(location.id))
     print_output(table)

@@ -76,7 +76,14 @@ else:
 
 def print_output(output: Table | Text) -> None:
     if is_terminal(sys.stdout):
-        Console(highlight=False).print(output, soft_wrap=isinstance(output, Text))
+        console = Console(highlight=False)
+        if isinstance(output, Table) and any(column.no_wrap for column in output.columns):
+            any_width = console.options.update_width(_NO_TERMINAL_COLUMNS)
+            width = console.measure(output, options=any_width)
+            if width.minimum > console.width:
+                # Longer than the lines of the terminal: nobody can copy an id in pieces.
+                console.width = width.maximum
+        console.print(output, soft_wrap=isinstance(output, Text))
         return
     text = io.StringIO()
     plain = Console(

@@ -31,7 +31,7 @@ from ..probe.writes import (
 )
 from ..session import UNKNOWN_SESSION_SECONDS
 from ..settings import SETTINGS, Settings, config_command, to_configure
-from .connection import Connection, connecting
+from .connection import Connection, connecting, tell_of_wait
 from .output import check_file, is_terminal, new_table, print_output, text, write_file
 from .stack import pulumi_options
 from .wording import one_line, option_name, shell_line
@@ -113,7 +113,8 @@ def probe(
         if (fact.step == "writes" and not vm) or (fact.step == _SECOND and not second_location):
             found.miss(_NEEDS[fact.step], key)
     failure: VmBackupError | None = None
-    with Client(replace(settings, parallel_requests=MOST_AT_A_TIME)) as client:
+    gentle = replace(settings, parallel_requests=MOST_AT_A_TIME)
+    with Client(gentle, tell_of_wait) as client:
         writing = None
         if vm is not None and location is not None:
             refuse_left_journal(journal_file(settings))

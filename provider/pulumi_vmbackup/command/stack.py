@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import SettingsError, quoted
 from ..files import path_of, text_of
 from ..settings import SECRET_SETTINGS
 from .wording import printable, shell_line
@@ -19,6 +19,8 @@ from .wording import printable, shell_line
 _PULUMI_SECONDS = 120
 _PROJECT_FILES = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
 _PROJECT_NAME = re.compile(r"""^name\s*:\s*(["']?)([\w.-]+)\1\s*(#.*)?$""", re.MULTILINE)
+_MOST_STACKS = 10
+_IS_NOT_LOGGED_IN = re.compile("PULUMI_ACCESS_TOKEN must be set|not logged in|pulumi login")
 _HOW_TO_WRITE = (
     "In the folder of the program or below it, write --stack as Pulumi does: prod, contoso/prod or "
     "contoso/backup/prod. Elsewhere, write the folder before it: infrastructure/prod or "
@@ -90,17 +92,35 @@ def _run_pulumi(text: str, what: str, *command: str) -> str:
     folder, stack = _folder_and_stack(text)
     if stack:
         _refuse_other_project(stack, _project_folder(folder))
+    chosen = ["--stack", stack] if stack else []
+    done = _pulumi(what, folder, *command, *chosen)
+    if done.returncode != 0:
+        raise SettingsError(_why_not_read(what, text, folder, done.stderr))
+    return text_of(done.stdout)
+
+
+def _pulumi(what: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the Pulumi CLI in a folder.
+
+    Args:
+        what: what is read with it, for errors.
+        folder: the folder.
+        arguments: the command and its arguments.
+
+    Raises:
+        SettingsError: there is no CLI, or it does not end.
+    """
     pulumi = shutil.which("pulumi")  # pulumi.exe, or the pulumi.cmd of npm
     if not pulumi:
         raise SettingsError(
             f"The {what} of --stack is read with the Pulumi CLI, and there is no `pulumi` on "
             "PATH: install it, or leave --stack out and set VMBACKUP_... variables."
         )
-    chosen = ["--stack", stack] if stack else []
-    arguments = [*command, *chosen, "--non-interactive", "--color", "never"]
+    # PATH may be relative to the present folder.
+    command = [str(Path(pulumi).absolute()), *arguments, "--non-interactive", "--color", "never"]
     try:
-        done = subprocess.run(  # noqa: S603  # the user's own CLI
-            [Path(pulumi).absolute(), *arguments],  # PATH may be relative to the present folder
+        return subprocess.run(  # noqa: S603  # the user's own CLI
+            command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -109,14 +129,11 @@ def _run_pulumi(text: str, what: str, *command: str) -> str:
         )
     except subprocess.TimeoutExpired:
         raise SettingsError(
-            f"`pulumi {command[0]}` did not answer within {_PULUMI_SECONDS} seconds: check whether "
-            "the backend of the stack can be reached."
+            f"`pulumi {arguments[0]}` did not answer within {_PULUMI_SECONDS} seconds: check "
+            "whether the backend of the stack can be reached."
         ) from None
     except OSError as error:
-        raise SettingsError(f"`pulumi {command[0]}` cannot be run: {error.strerror}.") from None
-    if done.returncode != 0:
-        raise SettingsError(_why_not_read(what, text, folder, done.stderr))
-    return text_of(done.stdout)
+        raise SettingsError(f"`pulumi {arguments[0]}` cannot be run: {error.strerror}.") from None
 
 
 def _folder_and_stack(text: str) -> tuple[Path, str | None]:
@@ -197,17 +214,38 @@ def _in_folder(folder: Path, settings: Any) -> Any:
     return {**settings, "caFile": str(folder / path_of(ca_file))}
 
 
+def _stacks(what: str, folder: Path) -> list[str]:
+    """The names of some stacks of the project in a folder; none if that cannot be told."""
+    with suppress(SettingsError, ValueError, TypeError, KeyError):
+        stacks = json.loads(text_of(_pulumi(what, folder, "stack", "ls", "--json").stdout))
+        return [quoted(stack["name"]) for stack in stacks][:_MOST_STACKS]
+    return []
+
+
 def _why_not_read(what: str, text: str, folder: Path, printed: bytes) -> str:
     lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines()]
     lines = list(filter(None, lines))
     errors = [line for line in lines if line.startswith("error: ")] or lines[-1:]
     reason = printable(errors[0].removeprefix("error: ")) if errors else "it gives no reason"
-    advice = (
-        "Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the passphrase of the "
-        "stack."
-        if "passphrase" in reason
-        else f"Check the folder (pulumi was run in {folder.absolute()}), the stack, and that you "
-        f"are logged in to its backend. {_HOW_TO_WRITE}"
-    )
+    if "passphrase" in reason:
+        advice = (
+            "Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the passphrase of "
+            "the stack."
+        )
+    elif _IS_NOT_LOGGED_IN.search(reason):
+        advice = (
+            "Run `pulumi login` first, or `pulumi login --local` if the stacks are files of this "
+            "machine."
+        )
+    elif "no stack named" in reason and (stacks := _stacks(what, folder)):
+        advice = (
+            f"In {folder.absolute()}, there are: {', '.join(stacks)}. If the stack is in another "
+            f"backend, log in to that first. {_HOW_TO_WRITE}"
+        )
+    else:
+        advice = (
+            f"Check the folder (pulumi was run in {folder.absolute()}), the stack, and that you "
+            f"are logged in to its backend. {_HOW_TO_WRITE}"
+        )
     reason = reason.rstrip(".")
     return f'The {what} of the stack {text} cannot be read: pulumi says "{reason}". {advice}'

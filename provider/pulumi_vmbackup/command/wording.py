@@ -23,6 +23,9 @@ from ..settings import (
 READS_STACK = "pulumi_vmbackup reads a stack"
 """In the meta of click's context: whether the settings come from a stack (``--stack``)."""
 
+CAN_ASK = "pulumi_vmbackup asks for the password"
+"""In the meta of click's context: whether the command can ask for a missing password."""
+
 
 def worded(error: VmBackupError) -> str:
     """An error's message with its advice."""
@@ -33,17 +36,23 @@ def _words(advice: Advice) -> str:
     if isinstance(advice, Hint):
         return ""  # all hints are about resources
     if isinstance(advice, CheckSettings):
-        if _reads_stack():
+        if _meta(READS_STACK):
             return for_programs(advice)
         return f"Check {listed([name_of(key, advice.connection) for key in advice.keys])}."
-    return to_set_sentence(advice, how_to_set(advice))
+    if advice.key == "password" and _meta(CAN_ASK):
+        return ""  # whoever gives the user name is asked for it
+    how = how_to_set(advice)
+    if advice.key == "username":
+        how += "" if _meta(READS_STACK) else ", or name a Pulumi stack with --stack"
+        how += "; the command asks for the password if it has none" if _meta(CAN_ASK) else ""
+    return to_set_sentence(advice, how)
 
 
 def how_to_set(advice: SetSetting) -> str:
     """How a setting is set, as a part of a sentence."""
     option = option_name(advice.key)
     give = f"give {option} or " if option else ""
-    if _reads_stack():
+    if _meta(READS_STACK):
         return f"{give}{to_configure(advice.key, advice.connection)}"
     return f"{give}set {environment_variable(advice.key, advice.connection)}"
 
@@ -61,14 +70,14 @@ def where_to_set(advice: SetSetting, sources: Mapping[str, str]) -> str:
 
 def name_of(key: str, connection: str | None) -> str:
     """What the user of the command knows a setting as."""
-    if _reads_stack():
+    if _meta(READS_STACK):
         return config_name(key, connection)
     return option_name(key) or environment_variable(key, connection)
 
 
-def _reads_stack() -> bool:
+def _meta(key: str) -> bool:
     context = click.get_current_context(silent=True)
-    return bool(context and context.meta.get(READS_STACK))
+    return bool(context and context.meta.get(key))
 
 
 def option_name(key: str) -> str | None:

@@ -364,6 +364,13 @@ class SetHandler(Handler):
                 text = f"{count:,} of {of:,} {verb}"
                 self._context.engine.show_status(urn, text, is_last=count == of)
 
+        def show_wait(seconds: float) -> None:
+            text = (
+                "the server refuses to un-assign: waiting up to "
+                f"{max(1, round(seconds))} s whether its list changes"
+            )
+            self._context.engine.show_status(urn, text, is_last=True)
+
         outcome = ensure_all(
             self._context.lifecycle,
             pairs,
@@ -371,6 +378,7 @@ class SetHandler(Handler):
             age_seconds=age,
             threads=self._context.client.parallel_requests,
             progress=show,
+            when_waiting=show_wait,
             is_cancelled=self._context.is_cancelled.is_set,
         )
         if not assigned and outcome.done:

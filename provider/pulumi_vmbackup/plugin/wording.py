@@ -15,6 +15,8 @@ HINTS = {
     "server that the assignment belongs to.",
     Hint.DELETE_FIRST: "If the server allows one primary location only, un-assign the old one "
     "first with the resource option deleteBeforeReplace, and aliases if the resource was renamed.",
+    Hint.CORRECT_PROGRAM: "If it is not meant, correct the program and run `pulumi up`, "
+    "which assigns them again.",
     Hint.FIND_VM_REF: "Use the ref that getVirtualMachine finds or `vmbackup vms` shows.",
     Hint.FIND_LOCATION_ID: "Use the id that getBackupLocation finds or `vmbackup locations` shows.",
 }
