@@ -1528,7 +1528,7 @@ PROMISES: dict[str, list[Break]] = {
         Break(
             "a user of the command reads of the stack configuration",
             "command/wording.py",
-            "return to_set_sentence(advice, how_to_set(advice))",
+            "return to_set_sentence(advice, how)",
             "return for_programs(advice)",
             "test_wording.py",
         ),
