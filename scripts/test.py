@@ -33,7 +33,9 @@ def main() -> None:
         install_browser()
     if chosen.coverage:
         options += COVERAGE
-    hand_over([sys.executable, "-m", "pytest", "-n", "auto", *options, *arguments])
+    # Some tests take long, so a worker takes over those that wait at another one.
+    workers = ["-n", "auto", "--dist", "worksteal"]
+    hand_over([sys.executable, "-m", "pytest", *workers, *options, *arguments])
 
 
 if __name__ == "__main__":

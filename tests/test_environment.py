@@ -270,7 +270,7 @@ FAST = "--ignore=tests/e2e --ignore=tests/reliability"
 )
 def test_an_option_chooses_the_tests(option: list[str], options: str, clone: Clone) -> None:
     clone.run("test.py", *option, "-k", "fast or all", fails="pytest", code=3)
-    assert clone.asked()[2:] == [f"pytest -n auto{options} -k fast or all"]
+    assert clone.asked()[2:] == [f"pytest -n auto --dist worksteal{options} -k fast or all"]
 
 
 def test_the_checks_stop_at_the_first_that_fails(clone: Clone) -> None:
