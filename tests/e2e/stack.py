@@ -87,6 +87,12 @@ ENCRYPTED = "PASSWORD, encrypted"
 """For :meth:`Stack.config`."""
 
 
+def replaced(text: str, old: str, new: str) -> str:
+    """A text with another one in place of one that occurs once."""
+    assert text.count(old) == 1
+    return text.replace(old, new)
+
+
 class Stack:
     """A Pulumi project with a stack, and the commands that are run in it.
 
@@ -150,6 +156,11 @@ class Stack:
         # Python takes a program of the same second and size for the one that it has compiled.
         changed_at = max(file.stat().st_mtime, before + 2)
         os.utime(file, (changed_at, changed_at))
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace a text that occurs once in a file of a program in another language."""
+        file = self.folder / name
+        file.write_text(replaced(file.read_text("utf-8"), old, new), "utf-8")
 
     def assignments(self, **pairs: tuple[str, str]) -> None:
         """What the program assigns from now on: VM and location by the resource's name."""

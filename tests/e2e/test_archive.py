@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from archive import EXECUTABLE
 from e2e.node import link_packages, node_modules
 from environment import ROOT
+from http_servers import serving
 from pulumi_cli import NODE_HOST, YAML_HOST
 from release_check import (
     TYPESCRIPT,
@@ -34,20 +32,6 @@ SUFFIX = ".exe" if sys.platform == "win32" else ""
 
 def installed(machine: Machine, folder: Path) -> bool:
     return f"vmbackup  resource  {VERSION}" in machine.run("plugin", "ls", folder=folder)
-
-
-@contextmanager
-def files_of(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP; its URL."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def tools_of(machine: Machine) -> set[str]:
@@ -72,9 +56,10 @@ def test_an_archive_runs_programs_without_a_python_on_the_machine(
     # From a server, Pulumi asks for it by the name that it has in a release.
     machine.run("plugin", "rm", "resource", "vmbackup", "--yes", folder=tmp_path)
     assert not installed(machine, tmp_path)
-    with files_of(archive.parent) as url:
+    handler = partial(SimpleHTTPRequestHandler, directory=str(archive.parent))
+    with serving(handler) as host:
         install = ("plugin", "install", "resource", "vmbackup", VERSION)
-        machine.run(*install, "--server", url, folder=tmp_path)
+        machine.run(*install, "--server", f"http://{host}", folder=tmp_path)
     assert installed(machine, tmp_path)
 
 

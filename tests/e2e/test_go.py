@@ -42,22 +42,15 @@ def example(make_example: MakeStack) -> Stack:
     return make_example()
 
 
-def edit(stack: Stack, old: str, new: str) -> None:
-    program = stack.folder / "main.go"
-    text = program.read_text("utf-8")
-    assert text.count(old) == 1
-    program.write_text(text.replace(old, new), "utf-8")
-
-
 def test_the_example_goes_up_is_refreshed_and_comes_down(
     example: Stack, simulator: Simulator
 ) -> None:
-    edit(example, '"SQL01"', '"SLQ01"')
+    example.edit("main.go", '"SQL01"', '"SLQ01"')
     preview = example.pulumi("preview", fails=True)
     assert "There is no VM with name 'SLQ01': did you mean 'SQL01'" in preview
     assert pairs(simulator, "POST") == []
 
-    edit(example, '"SLQ01"', '"SQL01"')
+    example.edit("main.go", '"SLQ01"', '"SQL01"')
     example.up()
     assert assigned(simulator) == {f"{SQL01}/{OFFSITE01}", *TOGETHER}
     assert example.outputs() == {"vmName": "SQL01", "locationPath": r"\\OFFSITE01\VMBackups"}
@@ -65,8 +58,8 @@ def test_the_example_goes_up_is_refreshed_and_comes_down(
 
     del simulator.inventory.assignments[SQL01, OFFSITE01]
     assert "- 1 deleted" in example.refresh()
-    edit(example, "BackupLocationId: offsite", "BackupLocationId: rotating")
-    edit(example, ', "rotating": rotating', "")
+    example.edit("main.go", "BackupLocationId: offsite", "BackupLocationId: rotating")
+    example.edit("main.go", ', "rotating": rotating', "")
     simulator.calls.clear()
     changed = example.up("--diff")
     assert f'- rotating: "{ROTATING}"' in changed
@@ -173,7 +166,9 @@ def test_the_compiler_takes_what_its_readme_and_the_registry_show(example: Stack
     (block,) = re.findall(r"^```go\n(.+?)^```$", README, re.M | re.S)
     of_b = f'offsiteOfB := pulumi.String("{OFFSITE01}")\n'
     rest = "if err != nil {\nreturn err\n}\n"
-    edit(example, '\t\tctx.Export("vmName"', f'{{\n{of_b}{block}{rest}}}\nctx.Export("vmName"')
+    example.edit(
+        "main.go", '\t\tctx.Export("vmName"', f'{{\n{of_b}{block}{rest}}}\nctx.Export("vmName"'
+    )
     (of_registry,) = re.findall(r"^```go\n(.+?)^```$", REGISTRY, re.M | re.S)
     (example.folder / "registry").mkdir()
     (example.folder / "registry" / "main.go").write_text(of_registry, "utf-8")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from e2e.stack import ENCRYPTED, MakeStack, Stack, has_ended, met, pairs, wait_until
+from http_servers import serving
 from sample import DC01, DISK_E, EXCH01, FILE01, NAS01, NOWHERE, OFFSITE01, PASSWORD, SQL01, SQL02
 
 from pulumi_vmbackup.simulator import Behavior, Fault, Simulator, serve
@@ -32,10 +32,8 @@ def hypervisor(simulator: Simulator) -> Iterator[str]:
             self.send_response(200)
             self.end_headers()
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(Handler) as host:
+        yield f"http://{host}"
 
 
 MAKES_A_VM = """\

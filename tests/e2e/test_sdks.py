@@ -7,15 +7,15 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
 import sdks
 from e2e.node import node_modules
 from environment import ROOT
+from http_servers import serving
 from release import TAG
 from release_check import GO_MODULE, call, on_path, tagged
 
@@ -89,15 +89,9 @@ class Registry(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def registry() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-            Registry.published.clear()
+    with serving(Registry) as host:
+        yield host
+    Registry.published.clear()
 
 
 def test_npm_publishes_the_package_as_one_of_this_repository(registry: str, tmp_path: Path) -> None:

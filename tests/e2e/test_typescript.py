@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from e2e.node import EXAMPLE, OLDEST, link_packages, node_modules
-from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, met, pairs
+from e2e.stack import ENCRYPTED, MakeStack, Stack, assigned, met, pairs, replaced
 from environment import ROOT
 from sample import (
     DC01,
@@ -64,16 +64,6 @@ def example(make_example: MakeStack) -> Stack:
     return make_example()
 
 
-def replaced(text: str, old: str, new: str) -> str:
-    assert text.count(old) == 1
-    return text.replace(old, new)
-
-
-def edit(stack: Stack, old: str, new: str) -> None:
-    program = stack.folder / "index.ts"
-    program.write_text(replaced(program.read_text("utf-8"), old, new), "utf-8")
-
-
 def assert_says(output: str, sentence: str) -> None:
     """The error of a look-up has its sentence in its first line. A few lines of Node.js follow."""
     begins = r"Error: .*invocation of vmbackup:index:\w+ returned an error: .*"
@@ -82,20 +72,20 @@ def assert_says(output: str, sentence: str) -> None:
 
 
 def test_the_example_lives_as_its_program_says(example: Stack, simulator: Simulator) -> None:
-    edit(example, '"SQL01"', '"SLQ01"')
+    example.edit("index.ts", '"SQL01"', '"SLQ01"')
     preview = example.pulumi("preview", fails=True)
     assert_says(preview, "There is no VM with name 'SLQ01': did you mean 'SQL01'")
     assert pairs(simulator, "POST") == []
 
-    edit(example, '"SLQ01"', '"SQL01"')
-    edit(example, "vmRef: sql01.ref", f'vmRef: "{NOWHERE}"')
+    example.edit("index.ts", '"SLQ01"', '"SQL01"')
+    example.edit("index.ts", "vmRef: sql01.ref", f'vmRef: "{NOWHERE}"')
     up = example.up("--continue-on-error", "--diff", fails=True)
     assert re.search(rf"error: .*{NOWHERE}.*\n", up)
     assert "node_modules" not in up
     assert re.search(rf'FILE01: {{\s+backupLocationIds: {{\s+offsite : "{OFFSITE01}"', up)
     assert assigned(simulator) == TOGETHER
 
-    edit(example, f'vmRef: "{NOWHERE}"', "vmRef: sql01.ref")
+    example.edit("index.ts", f'vmRef: "{NOWHERE}"', "vmRef: sql01.ref")
     up = example.up()
     assert assigned(simulator) == {f"{SQL01}/{OFFSITE01}", *TOGETHER}
     assert re.search(r'vmName +: .*"SQL01"', up)
@@ -104,8 +94,8 @@ def test_the_example_lives_as_its_program_says(example: Stack, simulator: Simula
 
     example.refresh("--expect-no-changes")
 
-    edit(example, "backupLocationId: offsite.id", "backupLocationId: rotating.id")
-    edit(example, ", rotating: rotating.id", "")
+    example.edit("index.ts", "backupLocationId: offsite.id", "backupLocationId: rotating.id")
+    example.edit("index.ts", ", rotating: rotating.id", "")
     simulator.calls.clear()
     changed = example.up("--diff")
     assert f'- rotating: "{ROTATING}"' in changed
